@@ -1,0 +1,212 @@
+//! What the daemon was told to do: validated, complete, immutable.
+//!
+//! A [`Config`] exists only if every part of it is usable: names are resolved
+//! to indices, secrets are read, certificates are parsed, durations are in
+//! range. Whoever holds one never has to ask "is this set?" again.
+//!
+//! Sources, lowest precedence first: defaults, the file, the fragments of
+//! `conf.d/` beside it in name order, the `MCP_*` environment, the flags.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{HeaderName, HeaderValue};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+use crate::secret::Secret;
+
+/// Everything one generation of the daemon works from.
+#[derive(Debug)]
+pub struct Config {
+    pub upstreams: Vec<Upstream>,
+    pub credentials: Vec<Credential>,
+    /// Never empty; order as written. The longest matching path wins, not the first.
+    pub routes: Vec<Route>,
+    pub listeners: Vec<Listener>,
+    pub admin: Admin,
+    pub log: Log,
+    pub limits: Limits,
+    pub server: Server,
+    /// The files that were read, in the order they were merged.
+    pub files: Vec<PathBuf>,
+    /// What is accepted but should be changed; logged at start and by `check`.
+    pub warnings: Vec<String>,
+}
+
+/// A place requests are sent to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Upstream {
+    pub name: String,
+    pub target: Target,
+    /// Index into [`Config::credentials`]; `None` sends requests unsigned.
+    pub credential: Option<usize>,
+    /// A fixed header added to every request.
+    pub session: Option<SessionHeader>,
+    /// Until the response's head has arrived, retries included.
+    pub request_timeout: Duration,
+    pub connect_timeout: Duration,
+    pub tls: Tls,
+    pub http_version: HttpVersion,
+    /// Lets `%2F`, `%5C`, `%3F` and `%23` through; they are signed decoded.
+    pub allow_encoded_slash: bool,
+    pub upstream_401: Upstream401,
+    pub sse_fallback: SseFallback,
+    /// Passes the client's `Authorization` and `Cookie` on.
+    pub forward_authorization: bool,
+}
+
+/// Where exactly an upstream's requests go.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Target {
+    pub scheme: Scheme,
+    /// Host and port as they appear in `Host` / `:authority`.
+    pub authority: Authority,
+    /// Set for `unix:` upstreams: the socket to connect to instead of `authority`.
+    pub unix: Option<PathBuf>,
+    pub path: TargetPath,
+}
+
+/// How a request's path becomes the upstream's.
+#[derive(Debug, Clone, PartialEq)]
+pub enum TargetPath {
+    /// `url`: the request's path is appended to this base ("" or "/base", no trailing slash).
+    Base(String),
+    /// `endpoint`: the route's own path maps to exactly this.
+    Endpoint(PathAndQuery),
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct SessionHeader {
+    pub name: HeaderName,
+    pub value: Secret,
+}
+
+/// Verification of the upstream and identification of ourselves.
+#[derive(Debug, Default, PartialEq)]
+pub struct Tls {
+    /// Trusted beside the system's roots.
+    pub extra_roots: Vec<CertificateDer<'static>>,
+    pub client_identity: Option<ClientIdentity>,
+    pub insecure_skip_verify: bool,
+}
+
+#[derive(Debug, PartialEq)]
+pub struct ClientIdentity {
+    pub chain: Vec<CertificateDer<'static>>,
+    pub key: PrivateKeyDer<'static>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum HttpVersion {
+    /// Whatever ALPN negotiates; HTTP/1.1 in clear.
+    #[default]
+    Auto,
+    Http1,
+    Http2,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Upstream401 {
+    /// A 401 to our own credential becomes a 503 `upstream_rejected_credential`.
+    #[default]
+    Translate,
+    Pass,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SseFallback {
+    #[default]
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Credential {
+    pub name: String,
+    pub scheme: CredentialScheme,
+}
+
+/// One variant per scheme; the sub-table's name in the file.
+#[derive(Debug, Clone, PartialEq)]
+pub enum CredentialScheme {
+    AuthGateway { key_id: HeaderValue, secret: Secret },
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Route {
+    /// Percent-decoded prefix without its trailing slash: "" for `/`, "/acme" for `/acme/`.
+    pub path: String,
+    pub strip_prefix: bool,
+    /// Index into [`Config::upstreams`].
+    pub upstream: usize,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listener {
+    pub address: ListenAddress,
+    /// `Host` names accepted beside the loopback ones; lower case, without port.
+    pub allowed_hosts: Vec<String>,
+    /// `Origin` values accepted; lower case, as browsers send them.
+    pub allowed_origins: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ListenAddress {
+    Unix(UnixAddress),
+    Tcp(SocketAddr),
+}
+
+/// A Unix socket and who may connect to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnixAddress {
+    pub path: PathBuf,
+    /// Permission bits, e.g. 0o660.
+    pub mode: u32,
+    /// Resolved at load.
+    pub owner: Option<u32>,
+    pub group: Option<u32>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admin {
+    /// `None` when switched off.
+    pub unix: Option<UnixAddress>,
+    pub tcp: Option<SocketAddr>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Log {
+    pub level: slog::Level,
+    pub format: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    Json,
+    Text,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Largest request body accepted, in bytes.
+    pub max_body: u64,
+    /// Largest request body kept for inspection and replay, in bytes.
+    pub replay_buffer: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Server {
+    /// A request's head must be complete, and its body must make progress, within this.
+    pub read_timeout: Duration,
+    /// A response that is not an event stream must make progress within this.
+    pub write_timeout: Duration,
+    /// How long a connection may stay without a request.
+    pub idle_timeout: Duration,
+    /// How long requests in flight may go on after SIGTERM.
+    pub graceful_shutdown: Duration,
+    /// Event-loop threads; a restart changes it.
+    pub workers: usize,
+}

@@ -1,0 +1,3 @@
+//! The ssh-agent of MCP: holds API credentials, signs what local agents send, forwards it over TLS.
+
+pub mod config;
