@@ -28,6 +28,7 @@ mod tree;
 mod upstream;
 mod url_path;
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -223,6 +224,15 @@ pub struct Listener {
 pub enum ListenAddress {
     Unix(UnixAddress),
     Tcp(SocketAddr),
+}
+
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix(unix) => write!(f, "{}", unix.path.display()),
+            Self::Tcp(address) => write!(f, "{address}"),
+        }
+    }
 }
 
 /// A Unix socket and who may connect to it.

@@ -48,10 +48,10 @@ impl UpstreamMetrics {
 impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("mcp_auth_proxy");
-        let durations = Family::new_with_constructor(|| Histogram::new(BUCKETS));
+        let histogram: fn() -> Histogram = || Histogram::new(BUCKETS);
         let metrics = Self {
             requests: Family::default(),
-            durations,
+            durations: Family::new_with_constructor(histogram),
             errors: Family::default(),
             reloads: Family::default(),
             last_reload: Gauge::default(),

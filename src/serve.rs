@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use slog::{Logger, debug, error};
 
-use crate::listen::{AcceptError, Accepted, Bound};
+use crate::listen::{AcceptError, Bound, Stream};
 
 /// How long the accept loop rests when the host has run out of descriptors or memory.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
@@ -30,7 +30,7 @@ const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 ///
 /// A peer that fails costs itself its connection; a host without resources
 /// costs a pause. Neither ends the loop.
-pub async fn accept(listener: &Bound, log: &Logger, mut take: impl FnMut(Accepted)) {
+pub async fn accept(listener: &Bound, log: &Logger, mut take: impl FnMut(Stream)) {
     loop {
         match listener.accept().await {
             Ok(accepted) => take(accepted),
@@ -47,7 +47,7 @@ pub async fn accept(listener: &Bound, log: &Logger, mut take: impl FnMut(Accepte
 }
 
 /// Takes what the kernel has already accepted on a listener that is about to close.
-pub async fn accept_pending(listener: &Bound, mut take: impl FnMut(Accepted)) {
+pub async fn accept_pending(listener: &Bound, mut take: impl FnMut(Stream)) {
     // One that is not there at once is not pending.
     let patience = Duration::from_millis(1);
     while let Ok(Ok(accepted)) = tokio::time::timeout(patience, listener.accept()).await {

@@ -11,10 +11,24 @@ use super::Call;
 use crate::config::Listener;
 use crate::message::BodyError;
 
+/// Whom a listener lets in beside the loopback names.
+#[derive(Clone, Copy)]
+struct Policy<'a> {
+    hosts: &'a [String],
+    origins: &'a [String],
+}
+
+impl<'a> Policy<'a> {
+    const NONE: Policy<'static> = Policy { hosts: &[], origins: &[] };
+
+    fn of(listener: &'a Listener) -> Self {
+        Self { hosts: &listener.allowed_hosts, origins: &listener.allowed_origins }
+    }
+}
+
 /// Applied to every path of every listener, before anything else is looked at.
 pub fn check(call: &Call<'_>) -> Result<(), Error> {
-    let none = Listener::default_policy();
-    let policy = call.snapshot.listener(call.connection.listener).unwrap_or(&none);
+    let policy = call.snapshot.listener(call.connection.listener).map_or(Policy::NONE, Policy::of);
     if call.head.method == Method::CONNECT {
         return Err(bad_request("CONNECT is not supported: this is no forward proxy"));
     }
@@ -27,7 +41,7 @@ pub fn check(call: &Call<'_>) -> Result<(), Error> {
 }
 
 /// A request's names for this server: all of them must be its own.
-fn host(head: &Parts, policy: &Listener) -> Result<(), Error> {
+fn host(head: &Parts, policy: Policy<'_>) -> Result<(), Error> {
     let mut hosts = head.headers.get_all(header::HOST).iter();
     let header = hosts.next();
     if hosts.next().is_some() {
@@ -49,9 +63,9 @@ fn host(head: &Parts, policy: &Listener) -> Result<(), Error> {
     Ok(())
 }
 
-fn is_own_name(authority: &str, policy: &Listener) -> bool {
+fn is_own_name(authority: &str, policy: Policy<'_>) -> bool {
     let name = without_port(authority);
-    if name.eq_ignore_ascii_case("localhost") || policy.allowed_hosts.iter().any(|host| host.eq_ignore_ascii_case(name)) {
+    if name.eq_ignore_ascii_case("localhost") || policy.hosts.iter().any(|host| host.eq_ignore_ascii_case(name)) {
         return true;
     }
     let address = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
@@ -65,9 +79,9 @@ fn without_port(authority: &str) -> &str {
     }
 }
 
-fn origin(headers: &HeaderMap, policy: &Listener) -> Result<(), Error> {
+fn origin(headers: &HeaderMap, policy: Policy<'_>) -> Result<(), Error> {
     let allowed = |origin: &HeaderValue| {
-        policy.allowed_origins.iter().any(|allowed| {
+        policy.origins.iter().any(|allowed| {
             origin.as_bytes().eq_ignore_ascii_case(allowed.as_bytes())
         })
     };
@@ -117,7 +131,7 @@ fn bad_request(message: &str) -> Error {
 mod tests {
     use super::*;
 
-    fn verdict(headers: &[(&'static str, &'static str)], policy: &Listener) -> Option<Code> {
+    fn verdict(headers: &[(&'static str, &'static str)], policy: Policy<'_>) -> Option<Code> {
         let mut builder = http::Request::get("/mcp");
         for (name, value) in headers {
             builder = builder.header(*name, *value);
@@ -133,7 +147,7 @@ mod tests {
     #[test]
     fn loopback_names_are_our_own_with_and_without_port() {
         for host in ["localhost", "LOCALHOST:8080", "127.0.0.1", "127.8.9.1:80", "[::1]", "[::1]:8080"] {
-            assert_eq!(verdict(&[("host", host)], &Listener::default_policy()), None, "{host}");
+            assert_eq!(verdict(&[("host", host)], Policy::NONE), None, "{host}");
         }
     }
 
@@ -151,34 +165,34 @@ mod tests {
             "localhost@evil.example",
             "",
         ] {
-            let verdict = verdict(&[("host", host)], &Listener::default_policy());
+            let verdict = verdict(&[("host", host)], Policy::NONE);
             assert_eq!(verdict, Some(Code::HostForbidden), "{host}");
         }
     }
 
     #[test]
     fn a_request_without_or_with_two_hosts_is_malformed() {
-        let policy = Listener::default_policy();
-        assert_eq!(verdict(&[], &policy), Some(Code::BadRequest));
+        let policy = Policy::NONE;
+        assert_eq!(verdict(&[], policy), Some(Code::BadRequest));
         let two = [("host", "localhost"), ("host", "localhost")];
-        assert_eq!(verdict(&two, &policy), Some(Code::BadRequest));
+        assert_eq!(verdict(&two, policy), Some(Code::BadRequest));
     }
 
     #[test]
     fn browsers_are_refused_unless_their_origin_is_listed() {
-        let mut policy = Listener::default_policy();
-        let from = |origin, policy: &Listener| verdict(&[("host", "localhost"), ("origin", origin)], policy);
-        assert_eq!(from("http://localhost:3000", &policy), Some(Code::OriginForbidden));
-        assert_eq!(from("null", &policy), Some(Code::OriginForbidden));
-        policy.allowed_origins.push("http://localhost:3000".to_owned());
-        assert_eq!(from("http://localhost:3000", &policy), None);
-        assert_eq!(from("http://localhost:3001", &policy), Some(Code::OriginForbidden));
+        let from = |origin, policy: Policy<'_>| verdict(&[("host", "localhost"), ("origin", origin)], policy);
+        assert_eq!(from("http://localhost:3000", Policy::NONE), Some(Code::OriginForbidden));
+        assert_eq!(from("null", Policy::NONE), Some(Code::OriginForbidden));
+        let origins = ["http://localhost:3000".to_owned()];
+        let policy = Policy { origins: &origins, ..Policy::NONE };
+        assert_eq!(from("http://localhost:3000", policy), None);
+        assert_eq!(from("http://localhost:3001", policy), Some(Code::OriginForbidden));
     }
 
     #[test]
     fn fetches_from_other_sites_are_refused_and_those_of_the_same_origin_pass() {
-        let policy = Listener::default_policy();
-        let site = |site| verdict(&[("host", "localhost"), ("sec-fetch-site", site)], &policy);
+        let policy = Policy::NONE;
+        let site = |site| verdict(&[("host", "localhost"), ("sec-fetch-site", site)], policy);
         assert_eq!(site("cross-site"), Some(Code::CrossSiteForbidden));
         assert_eq!(site("Same-Site"), Some(Code::CrossSiteForbidden));
         assert_eq!(site("same-origin"), None);
