@@ -51,6 +51,8 @@ pub struct Config {
     /// Never empty; order as written. The longest matching path wins, not the first.
     pub routes: Vec<Route>,
     pub listeners: Vec<Listener>,
+    /// Whether nobody chose [`Config::listeners`]: sockets that are handed over replace them then.
+    pub listeners_are_default: bool,
     pub admin: Admin,
     pub log: Log,
     pub limits: Limits,
@@ -99,6 +101,12 @@ impl Config {
     /// file that is none.
     pub fn load(sources: &Sources) -> Result<Config, Problems> {
         load::load(sources)
+    }
+
+    /// Where the daemon of these sources has its admin socket, as far as they can be read:
+    /// secrets are not needed, and a file at fault counts as far as it goes.
+    pub fn admin_socket(sources: &Sources) -> Option<PathBuf> {
+        load::admin_socket(sources)
     }
 }
 

@@ -8,7 +8,6 @@ mod answer;
 mod body;
 mod error;
 mod exchange;
-mod guard;
 mod head;
 mod ids;
 mod local;
@@ -32,6 +31,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::client::{self, Failure};
+use crate::guard::{self, Policy};
 use crate::mcp::{self, Waiting};
 use crate::message::{BodyError, ReadAhead, RequestBody, Upload, read_ahead};
 use crate::metrics::Metrics;
@@ -119,7 +119,8 @@ impl Proxy {
         call: &mut Call<'_>,
         exchange: &mut Exchange,
     ) -> Result<Response<body::Source>, Error> {
-        guard::check(call)?;
+        let policy = call.snapshot.listener(call.connection.listener).map_or(Policy::NONE, Policy::of);
+        guard::admit(&call.head, policy, call.connection.has_two_lengths())?;
         if let Some(reply) = local::reply(call).await {
             return reply;
         }
@@ -156,7 +157,7 @@ impl Proxy {
     ) -> Result<RequestBody, Error> {
         let limits = call.snapshot.config.limits;
         let stall = call.snapshot.config.server.read_timeout;
-        guard::length(&call.head, limits.max_body)?;
+        check_announced(&call.head, limits.max_body)?;
         let Some(mut body) = call.body.take() else { return Ok(RequestBody::empty()) };
         if http_body::Body::is_end_stream(&body) {
             return Ok(RequestBody::empty());
@@ -228,6 +229,19 @@ impl Proxy {
         }
         upstream.health.failed(failure.cause.clone(), std::time::Instant::now());
         Err(Error::of_upstream(upstream, &failure))
+    }
+}
+
+/// Refuses an announced length over the limit before a byte of it is read.
+fn check_announced(head: &Parts, max_body: u64) -> Result<(), Error> {
+    let announced = head
+        .headers
+        .get(http::header::CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.parse::<u64>().ok());
+    match announced {
+        Some(length) if length > max_body => Err(BodyError::TooLarge.into()),
+        _ => Ok(()),
     }
 }
 

@@ -6,7 +6,7 @@
 mod activity;
 mod connection;
 mod head;
-mod io;
+mod stream;
 mod registry;
 mod tracked;
 mod workers;
@@ -16,11 +16,13 @@ pub use registry::Registry;
 pub use tracked::Tracked;
 pub use workers::{Arrival, Workers};
 
+use std::io::Result as IoResult;
 use std::sync::Arc;
 use std::time::Duration;
 
 use slog::{Logger, debug, error};
 
+use crate::config::Server;
 use crate::listen::{AcceptError, Bound, Stream};
 
 /// How long the accept loop rests when the host has run out of descriptors or memory.
@@ -39,19 +41,10 @@ pub async fn accept(listener: &Bound, log: &Logger, mut take: impl FnMut(Stream)
             }
             Err(AcceptError::Exhausted(reason)) => {
                 error!(log, "cannot accept connections for now; raise the limit (LimitNOFILE=) or find what leaks";
-                    "listener" => %listener.address(), "reason" => %reason);
+                    "listener" => %listener, "reason" => %reason);
                 tokio::time::sleep(EXHAUSTED_PAUSE).await;
             }
         }
-    }
-}
-
-/// Takes what the kernel has already accepted on a listener that is about to close.
-pub async fn accept_pending(listener: &Bound, mut take: impl FnMut(Stream)) {
-    // One that is not there at once is not pending.
-    let patience = Duration::from_millis(1);
-    while let Ok(Ok(accepted)) = tokio::time::timeout(patience, listener.accept()).await {
-        take(accepted);
     }
 }
 
@@ -66,5 +59,24 @@ pub struct Timeouts {
     pub idle: Duration,
 }
 
-/// A shared handle to one connection's facts.
-pub type ConnectionRef = Arc<Connection>;
+impl Timeouts {
+    pub fn of(server: &Server) -> Self {
+        Self { head: server.read_timeout, write: server.write_timeout, idle: server.idle_timeout }
+    }
+}
+
+/// Serves one connection on the current event loop, whichever that is.
+///
+/// # Errors
+/// When the stream is gone already.
+pub async fn serve_here<H: Handler>(
+    stream: Stream,
+    connection: Arc<Connection>,
+    timeouts: Timeouts,
+    handler: Arc<H>,
+    log: &Logger,
+) -> IoResult<()> {
+    let stream = stream::Stream::adopt(stream)?;
+    connection::serve(&connection::protocol(), stream, connection, timeouts, handler, log).await;
+    Ok(())
+}

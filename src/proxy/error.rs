@@ -4,6 +4,7 @@ use http::StatusCode;
 use http::request::Parts;
 
 use crate::client::{Failure, Kind};
+use crate::guard;
 use crate::message::{BodyError, Progress};
 use crate::path;
 use crate::snapshot::Upstream;
@@ -168,6 +169,18 @@ impl Error {
             ),
         };
         Self { code, message, cause: Some(failure.cause.clone()) }
+    }
+}
+
+impl From<guard::Refused> for Error {
+    fn from(refused: guard::Refused) -> Self {
+        let code = match refused {
+            guard::Refused::Malformed(_) => Code::BadRequest,
+            guard::Refused::ForeignHost => Code::HostForbidden,
+            guard::Refused::ForeignOrigin => Code::OriginForbidden,
+            guard::Refused::CrossSite => Code::CrossSiteForbidden,
+        };
+        Self::new(code, refused.reason())
     }
 }
 

@@ -18,7 +18,7 @@ use slog::{Logger, debug, info};
 use tokio::time::{Duration, Instant, Sleep};
 
 use super::activity::Activity;
-use super::io::{Stream, Watched};
+use super::stream::{Stream, Watched};
 use super::tracked::{RequestGuard, Tracked};
 use super::Timeouts;
 use crate::listen::Peer;

@@ -82,10 +82,6 @@ impl HeadScanner {
         }
     }
 
-    pub fn is_inside(&self) -> bool {
-        self.state == State::Inside
-    }
-
     pub fn is_http2(&self) -> bool {
         self.state == State::Frames
     }
@@ -135,7 +131,7 @@ mod tests {
     fn a_head_in_one_piece_is_complete_at_once() {
         let mut scanner = HeadScanner::default();
         assert_eq!(scanner.feed(HEAD), Progress::Complete);
-        assert!(!scanner.is_inside());
+
         assert!(!scanner.has_two_lengths());
         assert_eq!(scanner.feed(b"body\r\n\r\n"), Progress::Nothing);
     }
@@ -146,7 +142,7 @@ mod tests {
         let end = HEAD.len() - 2;
         for byte in &HEAD[..end - 1] {
             assert_eq!(scanner.feed(&[*byte]), Progress::Begun);
-            assert!(scanner.is_inside());
+
         }
         assert_eq!(scanner.feed(&HEAD[end - 1..end]), Progress::Complete);
     }

@@ -9,7 +9,7 @@ use slog::{Logger, debug};
 use tokio::sync::{mpsc, oneshot};
 
 use super::connection::{self, Handler};
-use super::io::Stream;
+use super::stream::Stream;
 use super::registry::Registration;
 use super::{Connection, Registry, Timeouts};
 use crate::listen;

@@ -19,7 +19,7 @@ export function relay(request, response, { origin, path, without = [], headers =
   onward.on('response', (answer) => {
     response.writeHead(answer.statusCode, kept(answer.headers, HOP_BY_HOP));
     response.flushHeaders?.();
-    const all = []; answer.on("data", (d) => all.push(d)).on("end", () => response.end(Buffer.concat(all)));
+    answer.pipe(response);
     // A body that breaks off must not look like one that ended.
     answer.on('error', () => cut(response));
   });

@@ -168,7 +168,8 @@ async def main() -> int:
         await report.check("is asked to sample in the middle of a call", asks(client, "sampling", "sampling"))
         await report.check("is asked to elicit in the middle of a call", asks(client, "elicitation", "elicitation"))
     elif "rounds" in TOOLS:
-        await report.check("supplies what a tool asks for in rounds", asks(client, "rounds", "sampling", "elicitation", "roots"))
+        kinds = ("sampling", "elicitation", "roots")
+        await report.check("supplies what a tool asks for in rounds", asks(client, "rounds", *kinds))
         await report.check("mirrors a parameter in a header", mirrors(client))
         await report.check("hears over subscriptions/listen that tools changed", hears_changes(client))
     if "logging" in TOOLS:

@@ -22,7 +22,7 @@ for (const [method, answer] of Object.entries(ANSWERS)) {
 const peer = {
   client,
   asked,
-  call: ([name, args], options) => client.callTool({ name, arguments: args }, options),
+  call: ([name, args], options) => client.callTool({ name, arguments: args }, { timeout: 20_000, ...options }),
   next: (method) => new Promise((heard) => client.setNotificationHandler(method, heard)),
   async connect() {
     await client.connect(transport);

@@ -22,7 +22,8 @@ for (const schema of requests) {
 const peer = {
   client,
   asked,
-  call: ([name, args], options) => client.callTool({ name, arguments: args }, undefined, options),
+  call: ([name, args], options) =>
+    client.callTool({ name, arguments: args }, undefined, { timeout: 20_000, ...options }),
   next: () => new Promise((heard) => client.setNotificationHandler(schemas.LoggingMessageNotificationSchema, heard)),
   async connect() {
     await client.connect(transport);

@@ -6,58 +6,80 @@ use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
 use http::{Method, Version};
 
-use super::error::{Code, Error};
-use super::Call;
 use crate::config::Listener;
-use crate::message::BodyError;
+
+/// Why a request is not let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// It breaks HTTP; its framing cannot be trusted.
+    Malformed(&'static str),
+    ForeignHost,
+    ForeignOrigin,
+    CrossSite,
+}
+
+impl Refused {
+    /// For the client: what is wrong, and what to do where it is meant to work.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Malformed(reason) => reason,
+            Self::ForeignHost => "the Host is neither a loopback name nor in allowed_hosts",
+            Self::ForeignOrigin => {
+                "requests from web pages are refused; an origin to trust goes into allowed_origins"
+            }
+            Self::CrossSite => "requests that a web page of another site makes are refused",
+        }
+    }
+}
 
 /// Whom a listener lets in beside the loopback names.
 #[derive(Clone, Copy)]
-struct Policy<'a> {
+pub struct Policy<'a> {
     hosts: &'a [String],
     origins: &'a [String],
 }
 
 impl<'a> Policy<'a> {
-    const NONE: Policy<'static> = Policy { hosts: &[], origins: &[] };
+    pub const NONE: Policy<'static> = Policy { hosts: &[], origins: &[] };
 
-    fn of(listener: &'a Listener) -> Self {
+    pub fn of(listener: &'a Listener) -> Self {
         Self { hosts: &listener.allowed_hosts, origins: &listener.allowed_origins }
     }
 }
 
 /// Applied to every path of every listener, before anything else is looked at.
-pub fn check(call: &Call<'_>) -> Result<(), Error> {
-    let policy = call.snapshot.listener(call.connection.listener).map_or(Policy::NONE, Policy::of);
-    if call.head.method == Method::CONNECT {
-        return Err(bad_request("CONNECT is not supported: this is no forward proxy"));
+///
+/// `has_two_lengths`: the connection saw both `Content-Length` and `Transfer-Encoding`.
+///
+/// # Errors
+/// The first rule that the request breaks.
+pub fn admit(head: &Parts, policy: Policy<'_>, has_two_lengths: bool) -> Result<(), Refused> {
+    if head.method == Method::CONNECT {
+        return Err(Refused::Malformed("CONNECT is not supported: this is no forward proxy"));
     }
-    if call.head.version < Version::HTTP_2 && call.connection.has_two_lengths() {
-        return Err(bad_request("the request has both Content-Length and Transfer-Encoding"));
+    if head.version < Version::HTTP_2 && has_two_lengths {
+        return Err(Refused::Malformed("the request has both Content-Length and Transfer-Encoding"));
     }
-    host(&call.head, policy)?;
-    origin(&call.head.headers, policy)?;
-    fetch_site(&call.head.headers)
+    host(head, policy)?;
+    origin(head, policy)?;
+    fetch_site(&head.headers)
 }
 
 /// A request's names for this server: all of them must be its own.
-fn host(head: &Parts, policy: Policy<'_>) -> Result<(), Error> {
+fn host(head: &Parts, policy: Policy<'_>) -> Result<(), Refused> {
     let mut hosts = head.headers.get_all(header::HOST).iter();
     let header = hosts.next();
     if hosts.next().is_some() {
-        return Err(bad_request("the request has several Host headers"));
+        return Err(Refused::Malformed("the request has several Host headers"));
     }
     let authority = head.uri.authority().map(|authority| authority.as_str());
     if header.is_none() && authority.is_none() {
-        return Err(bad_request("the request has no Host header"));
+        return Err(Refused::Malformed("the request has no Host header"));
     }
     let header = header.map(|value| value.to_str().unwrap_or("?"));
     for name in header.into_iter().chain(authority) {
         if !is_own_name(name, policy) {
-            return Err(Error::new(
-                Code::HostForbidden,
-                "the Host is neither a loopback name nor in allowed_hosts",
-            ));
+            return Err(Refused::ForeignHost);
         }
     }
     Ok(())
@@ -79,69 +101,53 @@ fn without_port(authority: &str) -> &str {
     }
 }
 
-fn origin(headers: &HeaderMap, policy: Policy<'_>) -> Result<(), Error> {
+/// A page's own origin must be one of ours, or listed.
+///
+/// Our own is `http://` and the `Host` that was just accepted: only a page that
+/// came from this very listener has it, and other ports of this host do not.
+fn origin(head: &Parts, policy: Policy<'_>) -> Result<(), Refused> {
+    let own_host = head.headers.get(header::HOST).map(HeaderValue::as_bytes);
     let allowed = |origin: &HeaderValue| {
-        policy.origins.iter().any(|allowed| {
-            origin.as_bytes().eq_ignore_ascii_case(allowed.as_bytes())
-        })
+        let origin = origin.as_bytes();
+        let is_own = origin
+            .strip_prefix(b"http://")
+            .zip(own_host)
+            .is_some_and(|(origin, host)| origin.eq_ignore_ascii_case(host));
+        is_own || policy.origins.iter().any(|allowed| origin.eq_ignore_ascii_case(allowed.as_bytes()))
     };
-    if headers.get_all(header::ORIGIN).iter().all(allowed) {
+    if head.headers.get_all(header::ORIGIN).iter().all(allowed) {
         Ok(())
     } else {
-        Err(Error::new(
-            Code::OriginForbidden,
-            "requests from web pages are refused; an origin to trust goes into allowed_origins",
-        ))
+        Err(Refused::ForeignOrigin)
     }
 }
 
-fn fetch_site(headers: &HeaderMap) -> Result<(), Error> {
+fn fetch_site(headers: &HeaderMap) -> Result<(), Refused> {
     let foreign = |value: &HeaderValue| {
         let value = value.as_bytes();
         value.eq_ignore_ascii_case(b"cross-site") || value.eq_ignore_ascii_case(b"same-site")
     };
     if headers.get_all("sec-fetch-site").iter().any(foreign) {
-        Err(Error::new(
-            Code::CrossSiteForbidden,
-            "requests that a web page of another site makes are refused",
-        ))
+        Err(Refused::CrossSite)
     } else {
         Ok(())
     }
-}
-
-/// Refuses an announced length over the limit before a byte of it is read.
-pub fn length(head: &Parts, max_body: u64) -> Result<(), Error> {
-    let announced = head
-        .headers
-        .get(header::CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.parse::<u64>().ok());
-    match announced {
-        Some(length) if length > max_body => Err(BodyError::TooLarge.into()),
-        _ => Ok(()),
-    }
-}
-
-fn bad_request(message: &str) -> Error {
-    Error::new(Code::BadRequest, message)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn verdict(headers: &[(&'static str, &'static str)], policy: Policy<'_>) -> Option<Code> {
+    fn verdict(headers: &[(&'static str, &'static str)], policy: Policy<'_>) -> Option<Refused> {
         let mut builder = http::Request::get("/mcp");
         for (name, value) in headers {
             builder = builder.header(*name, *value);
         }
         let head = builder.body(()).unwrap().into_parts().0;
         host(&head, policy)
-            .and_then(|()| origin(&head.headers, policy))
+            .and_then(|()| origin(&head, policy))
             .and_then(|()| fetch_site(&head.headers))
             .err()
-            .map(|error| error.code)
     }
 
     #[test]
@@ -166,35 +172,37 @@ mod tests {
             "",
         ] {
             let verdict = verdict(&[("host", host)], Policy::NONE);
-            assert_eq!(verdict, Some(Code::HostForbidden), "{host}");
+            assert_eq!(verdict, Some(Refused::ForeignHost), "{host}");
         }
     }
 
     #[test]
     fn a_request_without_or_with_two_hosts_is_malformed() {
         let policy = Policy::NONE;
-        assert_eq!(verdict(&[], policy), Some(Code::BadRequest));
+        assert!(matches!(verdict(&[], policy), Some(Refused::Malformed(_))));
         let two = [("host", "localhost"), ("host", "localhost")];
-        assert_eq!(verdict(&two, policy), Some(Code::BadRequest));
+        assert!(matches!(verdict(&two, policy), Some(Refused::Malformed(_))));
     }
 
     #[test]
-    fn browsers_are_refused_unless_their_origin_is_listed() {
+    fn web_pages_are_refused_unless_their_origin_is_ours_or_listed() {
         let from = |origin, policy: Policy<'_>| verdict(&[("host", "localhost"), ("origin", origin)], policy);
-        assert_eq!(from("http://localhost:3000", Policy::NONE), Some(Code::OriginForbidden));
-        assert_eq!(from("null", Policy::NONE), Some(Code::OriginForbidden));
+        assert_eq!(from("http://localhost:3000", Policy::NONE), Some(Refused::ForeignOrigin));
+        assert_eq!(from("null", Policy::NONE), Some(Refused::ForeignOrigin));
+        assert_eq!(from("http://localhost", Policy::NONE), None);
+        assert_eq!(from("https://localhost", Policy::NONE), Some(Refused::ForeignOrigin));
         let origins = ["http://localhost:3000".to_owned()];
         let policy = Policy { origins: &origins, ..Policy::NONE };
         assert_eq!(from("http://localhost:3000", policy), None);
-        assert_eq!(from("http://localhost:3001", policy), Some(Code::OriginForbidden));
+        assert_eq!(from("http://localhost:3001", policy), Some(Refused::ForeignOrigin));
     }
 
     #[test]
     fn fetches_from_other_sites_are_refused_and_those_of_the_same_origin_pass() {
         let policy = Policy::NONE;
         let site = |site| verdict(&[("host", "localhost"), ("sec-fetch-site", site)], policy);
-        assert_eq!(site("cross-site"), Some(Code::CrossSiteForbidden));
-        assert_eq!(site("Same-Site"), Some(Code::CrossSiteForbidden));
+        assert_eq!(site("cross-site"), Some(Refused::CrossSite));
+        assert_eq!(site("Same-Site"), Some(Refused::CrossSite));
         assert_eq!(site("same-origin"), None);
         assert_eq!(site("none"), None);
     }
