@@ -89,8 +89,8 @@ impl Serializer for Text<'_> {
 }
 
 fn needs_quotes(value: &str) -> bool {
-    value.is_empty()
-        || value.contains(|c: char| c.is_whitespace() || c.is_control() || "\"=\\".contains(c))
+    let plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'=' | b'\\');
+    value.is_empty() || !value.bytes().all(plain)
 }
 
 /// A message as it is, but for what would break the line or the terminal.
