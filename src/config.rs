@@ -7,8 +7,31 @@
 //! Sources, lowest precedence first: defaults, the file, the fragments of
 //! `conf.d/` beside it in name order, the `MCP_*` environment, the flags.
 
+mod admin;
+mod browser;
+mod credential;
+mod decode;
+pub mod env;
+mod error;
+mod excerpt;
+mod files;
+mod listener;
+mod load;
+mod parse;
+mod route;
+mod server;
+mod target;
+#[cfg(test)]
+mod tests;
+mod tls;
+mod tree;
+mod upstream;
+mod url_path;
+
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::uri::{Authority, PathAndQuery, Scheme};
@@ -16,6 +39,9 @@ use http::{HeaderName, HeaderValue};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::secret::Secret;
+
+pub use env::Env;
+pub use error::{Problem, Problems};
 
 /// Everything one generation of the daemon works from.
 #[derive(Debug)]
@@ -33,6 +59,47 @@ pub struct Config {
     pub files: Vec<PathBuf>,
     /// What is accepted but should be changed; logged at start and by `check`.
     pub warnings: Vec<String>,
+    /// The environment variables that hold secrets, for [`crate::env::scrub`].
+    pub secret_variables: Vec<String>,
+}
+
+/// Where the configuration comes from; kept for reloads.
+#[derive(Debug, Clone)]
+pub struct Sources {
+    /// `--config`. Without it, `MCP_CONFIG` or the default places are looked at.
+    pub file: Option<PathBuf>,
+    pub env: Env,
+    pub flags: Flags,
+}
+
+/// Flags that configure, as they were typed: the same words as in the environment.
+#[derive(Debug, Clone, Default)]
+pub struct Flags {
+    pub upstream_url: Option<String>,
+    pub listen: Option<String>,
+    pub socket: Option<String>,
+    pub log_level: Option<String>,
+    pub log_format: Option<String>,
+}
+
+impl Sources {
+    /// Whether anybody configured anything: a file is named or found, or an upstream is given.
+    pub fn is_configured(&self) -> bool {
+        self.flags.upstream_url.is_some()
+            || self.env.bytes("MCP_UPSTREAM_URL").is_some()
+            || !matches!(self.main_file(), Ok(None))
+    }
+}
+
+impl Config {
+    /// Reads every source, and every secret and certificate they name.
+    ///
+    /// # Errors
+    /// All problems found, in the order of the files. Blocks on file access, never on a
+    /// file that is none.
+    pub fn load(sources: &Sources) -> Result<Config, Problems> {
+        load::load(sources)
+    }
 }
 
 /// A place requests are sent to.
@@ -47,7 +114,7 @@ pub struct Upstream {
     /// Until the response's head has arrived, retries included.
     pub request_timeout: Duration,
     pub connect_timeout: Duration,
-    pub tls: Tls,
+    pub tls: Arc<Tls>,
     pub http_version: HttpVersion,
     /// Lets `%2F`, `%5C`, `%3F` and `%23` through; they are signed decoded.
     pub allow_encoded_slash: bool,
@@ -157,6 +224,15 @@ pub struct Listener {
 pub enum ListenAddress {
     Unix(UnixAddress),
     Tcp(SocketAddr),
+}
+
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix(unix) => write!(f, "{}", unix.path.display()),
+            Self::Tcp(address) => write!(f, "{address}"),
+        }
+    }
 }
 
 /// A Unix socket and who may connect to it.

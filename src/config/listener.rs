@@ -1,0 +1,207 @@
+//! `[[listener]]`: where the daemon can be reached, and by whom.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
+
+use nix::unistd::{Gid, Group, User};
+
+use super::browser::{decode_hosts, decode_origins};
+use super::decode::{Field, Section};
+use super::target::socket_path;
+use super::tree::Origin;
+use super::{ListenAddress, Listener, UnixAddress};
+use crate::env::Env;
+use crate::paths;
+
+/// Members of this group may use the system's daemon.
+const SYSTEM_GROUP: &str = "mcp-auth-proxy";
+
+/// A listener, and where its address is written.
+pub type Placed = (Listener, Origin);
+
+/// Decodes every listener. Their places are for [`super::admin`].
+pub fn decode_listeners(root: &mut Section<'_>) -> Vec<Placed> {
+    let Some(field) = root.field("listener") else {
+        return Vec::new();
+    };
+    let Some(items) = field.items() else {
+        return Vec::new();
+    };
+    let mut listeners: Vec<Placed> = Vec::new();
+    for item in &items {
+        let Some((listener, origin)) = decode_listener(item) else {
+            continue;
+        };
+        let clash = listeners
+            .iter()
+            .find(|(other, _)| same(&other.address, &listener.address));
+        if let Some((_, first)) = clash {
+            let place = item.report.place(*first, origin);
+            item.report.problem(
+                origin,
+                &item.path,
+                format!("this address is listened on already ({place}); remove one"),
+            );
+        }
+        listeners.push((listener, origin));
+    }
+    if items.is_empty() {
+        field.report.problem(
+            field.key_origin,
+            "listener",
+            "there is no listener, so nobody could connect; give an address for a socket or a port",
+        );
+    }
+    listeners
+}
+
+/// Port 0 asks the kernel for a free one, so two of those do not clash.
+pub fn same(a: &ListenAddress, b: &ListenAddress) -> bool {
+    match (a, b) {
+        (ListenAddress::Unix(a), ListenAddress::Unix(b)) => a.path == b.path,
+        (ListenAddress::Tcp(a), ListenAddress::Tcp(b)) => a == b && a.port() != 0,
+        _ => false,
+    }
+}
+
+fn decode_listener(item: &Field<'_>) -> Option<Placed> {
+    let mut s = item.section()?;
+    let advice = "write unix = \"/path/to.sock\" or tcp = \"127.0.0.1:8080\"";
+    let field = s.exactly_one(&["unix", "tcp"], advice);
+    let allow_non_loopback = s.field("allow_non_loopback").and_then(|f| f.boolean());
+    let address = match &field {
+        Some(field) if field.key() == "tcp" => {
+            refuse_unix_keys(&mut s);
+            field
+                .parse(|text| loopback(text, allow_non_loopback.unwrap_or_default()))
+                .map(ListenAddress::Tcp)
+        }
+        Some(field) => decode_unix(&mut s, field).map(ListenAddress::Unix),
+        None => {
+            // Asked for only to be known: the listener's kind is the problem, not these.
+            for key in ["mode", "owner", "group"] {
+                s.field(key);
+            }
+            None
+        }
+    };
+    let allowed_hosts = s.field("allowed_hosts").and_then(|f| decode_hosts(&f));
+    let allowed_origins = s.field("allowed_origins").and_then(|f| decode_origins(&f));
+    s.finish();
+    let listener = Listener {
+        address: address?,
+        allowed_hosts: allowed_hosts.unwrap_or_default(),
+        allowed_origins: allowed_origins.unwrap_or_default(),
+    };
+    Some((listener, field?.origin()))
+}
+
+fn refuse_unix_keys(s: &mut Section<'_>) {
+    for key in ["mode", "owner", "group"] {
+        if let Some(field) = s.field(key) {
+            field.key_problem("a TCP port has no owner or mode; remove this, or use a Unix socket");
+        }
+    }
+}
+
+/// A loopback address and port.
+pub fn loopback(text: &str, allow_non_loopback: bool) -> Result<SocketAddr, String> {
+    let port = text
+        .strip_prefix("localhost:")
+        .and_then(|port| port.parse().ok());
+    if let Some(port) = port {
+        return Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    }
+    let address: SocketAddr = text.parse().map_err(|_| {
+        format!("{text:?} is no IP address with a port; write it as in \"127.0.0.1:8080\" or \"[::1]:8080\"")
+    })?;
+    match address.ip() {
+        ip if ip.is_loopback() => Ok(address),
+        _ if allow_non_loopback => Err(format!(
+            "{address} is open to the network; allow_non_loopback requires TLS and client \
+             authentication on the listener, which this version does not offer yet; use a loopback address"
+        )),
+        ip => Err(format!(
+            "{ip} is not a loopback address, and whoever can connect is signed for; that would require \
+             allow_non_loopback = true, TLS and client authentication, which this version does not offer yet; \
+             write {}:{}",
+            loopback_of(ip),
+            address.port()
+        )),
+    }
+}
+
+fn loopback_of(ip: IpAddr) -> &'static str {
+    if ip.is_ipv4() { "127.0.0.1" } else { "[::1]" }
+}
+
+fn decode_unix(s: &mut Section<'_>, field: &Field<'_>) -> Option<UnixAddress> {
+    let path = field.parse(|text| socket_path(Path::new(text)));
+    let mode = s.field("mode").and_then(|f| f.parse(octal));
+    let owner = s.field("owner").and_then(|f| f.parse(user_id));
+    let group = s.field("group").and_then(|f| f.parse(group_id));
+    let system = paths::runtime_dir_is_system(field.report.env);
+    Some(UnixAddress {
+        path: path?,
+        mode: mode.unwrap_or(if system { 0o660 } else { 0o600 }),
+        owner,
+        group: group.or_else(|| system.then(|| system_group(field.report.env)).flatten()),
+    })
+}
+
+fn octal(text: &str) -> Result<u32, String> {
+    match u32::from_str_radix(text.strip_prefix("0o").unwrap_or(text), 8) {
+        Ok(mode) if mode <= 0o777 && !text.starts_with('+') => Ok(mode),
+        _ => Err(format!(
+            "{text:?} is no file mode; write octal digits, such as \"0660\""
+        )),
+    }
+}
+
+fn user_id(text: &str) -> Result<u32, String> {
+    if let Ok(id) = text.parse() {
+        return Ok(id);
+    }
+    match User::from_name(text) {
+        Ok(Some(user)) => Ok(user.uid.as_raw()),
+        Ok(None) => Err(format!(
+            "there is no user {text:?}; create it, or name another"
+        )),
+        Err(error) => Err(format!(
+            "the user {text:?} cannot be looked up ({error}); write its number"
+        )),
+    }
+}
+
+fn group_id(text: &str) -> Result<u32, String> {
+    if let Ok(id) = text.parse() {
+        return Ok(id);
+    }
+    match Group::from_name(text) {
+        Ok(Some(group)) => Ok(group.gid.as_raw()),
+        Ok(None) => Err(format!(
+            "there is no group {text:?}; type: groupadd --system {text}"
+        )),
+        Err(error) => Err(format!(
+            "the group {text:?} cannot be looked up ({error}); write its number"
+        )),
+    }
+}
+
+/// The package's group, if it exists and this process may give a file to it: a default
+/// must not make the start fail.
+fn system_group(env: &Env) -> Option<u32> {
+    let gid = Group::from_name(SYSTEM_GROUP).ok()??.gid;
+    let member = gid == nix::unistd::getegid() || is_supplementary(gid);
+    (env.euid() == 0 || member).then_some(gid.as_raw())
+}
+
+#[cfg(target_os = "macos")]
+fn is_supplementary(_: Gid) -> bool {
+    false // getgroups tells only part of a user's groups there
+}
+
+#[cfg(not(target_os = "macos"))]
+fn is_supplementary(gid: Gid) -> bool {
+    nix::unistd::getgroups().is_ok_and(|groups| groups.contains(&gid))
+}

@@ -1,0 +1,163 @@
+//! `[[route]]`: which path leads to which upstream.
+
+use super::decode::{Field, Report, Section, nearest};
+use super::tree::Origin;
+use super::url_path;
+use super::{Route, TargetPath, Upstream};
+
+/// The path of an `endpoint` upstream that no route names.
+const ENDPOINT_PATH: &str = "/mcp";
+
+/// Paths that every listener answers itself, whatever the routes say.
+const RESERVED: [&str; 4] = [
+    "/healthz",
+    "/readyz",
+    "/.well-known/oauth-authorization-server",
+    "/.well-known/oauth-protected-resource",
+];
+
+/// What decoding a route needs to know about the upstreams. An upstream with a problem
+/// of its own is `None` but keeps its name, so that routes to it are not blamed.
+pub struct Upstreams<'a> {
+    pub names: Vec<&'a str>,
+    pub decoded: Vec<Option<Upstream>>,
+}
+
+impl Upstreams<'_> {
+    fn is_endpoint(&self, index: usize) -> bool {
+        let upstream = self.decoded[index].as_ref();
+        upstream.is_some_and(|u| matches!(u.target.path, TargetPath::Endpoint(_)))
+    }
+}
+
+pub fn decode_routes(root: &mut Section<'_>, upstreams: &Upstreams<'_>) -> Vec<Route> {
+    let Some(field) = root.field("route") else {
+        return implied(root.report, upstreams);
+    };
+    let Some(items) = field.items() else {
+        return Vec::new();
+    };
+    let mut routes: Vec<(Route, Origin)> = Vec::new();
+    for item in &items {
+        let Some((route, origin)) = decode_route(item, upstreams) else {
+            continue;
+        };
+        if let Some((_, first)) = routes.iter().find(|(other, _)| other.path == route.path) {
+            let place = item.report.place(*first, origin);
+            let path = format!("{}.path", item.path);
+            item.report.problem(
+                origin,
+                &path,
+                format!("this path has a route already ({place}); remove one"),
+            );
+            continue;
+        }
+        routes.push((route, origin));
+    }
+    if items.is_empty() {
+        field.problem("the array is empty; remove it, or write [[route]] tables");
+    }
+    routes.into_iter().map(|(route, _)| route).collect()
+}
+
+/// One upstream needs no routes: it gets everything.
+fn implied(report: &Report<'_>, upstreams: &Upstreams<'_>) -> Vec<Route> {
+    if upstreams.names.len() > 1 {
+        report.problem(Origin::Default, "route", format!(
+            "with several upstreams ({}) nothing says which requests go where; write a [[route]] for each",
+            upstreams.names.join(", ")
+        ));
+    }
+    if upstreams.names.len() != 1 {
+        return Vec::new();
+    }
+    let path = if upstreams.is_endpoint(0) {
+        ENDPOINT_PATH
+    } else {
+        ""
+    };
+    vec![Route {
+        path: path.to_owned(),
+        strip_prefix: false,
+        upstream: 0,
+    }]
+}
+
+/// The route, and where its path is written.
+fn decode_route(item: &Field<'_>, upstreams: &Upstreams<'_>) -> Option<(Route, Origin)> {
+    let mut s = item.section()?;
+    let upstream = s.required("upstream", "name the upstream that these requests go to");
+    let upstream = upstream.and_then(|field| find_upstream(&field, &upstreams.names));
+    let endpoint = upstream.is_some_and(|index| upstreams.is_endpoint(index));
+    let path = if endpoint {
+        s.field("path")
+    } else {
+        s.required("path", "write path = \"/\" for every request")
+    };
+    let origin = path.as_ref().map_or(item.key_origin, Field::origin);
+    let path = match path {
+        Some(field) => field
+            .parse(prefix)
+            .inspect(|path| warn_of_reserved(&field, path)),
+        None => endpoint.then(|| ENDPOINT_PATH.to_owned()),
+    };
+    let strip = s.field("strip_prefix");
+    if endpoint && let Some(field) = &strip {
+        field.warn("has no effect, as an endpoint's path is fixed; remove it");
+    }
+    let strip_prefix = strip.and_then(|field| field.boolean()).unwrap_or_default();
+    s.finish();
+    Some((
+        Route {
+            path: path?,
+            strip_prefix,
+            upstream: upstream?,
+        },
+        origin,
+    ))
+}
+
+fn find_upstream(field: &Field<'_>, names: &[&str]) -> Option<usize> {
+    let name = field.text()?;
+    let index = names.iter().position(|known| *known == name);
+    if index.is_none() {
+        let advice = match nearest(name, names.iter().copied()) {
+            Some(near) => format!("did you mean \"{near}\"?"),
+            None => format!("define it as [upstream.{name}]"),
+        };
+        field.problem(format!("there is no upstream {name:?}; {advice}"));
+    }
+    index
+}
+
+/// A route's path as it is compared: decoded, without the slash at its end.
+fn prefix(text: &str) -> Result<String, String> {
+    if text.contains(['?', '#']) {
+        return Err(format!(
+            "{text:?} is more than a path; leave out what follows \"?\" or \"#\""
+        ));
+    }
+    let decoded = url_path::decode(text)?;
+    if decoded.contains("//") {
+        return Err(format!("{text:?} has an empty segment; write \"/\" once"));
+    }
+    Ok(decoded.strip_suffix('/').unwrap_or(&decoded).to_owned())
+}
+
+fn warn_of_reserved(field: &Field<'_>, path: &str) {
+    if RESERVED.contains(&path) {
+        field.warn(
+            "the proxy answers this path itself, so nothing reaches the upstream; choose another",
+        );
+    }
+}
+
+/// Warns of every upstream that no request can reach.
+pub fn warn_of_unreachable(upstreams: &[Field<'_>], routes: &[Route]) {
+    for (index, field) in upstreams.iter().enumerate() {
+        if !routes.iter().any(|route| route.upstream == index) {
+            let message = "no route leads to this upstream; write a [[route]] for it or remove it";
+            field.report.warn(field.key_origin, &field.path, message);
+        }
+    }
+}

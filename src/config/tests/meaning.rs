@@ -1,0 +1,132 @@
+//! What a valid configuration comes to.
+
+use super::*;
+
+const PRODUCT_EXAMPLE: &str = r#"
+[upstream.acme]
+url = "https://mcp.acme.example/"
+credential = "acme"
+
+[credential.acme.auth-gateway]   # one sub-table, named after the scheme
+key_id = "550e8400-e29b-41d4-a716-446655440000"
+secret = { file = "key" }
+
+# Everything below has defaults.
+[upstream.acme.session]          # a fixed header for upstreams that want one
+header = "x-session-id"
+value = { file = "session" }
+
+[[listener]]
+unix = "/run/mcp-auth-proxy/proxy.sock"
+mode = "0660"
+group = "0"
+
+[[listener]]
+tcp = "127.0.0.1:8080"
+allowed_hosts = []               # beside the loopback names
+allowed_origins = []
+
+# With more than one upstream, routes say who goes where.
+[[route]]
+path = "/acme/"                  # longest prefix wins, by whole segments
+strip_prefix = true
+upstream = "acme"
+
+[admin]
+unix = "/run/mcp-auth-proxy/admin.sock"
+tcp = "127.0.0.1:9464"           # off unless given
+
+[log]
+level = "info"
+format = "json"                  # or "text"
+
+[limits]
+max_body = "64MiB"
+replay_buffer = "1MiB"
+"#;
+
+#[test]
+fn the_example_of_the_manual_loads() {
+    let setup = Setup::toml(PRODUCT_EXAMPLE).private("session", "abc");
+    let config = setup.load();
+    assert_eq!(config.warnings, Vec::<String>::new());
+    assert_eq!(config.files, [setup.path("config.toml")]);
+    let upstream = &config.upstreams[0];
+    assert_eq!(upstream.target.authority, "mcp.acme.example");
+    assert_eq!(upstream.target.path, TargetPath::Base(String::new()));
+    assert_eq!(upstream.session.as_ref().unwrap().value, secret("abc"));
+    assert_eq!(upstream.credential, Some(0));
+    let CredentialScheme::AuthGateway {
+        key_id,
+        secret: key,
+    } = &config.credentials[0].scheme;
+    assert_eq!(key_id, "550e8400-e29b-41d4-a716-446655440000");
+    assert_eq!(*key, secret("s3cret"));
+    let route = Route {
+        path: "/acme".into(),
+        strip_prefix: true,
+        upstream: 0,
+    };
+    assert_eq!(config.routes, [route]);
+    let unix = UnixAddress {
+        path: "/run/mcp-auth-proxy/proxy.sock".into(),
+        mode: 0o660,
+        owner: None,
+        group: Some(0),
+    };
+    assert_eq!(config.listeners[0].address, ListenAddress::Unix(unix));
+    assert_eq!(config.admin.tcp, Some("127.0.0.1:9464".parse().unwrap()));
+    assert_eq!(
+        config.log,
+        Log {
+            level: slog::Level::Info,
+            format: LogFormat::Json
+        }
+    );
+    assert_eq!(
+        config.limits,
+        Limits {
+            max_body: 64 << 20,
+            replay_buffer: 1 << 20
+        }
+    );
+}
+
+#[test]
+fn the_smallest_file_leaves_everything_else_to_defaults() {
+    let config = Setup::toml(SMALL).load();
+    let upstream = &config.upstreams[0];
+    assert_eq!(upstream.request_timeout, Duration::from_secs(15));
+    assert_eq!(upstream.connect_timeout, Duration::from_secs(5));
+    assert_eq!(upstream.http_version, HttpVersion::Auto);
+    assert_eq!(upstream.upstream_401, Upstream401::Translate);
+    assert_eq!(upstream.sse_fallback, SseFallback::Auto);
+    assert_eq!(*upstream.tls, Tls::default());
+    assert!(!upstream.allow_encoded_slash && !upstream.forward_authorization);
+    assert_eq!(
+        config.routes,
+        [Route {
+            path: String::new(),
+            strip_prefix: false,
+            upstream: 0
+        }]
+    );
+    let addresses: Vec<_> = config.listeners.iter().map(|l| &l.address).collect();
+    let socket = UnixAddress {
+        path: "/run/user/4711/mcp-auth-proxy/proxy.sock".into(),
+        mode: 0o600,
+        owner: None,
+        group: None,
+    };
+    let tcp = ListenAddress::Tcp("127.0.0.1:8080".parse().unwrap());
+    assert_eq!(addresses, [&ListenAddress::Unix(socket), &tcp]);
+    let admin = config.admin.unix.unwrap();
+    assert_eq!(
+        admin.path,
+        Path::new("/run/user/4711/mcp-auth-proxy/admin.sock")
+    );
+    assert_eq!(admin.mode, 0o600);
+    assert_eq!(config.admin.tcp, None);
+    assert_eq!(config.server.graceful_shutdown, Duration::from_secs(10));
+    assert!((1..=8).contains(&config.server.workers));
+}

@@ -1,0 +1,176 @@
+//! `[upstream.NAME]`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::uri::Scheme;
+use http::{HeaderName, HeaderValue};
+
+use super::credential::decode_secret;
+use super::decode::{Field, Section, nearest};
+use super::target::{self, Kind};
+use super::tls::decode_tls;
+use super::{HttpVersion, SessionHeader, SseFallback, Target, Upstream, Upstream401};
+
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Headers that are the connection's, the body's or the signature's own: a fixed value
+/// would break every request.
+const RESERVED_HEADERS: [&str; 17] = [
+    "authorization",
+    "connection",
+    "content-length",
+    "content-type",
+    "cookie",
+    "expect",
+    "host",
+    "keep-alive",
+    "mcp-session-id",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "x-api-key-id",
+    "x-request-id",
+    "x-signature",
+    "x-timestamp",
+];
+
+/// An upstream's name is part of log lines, metric labels and `/readyz`.
+pub fn check_name(field: &Field<'_>) {
+    let name = field.key();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    if name.is_empty() || name.len() > 64 || !name.chars().all(plain) {
+        field.key_problem(format!(
+            "{name:?} is no name; use up to 64 letters, digits, \"-\", \"_\" and \".\""
+        ));
+    }
+}
+
+/// `credentials` are the names that `[credential.NAME]` tables define, in order.
+pub fn decode_upstream(field: &Field<'_>, credentials: &[&str]) -> Option<Upstream> {
+    check_name(field);
+    let mut s = field.section()?;
+    let target = decode_target(&mut s);
+    let credential = decode_credential_name(&mut s, credentials);
+    let session = s.field("session").and_then(|field| decode_session(&field));
+    let request_timeout = s.field("request_timeout").and_then(|f| f.duration());
+    let connect_timeout = s.field("connect_timeout").and_then(|f| f.duration());
+    let tls = decode_tls(&mut s);
+    let http_version = s.field("http_version").and_then(|f| {
+        f.choice(&[
+            ("auto", HttpVersion::Auto),
+            ("1.1", HttpVersion::Http1),
+            ("2", HttpVersion::Http2),
+        ])
+    });
+    let allow_encoded_slash = s.field("allow_encoded_slash").and_then(|f| f.boolean());
+    let upstream_401 = s.field("upstream_401").and_then(|f| {
+        f.choice(&[
+            ("translate", Upstream401::Translate),
+            ("pass", Upstream401::Pass),
+        ])
+    });
+    let sse_fallback = s.field("sse_fallback").and_then(|f| {
+        let (auto, always, never) = (SseFallback::Auto, SseFallback::Always, SseFallback::Never);
+        f.choice(&[("auto", auto), ("always", always), ("never", never)])
+    });
+    let forward_authorization = s.field("forward_authorization").and_then(|f| f.boolean());
+    s.finish();
+    Some(Upstream {
+        name: field.key().to_owned(),
+        target: target?,
+        credential,
+        session,
+        request_timeout: request_timeout.unwrap_or(REQUEST_TIMEOUT),
+        connect_timeout: connect_timeout.unwrap_or(CONNECT_TIMEOUT),
+        tls: Arc::new(tls),
+        http_version: http_version.unwrap_or_default(),
+        allow_encoded_slash: allow_encoded_slash.unwrap_or_default(),
+        upstream_401: upstream_401.unwrap_or_default(),
+        sse_fallback: sse_fallback.unwrap_or_default(),
+        forward_authorization: forward_authorization.unwrap_or_default(),
+    })
+}
+
+fn decode_target(s: &mut Section<'_>) -> Option<Target> {
+    let advice = "write url = \"https://…/\" (or endpoint = \"https://…/mcp\")";
+    let field = s.exactly_one(&["url", "endpoint"], advice)?;
+    let kind = if field.key() == "url" {
+        Kind::Url
+    } else {
+        Kind::Endpoint
+    };
+    field.parse(|text| target::parse(text, kind))
+}
+
+/// The credential's index. An upstream without one is legal: some want no signature.
+fn decode_credential_name(s: &mut Section<'_>, credentials: &[&str]) -> Option<usize> {
+    let Some(field) = s.field("credential") else {
+        s.warn("requests go out unsigned; add credential = \"NAME\" if the upstream wants one");
+        return None;
+    };
+    let name = field.text()?;
+    let index = credentials.iter().position(|known| *known == name);
+    if index.is_none() {
+        let advice = match nearest(name, credentials.iter().copied()) {
+            Some(near) => format!("did you mean \"{near}\"?"),
+            None => format!("define it as [credential.{name}.auth-gateway]"),
+        };
+        field.problem(format!("there is no credential {name:?}; {advice}"));
+    }
+    index
+}
+
+fn decode_session(field: &Field<'_>) -> Option<SessionHeader> {
+    let mut s = field.section()?;
+    let name = match s.field("header") {
+        Some(header) => header.parse(header_name),
+        None => Some(HeaderName::from_static("x-session-id")),
+    };
+    let advice = "write value = { file = \"/path/to/it\" }, or set MCP_SESSION_VALUE";
+    let value = s.required("value", advice).and_then(|value| {
+        let secret = decode_secret(&value)?;
+        if HeaderValue::from_bytes(secret.expose()).is_err() {
+            value.problem("the value has characters that no HTTP header may hold; correct it");
+        }
+        Some(secret)
+    });
+    s.finish();
+    Some(SessionHeader {
+        name: name?,
+        value: value?,
+    })
+}
+
+fn header_name(text: &str) -> Result<HeaderName, String> {
+    let name = HeaderName::from_bytes(text.as_bytes())
+        .map_err(|_| format!("{text:?} is no header name; write one such as \"x-session-id\""))?;
+    if RESERVED_HEADERS.contains(&name.as_str()) {
+        return Err(format!(
+            "{name} has a meaning of its own; choose another header"
+        ));
+    }
+    Ok(name)
+}
+
+/// Warns of what is legal and weak. Needs the whole upstream, so it comes last.
+pub fn warn_of_weakness(field: &Field<'_>, upstream: &Upstream) {
+    let clear = upstream.target.scheme == Scheme::HTTP && !upstream.target.is_local();
+    if clear && upstream.credential.is_some() {
+        field.report.warn(
+            field.key_origin,
+            &field.path,
+            "signatures cross the network in clear, and one is good for 300 s to whoever sees it; use https",
+        );
+    }
+    if upstream.tls.insecure_skip_verify {
+        field.report.warn(
+            field.key_origin,
+            &field.path,
+            "the upstream's certificate is not verified, so anybody on the way can pose as it; \
+             use ca_file instead of insecure_skip_verify",
+        );
+    }
+}

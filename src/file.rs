@@ -1,0 +1,174 @@
+//! Reading small regular files, with no way to hang and no way to fill the memory.
+
+use std::fmt;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+use zeroize::Zeroizing;
+
+/// What a file held and who may look at it.
+pub struct Contents {
+    /// Wiped when dropped: every file read here may hold a secret.
+    pub bytes: Zeroizing<Vec<u8>>,
+    /// Permission bits of the file that was actually opened.
+    pub mode: u32,
+}
+
+/// Why a file could not be read. `Display` completes the sentence "FILE …".
+#[derive(Debug)]
+pub enum ReadError {
+    Missing,
+    /// This user may not read it.
+    Denied(u32),
+    NotRegular(&'static str),
+    /// More bytes than this.
+    TooLarge(usize),
+    Io(io::Error),
+}
+
+/// Reads at most `limit` bytes of a regular file. Links are followed; a FIFO, a
+/// socket or a device is refused without waiting for its other end.
+pub fn read(path: &Path, limit: usize) -> Result<Contents, ReadError> {
+    let mut file = open(path)?;
+    let meta = file.metadata().map_err(ReadError::Io)?;
+    if let Some(kind) = irregular(meta.file_type()) {
+        return Err(ReadError::NotRegular(kind));
+    }
+    // Allocated once and never grown: growing would leave copies of a secret behind.
+    let mut bytes = Zeroizing::new(vec![0; limit + 1]);
+    let length = fill(&mut file, &mut bytes).map_err(ReadError::Io)?;
+    if length > limit {
+        return Err(ReadError::TooLarge(limit));
+    }
+    bytes.truncate(length);
+    Ok(Contents {
+        bytes,
+        mode: meta.mode() & 0o7777,
+    })
+}
+
+fn open(path: &Path) -> Result<File, ReadError> {
+    // O_NONBLOCK: opening a FIFO would otherwise wait for a writer that may never come.
+    let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
+    let opened = OpenOptions::new().read(true).custom_flags(flags).open(path);
+    opened.map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => ReadError::Missing,
+        io::ErrorKind::PermissionDenied => ReadError::Denied(nix::unistd::geteuid().as_raw()),
+        _ if error.raw_os_error() == Some(libc::ENXIO) => ReadError::NotRegular("a socket"),
+        _ => ReadError::Io(error),
+    })
+}
+
+fn irregular(kind: std::fs::FileType) -> Option<&'static str> {
+    match kind {
+        k if k.is_file() => None,
+        k if k.is_dir() => Some("a directory"),
+        k if k.is_fifo() => Some("a FIFO"),
+        k if k.is_socket() => Some("a socket"),
+        _ => Some("a device"),
+    }
+}
+
+fn fill(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut length = 0;
+    while length < buffer.len() {
+        match file.read(&mut buffer[length..]) {
+            Ok(0) => break,
+            Ok(n) => length += n,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(length)
+}
+
+impl fmt::Display for ReadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ReadError::Missing => write!(f, "does not exist; create it or correct the path"),
+            ReadError::Denied(uid) => {
+                write!(
+                    f,
+                    "may not be read by uid {uid}, which this process runs as; "
+                )?;
+                write!(
+                    f,
+                    "let that user, or a group of its, read the file and enter its directory"
+                )
+            }
+            ReadError::NotRegular(kind) => write!(f, "is {kind}; name a regular file"),
+            ReadError::TooLarge(limit) => {
+                write!(
+                    f,
+                    "is larger than {} KiB; name the right file or shorten it",
+                    limit / 1024
+                )
+            }
+            ReadError::Io(error) => write!(f, "cannot be read ({error}); see to the file system"),
+        }
+    }
+}
+
+/// A path as a POSIX shell takes it, for commands an operator copies from a message.
+pub fn shell_quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+,@%".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        return text;
+    }
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(path: &Path, limit: usize) -> String {
+        match read(path, limit) {
+            Ok(_) => panic!("{} was read", path.display()),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn a_fifo_is_refused_without_waiting_for_a_writer() {
+        let dir = tempfile::tempdir().unwrap();
+        let fifo = dir.path().join("fifo");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert_eq!(refused(&fifo, 10), "is a FIFO; name a regular file");
+    }
+
+    #[test]
+    fn sockets_devices_and_directories_are_refused_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("socket");
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        assert_eq!(refused(&socket, 10), "is a socket; name a regular file");
+        assert_eq!(
+            refused(Path::new("/dev/zero"), 10),
+            "is a device; name a regular file"
+        );
+        assert_eq!(
+            refused(dir.path(), 10),
+            "is a directory; name a regular file"
+        );
+    }
+
+    #[test]
+    fn the_limit_is_the_largest_length_that_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        std::fs::write(&path, vec![b'x'; 1024]).unwrap();
+        assert_eq!(read(&path, 1024).unwrap().bytes.len(), 1024);
+        std::fs::write(&path, vec![b'x'; 1025]).unwrap();
+        assert!(refused(&path, 1024).starts_with("is larger than 1 KiB"));
+    }
+
+    #[test]
+    fn a_quoted_path_survives_the_shell() {
+        assert_eq!(shell_quoted(Path::new("/etc/a-b.c")), "/etc/a-b.c");
+        assert_eq!(shell_quoted(Path::new("/a b's")), r"'/a b'\''s'");
+    }
+}
