@@ -35,6 +35,7 @@ mod style;
 mod text;
 mod writer;
 
+pub use fields::InOrder;
 use fields::Scratch;
 
 /// The logger's controls, shared by the reload, the signals and the metrics.

@@ -83,7 +83,8 @@ impl Serializer for Text<'_> {
         Ok(())
     }
 
-    fn emit_none(&mut self, _: Key) -> slog::Result {
+    fn emit_none(&mut self, key: Key) -> slog::Result {
+        self.fields.none(key);
         Ok(())
     }
 }
