@@ -142,7 +142,7 @@ impl fmt::Display for Bound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.local_addr() {
             Some(address) => write!(f, "{address}"),
-            None => fmt_address(&self.address, f),
+            None => write!(f, "{}", self.address),
         }
     }
 }
@@ -152,13 +152,6 @@ fn same(a: &ListenAddress, b: &ListenAddress) -> bool {
         (ListenAddress::Unix(a), ListenAddress::Unix(b)) => a.path == b.path,
         (ListenAddress::Tcp(a), ListenAddress::Tcp(b)) => a == b,
         _ => false,
-    }
-}
-
-fn fmt_address(address: &ListenAddress, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    match address {
-        ListenAddress::Unix(unix) => write!(f, "{}", unix.path.display()),
-        ListenAddress::Tcp(tcp) => write!(f, "{tcp}"),
     }
 }
 
