@@ -5,12 +5,9 @@
 
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use nix::sys::socket::Backlog;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -18,18 +15,19 @@ use crate::config::{ListenAddress, UnixAddress};
 pub use error::{AcceptError, ListenError};
 pub use inherited::Inherited;
 pub use peer::Peer;
+use socket::Socket;
+pub use socket::Stream;
 use unix::SocketFile;
 
 mod error;
 mod inherited;
 mod peer;
+mod socket;
 mod tcp;
 mod unix;
 
-/// Connections that wait to be accepted while a worker is busy. The kernel may allow fewer.
-const BACKLOG: i32 = 1024;
-
 /// A listening socket. Dropping it removes the socket file it made, if that is still its own.
+#[derive(Debug)]
 pub struct Bound {
     address: ListenAddress,
     inherited: bool,
@@ -144,73 +142,9 @@ impl fmt::Display for Bound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.local_addr() {
             Some(address) => write!(f, "{address}"),
-            None => fmt_address(&self.address, f),
+            None => write!(f, "{}", self.address),
         }
     }
-}
-
-/// An accepted connection: non-blocking, close-on-exec, registered with no runtime.
-#[derive(Debug)]
-pub enum Stream {
-    Unix(UnixStream),
-    Tcp(TcpStream, SocketAddr),
-}
-
-impl Stream {
-    /// Who is at the other end, as the kernel says.
-    pub fn peer(&self) -> io::Result<Peer> {
-        match self {
-            Self::Unix(stream) => Peer::of_unix(stream),
-            Self::Tcp(_, address) => Ok(Peer::Tcp(*address)),
-        }
-    }
-}
-
-#[derive(Debug)]
-enum Socket {
-    Unix(UnixListener),
-    Tcp(TcpListener),
-}
-
-impl Socket {
-    fn accept(&self) -> io::Result<Stream> {
-        match self {
-            Self::Unix(listener) => {
-                let (stream, _) = listener.accept()?;
-                stream.set_nonblocking(true)?;
-                Ok(Stream::Unix(stream))
-            }
-            Self::Tcp(listener) => tcp::accept(listener),
-        }
-    }
-
-    fn local_addr(&self) -> Option<SocketAddr> {
-        match self {
-            Self::Unix(_) => None,
-            Self::Tcp(listener) => listener.local_addr().ok(),
-        }
-    }
-}
-
-impl AsRawFd for Socket {
-    fn as_raw_fd(&self) -> RawFd {
-        self.as_fd().as_raw_fd()
-    }
-}
-
-impl AsFd for Socket {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        match self {
-            Self::Unix(listener) => listener.as_fd(),
-            Self::Tcp(listener) => listener.as_fd(),
-        }
-    }
-}
-
-/// std's own backlog is 128. Listening again changes it.
-fn deepen_backlog(listener: &impl AsFd) -> io::Result<()> {
-    let backlog = Backlog::new(BACKLOG).unwrap_or(Backlog::MAXCONN);
-    Ok(nix::sys::socket::listen(listener, backlog)?)
 }
 
 fn same(a: &ListenAddress, b: &ListenAddress) -> bool {
@@ -218,13 +152,6 @@ fn same(a: &ListenAddress, b: &ListenAddress) -> bool {
         (ListenAddress::Unix(a), ListenAddress::Unix(b)) => a.path == b.path,
         (ListenAddress::Tcp(a), ListenAddress::Tcp(b)) => a == b,
         _ => false,
-    }
-}
-
-fn fmt_address(address: &ListenAddress, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    match address {
-        ListenAddress::Unix(unix) => write!(f, "{}", unix.path.display()),
-        ListenAddress::Tcp(tcp) => write!(f, "{tcp}"),
     }
 }
 

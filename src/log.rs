@@ -5,14 +5,14 @@
 //!
 //! - The level is compared before anything is serialised.
 //! - The calling thread serialises into a buffer of its own and appends the
-//!   finished line to a queue of at most [`QUEUE_LIMIT`] bytes. The lock guards
-//!   that copy alone; it is never held during a write.
+//!   finished line to a queue of at most 1 MiB. The lock guards that copy alone;
+//!   it is never held during a write.
 //! - A line that finds the queue full is dropped and counted. Once lines pass
 //!   again, one line says how many are missing.
 //! - The thread `log` takes the whole queue and writes it with one blocking
-//!   write. It then pauses for [`writer::PAUSE`] before it looks again, so a flood
-//!   costs it about 1,000 wake-ups a second, whatever the number of lines; it is
-//!   woken only when it found nothing to do, and sleeps without a timer when idle.
+//!   write. It then pauses for 1 ms before it looks again, so a flood costs about
+//!   1,000 wake-ups a second, whatever the number of lines. With nothing to do it
+//!   sleeps without a timer, and only then does a line wake it.
 //! - A reader that has gone away (EPIPE) loses lines; the daemon goes on.
 //! - [`FlushGuard`] writes the tail at exit and waits one second at most.
 
@@ -35,8 +35,8 @@ mod style;
 mod text;
 mod writer;
 
+pub use fields::InOrder;
 use fields::Scratch;
-pub use queue::LIMIT as QUEUE_LIMIT;
 
 /// The logger's controls, shared by the reload, the signals and the metrics.
 pub struct LogControl {

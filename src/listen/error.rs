@@ -86,8 +86,7 @@ impl fmt::Display for ListenError {
                 )
             }
             Self::Register { address, source } => {
-                super::fmt_address(address, f)?;
-                write!(f, " is open but cannot be watched: {source}")
+                write!(f, "{address} is open but cannot be watched: {source}")
             }
         }
     }

@@ -1,7 +1,8 @@
 //! Listening sockets handed over: systemd's `LISTEN_FDS` (sd_listen_fds(3)), launchd's by name.
 
+use std::io;
 use std::net::TcpListener;
-use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::{SocketAddr as UnixSocketAddr, UnixListener};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,7 +33,7 @@ impl Inherited {
     /// Takes all that was handed over, in order. The second call finds nothing: the
     /// descriptors have their owner then.
     ///
-    /// Call it before anything else opens descriptors.
+    /// Call it before anything opens sockets: the announcement counts descriptors from 3.
     pub fn take(env: &dyn Fn(&str) -> Option<String>) -> Result<Vec<Self>, ListenError> {
         static TAKEN: AtomicBool = AtomicBool::new(false);
         if TAKEN.swap(true, Ordering::SeqCst) {
@@ -40,7 +41,7 @@ impl Inherited {
         }
         let mut handed = Vec::new();
         for (fd, name) in announced(env)? {
-            handed.push(Self::adopt(own(fd, &name)?, name)?);
+            handed.push(Self::adopt(claim(fd, &name)?, name)?);
         }
         #[cfg(target_os = "macos")]
         for (fd, name) in launchd::activated() {
@@ -60,17 +61,21 @@ impl Inherited {
     }
 
     fn adopt(fd: OwnedFd, name: String) -> Result<Self, ListenError> {
-        match usable(fd) {
+        match prepare(fd) {
             Ok((socket, address)) => Ok(Self {
                 name,
                 address,
                 socket,
             }),
-            Err(problem) => Err(ListenError::Inherited {
-                what: format!("the socket `{name}`"),
-                problem,
-            }),
+            Err(source) => Err(refused(&name, format!("cannot be used: {source}"))),
         }
+    }
+}
+
+fn refused(name: &str, problem: impl Into<String>) -> ListenError {
+    ListenError::Inherited {
+        what: format!("the socket `{name}`"),
+        problem: problem.into(),
     }
 }
 
@@ -104,39 +109,37 @@ fn announced(env: &dyn Fn(&str) -> Option<String>) -> Result<Vec<(RawFd, String)
     Ok(fds.zip(names).collect())
 }
 
-fn own(fd: RawFd, name: &str) -> Result<OwnedFd, ListenError> {
+/// Becomes the owner of an announced descriptor, but only if it is what it should be: where the
+/// announcement is wrong, the number may belong to something of our own.
+fn claim(fd: RawFd, name: &str) -> Result<OwnedFd, ListenError> {
     // SAFETY: F_GETFD only asks whether the number is an open descriptor.
-    let open = unsafe { libc::fcntl(fd, libc::F_GETFD) } >= 0;
-    if !open {
-        return Err(ListenError::Inherited {
-            what: format!("the socket `{name}` (descriptor {fd})"),
-            problem: "is not open".into(),
-        });
+    if unsafe { libc::fcntl(fd, libc::F_GETFD) } < 0 {
+        return Err(refused(name, format!("is not open (descriptor {fd})")));
     }
-    // SAFETY: it is open, the service manager passed it to this process, and `take`, which runs
-    // once, is the only one to claim it.
+    // SAFETY: it is open, and borrowed for this one question.
+    check(unsafe { BorrowedFd::borrow_raw(fd) }).map_err(|problem| refused(name, problem))?;
+    // SAFETY: it is an open listening socket that the service manager passed to this process, and
+    // `take`, which runs once and before we listen ourselves, is the only one to claim it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// Checks before use: a connected or a datagram socket would make the accept loop fail for ever.
-fn usable(fd: OwnedFd) -> Result<(Socket, ListenAddress), String> {
-    use std::os::fd::AsRawFd;
-    let stream =
-        getsockopt(&fd, sockopt::SockType).map_err(|_| "is no socket")? == SockType::Stream;
-    if !stream || !getsockopt(&fd, sockopt::AcceptConn).unwrap_or(false) {
-        return Err("is not listening for streams".into());
+/// A connected or a datagram socket would make the accept loop fail for ever.
+fn check(fd: BorrowedFd) -> Result<(), &'static str> {
+    let kind = getsockopt(&fd, sockopt::SockType).map_err(|_| "is no socket")?;
+    if kind != SockType::Stream || !getsockopt(&fd, sockopt::AcceptConn).unwrap_or(false) {
+        return Err("is not listening for streams");
     }
-    let io = |error: &dyn std::fmt::Display| format!("cannot be used: {error}");
-    fcntl(fd.as_fd(), FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).map_err(|error| io(&error))?;
-    let name: SockaddrStorage = getsockname(fd.as_raw_fd()).map_err(|error| io(&error))?;
+    Ok(())
+}
+
+fn prepare(fd: OwnedFd) -> io::Result<(Socket, ListenAddress)> {
+    fcntl(&fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
+    let name: SockaddrStorage = getsockname(fd.as_raw_fd())?;
     match name.family() {
         Some(AddressFamily::Unix) => {
             let listener = UnixListener::from(fd);
-            listener.set_nonblocking(true).map_err(|error| io(&error))?;
-            let path = listener
-                .local_addr()
-                .map(|address| path(&address))
-                .map_err(|error| io(&error))?;
+            listener.set_nonblocking(true)?;
+            let path = path(&listener.local_addr()?);
             // The permissions are the socket unit's business.
             let address = UnixAddress {
                 path,
@@ -148,11 +151,11 @@ fn usable(fd: OwnedFd) -> Result<(Socket, ListenAddress), String> {
         }
         Some(AddressFamily::Inet | AddressFamily::Inet6) => {
             let listener = TcpListener::from(fd);
-            listener.set_nonblocking(true).map_err(|error| io(&error))?;
-            let address = listener.local_addr().map_err(|error| io(&error))?;
+            listener.set_nonblocking(true)?;
+            let address = listener.local_addr()?;
             Ok((Socket::Tcp(listener), ListenAddress::Tcp(address)))
         }
-        _ => Err("is neither a Unix nor a TCP socket".into()),
+        _ => Err(io::Error::other("it is neither a Unix nor a TCP socket")),
     }
 }
 

@@ -10,7 +10,7 @@ pub(super) fn bind(address: SocketAddr) -> Result<TcpListener, ListenError> {
     let open = || {
         let listener = TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
-        super::deepen_backlog(&listener)?;
+        super::socket::deepen_backlog(&listener)?;
         Ok(listener)
     };
     open().map_err(|source| ListenError::Tcp { address, source })

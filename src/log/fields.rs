@@ -1,10 +1,29 @@
 //! Key-values in the order they were written.
 //!
-//! slog hands them over newest first, so each is serialised into a side buffer
+//! slog's macros hand them over newest first, so each is serialised into a side buffer
 //! with a mark where it begins, and the pieces are then copied in reverse.
 
-use std::cell::{Ref, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 use std::io::{self, Write};
+
+use slog::{KV, Record, Serializer};
+
+/// A `KV` of one's own that emits its fields in the order they are to be read:
+/// `info!(log, "request"; InOrder(line))`. Without it they would come out reversed.
+pub struct InOrder<T>(pub T);
+
+/// Says that a group of fields begins or ends. Sent as an absent value, which other drains take
+/// for one.
+const GROUP: &str = "";
+
+impl<T: KV> KV for InOrder<T> {
+    fn serialize(&self, record: &Record, out: &mut dyn Serializer) -> slog::Result {
+        out.emit_none(GROUP)?;
+        let emitted = self.0.serialize(record, out);
+        out.emit_none(GROUP)?;
+        emitted
+    }
+}
 
 /// Larger than any ordinary line; a buffer that outgrew it is given back.
 const KEEP: usize = 16 * 1024;
@@ -28,6 +47,7 @@ impl Scratch {
         self.line.clear();
         self.fields.bytes.get_mut().clear();
         self.fields.marks.get_mut().clear();
+        self.fields.grouped.set(false);
     }
 
     pub fn shrink(&mut self) {
@@ -42,6 +62,8 @@ impl Scratch {
 pub(super) struct Fields {
     bytes: RefCell<Vec<u8>>,
     marks: RefCell<Vec<usize>>,
+    /// Within [`InOrder`]: one piece, whatever its fields.
+    grouped: Cell<bool>,
 }
 
 impl Fields {
@@ -49,15 +71,30 @@ impl Fields {
         Self {
             bytes: RefCell::new(Vec::new()),
             marks: RefCell::new(Vec::new()),
+            grouped: Cell::new(false),
         }
     }
 
     /// The next field begins here.
     pub fn mark(&self) {
+        if self.grouped.get() {
+            return;
+        }
         self.marks.borrow_mut().push(self.bytes.borrow().len());
     }
 
-    /// How many fields there are.
+    /// A value of `None` leaves its key out, unless it stands for a group's edge.
+    pub fn none(&self, key: &str) {
+        if key == GROUP {
+            let begins = !self.grouped.get();
+            if begins {
+                self.mark();
+            }
+            self.grouped.set(begins);
+        }
+    }
+
+    /// How many pieces there are.
     pub fn count(&self) -> usize {
         self.marks.borrow().len()
     }
@@ -66,7 +103,7 @@ impl Fields {
         self.bytes.borrow()
     }
 
-    /// Where the first field begins: what precedes it is in its place already.
+    /// Where the first piece begins: what precedes it is in its place already.
     pub fn start(&self) -> usize {
         self.marks
             .borrow()
@@ -75,7 +112,7 @@ impl Fields {
             .unwrap_or(self.bytes.borrow().len())
     }
 
-    /// Appends the record's fields, the first `of_record`, and then the logger's, oldest first,
+    /// Appends the record's pieces, the first `of_record`, and then the logger's, oldest first,
     /// both ending at `end`.
     pub fn in_order(&self, of_record: usize, end: usize, line: &mut Vec<u8>) {
         let (bytes, marks) = (self.bytes.borrow(), self.marks.borrow());

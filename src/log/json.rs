@@ -103,7 +103,8 @@ impl Serializer for Marking<'_> {
         self.out.emit_unit(key)
     }
 
-    fn emit_none(&mut self, _: Key) -> slog::Result {
+    fn emit_none(&mut self, key: Key) -> slog::Result {
+        self.fields.none(key);
         Ok(())
     }
 }

@@ -5,7 +5,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// Bytes waiting to be written, at most.
-pub const LIMIT: usize = 1024 * 1024;
+const LIMIT: usize = 1024 * 1024;
 
 /// A flood's buffers are given back when it is over.
 const KEEP: usize = 64 * 1024;

@@ -106,6 +106,30 @@ fn a_json_line_has_time_level_message_then_values_as_written() {
 }
 
 #[test]
+fn a_group_keeps_its_own_order_among_others() {
+    struct Pair;
+    impl slog::KV for Pair {
+        fn serialize(&self, _: &Record, out: &mut dyn slog::Serializer) -> slog::Result {
+            out.emit_u8("first".into(), 1)?;
+            out.emit_none("absent".into())?;
+            out.emit_u8("second".into(), 2)
+        }
+    }
+    let story = |log: &Logger, _: &LogControl| {
+        let log = log.new(o!("id" => "r1"));
+        info!(log, "x"; "before" => 0, InOrder(Pair), "after" => 3);
+    };
+    let json = told(JSON, PLAIN, story);
+    let fields = r#""msg":"x","before":0,"first":1,"second":2,"after":3,"id":"r1"}"#;
+    assert!(json.contains(fields), "{json}");
+    let text = told(TEXT, PLAIN, story);
+    assert!(
+        text.ends_with(" before=0 first=1 second=2 after=3 id=r1\n"),
+        "{text}"
+    );
+}
+
+#[test]
 fn a_line_without_values_is_whole_too() {
     let line = told(JSON, PLAIN, |log, _| warn!(log, "alone"));
     assert!(

@@ -83,14 +83,15 @@ impl Serializer for Text<'_> {
         Ok(())
     }
 
-    fn emit_none(&mut self, _: Key) -> slog::Result {
+    fn emit_none(&mut self, key: Key) -> slog::Result {
+        self.fields.none(key);
         Ok(())
     }
 }
 
 fn needs_quotes(value: &str) -> bool {
-    value.is_empty()
-        || value.contains(|c: char| c.is_whitespace() || c.is_control() || "\"=\\".contains(c))
+    let plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'=' | b'\\');
+    value.is_empty() || !value.bytes().all(plain)
 }
 
 /// A message as it is, but for what would break the line or the terminal.
