@@ -1,0 +1,4 @@
+//! The daemon as its users meet it: the built binary, a real upstream behind it, real clients before it.
+
+mod common;
+mod signing;
