@@ -132,7 +132,7 @@ fn mentions_private(text: &str) -> bool {
 
 /// Control characters would let a file drive the operator's terminal; a tab would
 /// move the caret from its place.
-fn printable(text: &str) -> String {
+pub fn printable(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() { ' ' } else { c })
         .collect()

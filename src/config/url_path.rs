@@ -8,7 +8,7 @@
 /// hides a delimiter or a control character, a dot segment, or bytes that are not UTF-8.
 pub fn decode(raw: &str) -> Result<String, String> {
     if !raw.starts_with('/') {
-        return Err(format!("{raw:?} must begin with \"/\"; write \"/{raw}\""));
+        return Err("the path must begin with \"/\"; write one before it".into());
     }
     let mut decoded = Vec::with_capacity(raw.len());
     let mut rest = raw.as_bytes();
@@ -18,12 +18,10 @@ pub fn decode(raw: &str) -> Result<String, String> {
             rest = tail;
             continue;
         }
-        let byte = escape(tail).ok_or_else(|| {
-            format!("{raw:?} has a \"%\" without two hex digits after it; write \"%25\" for a percent sign")
-        })?;
+        let byte = escape(tail).ok_or(BROKEN_ESCAPE)?;
         if matches!(byte, b'/' | b'\\' | b'?' | b'#') {
             return Err(format!(
-                "{raw:?} has an encoded {:?}; leave it out",
+                "the path has an encoded {:?}; leave it out",
                 char::from(byte)
             ));
         }
@@ -31,22 +29,21 @@ pub fn decode(raw: &str) -> Result<String, String> {
         rest = &tail[2..];
     }
     let decoded = String::from_utf8(decoded)
-        .map_err(|_| format!("{raw:?} does not decode to UTF-8; correct its escapes"))?;
+        .map_err(|_| "the path does not decode to UTF-8; correct its escapes")?;
     if decoded.chars().any(|c| c.is_ascii_control()) {
-        return Err(format!(
-            "{raw:?} decodes to a control character; leave it out"
-        ));
+        return Err("the path has a control character, plain or encoded; leave it out".into());
     }
     if decoded
         .split(['/', '\\'])
         .any(|segment| segment == "." || segment == "..")
     {
-        return Err(format!(
-            "{raw:?} has a \".\" or \"..\" segment; write the path it leads to"
-        ));
+        return Err("the path has a \".\" or \"..\" segment; write the path it leads to".into());
     }
     Ok(decoded)
 }
+
+const BROKEN_ESCAPE: &str =
+    "the path has a \"%\" without two hex digits after it; write \"%25\" for a percent sign";
 
 fn escape(after_percent: &[u8]) -> Option<u8> {
     let digit = |at: usize| char::from(*after_percent.get(at)?).to_digit(16);
