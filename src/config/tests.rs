@@ -9,10 +9,12 @@ use super::*;
 
 mod cases;
 mod layers;
+mod listeners;
 mod meaning;
 mod places;
 mod privacy;
 mod syntax;
+mod upstreams;
 
 /// A directory with a configuration, the environment and the flags.
 struct Setup {

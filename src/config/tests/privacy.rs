@@ -99,6 +99,13 @@ fn a_hidden_value_leaves_its_key_in_sight() {
 }
 
 #[test]
+fn a_header_holds_no_value_and_is_shown() {
+    let report = Setup::small_and("[credential.b.auth-gateway]\nkey_id = \"k\"\n").report();
+    let excerpt = "\n    8 | [credential.b.auth-gateway]\n      |               ^";
+    assert!(report.contains(excerpt), "{report}");
+}
+
+#[test]
 fn a_harmless_line_with_a_syntax_error_is_shown() {
     let report = Setup::toml("[log]\nlevel = info\n").report();
     assert!(
