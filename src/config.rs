@@ -32,6 +32,7 @@ mod tree;
 mod upstream;
 mod url_path;
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -54,6 +55,8 @@ pub struct Config {
     /// Never empty; order as written. The longest matching path wins, not the first.
     pub routes: Vec<Route>,
     pub listeners: Vec<Listener>,
+    /// Whether nobody chose [`Config::listeners`]: sockets that are handed over replace them then.
+    pub listeners_are_default: bool,
     pub admin: Admin,
     pub log: Log,
     pub limits: Limits,
@@ -100,6 +103,12 @@ impl Config {
     /// file that is none.
     pub fn load(sources: &Sources) -> Result<Config, Problems> {
         load::load(sources)
+    }
+
+    /// Where the daemon of these sources has its admin socket, as far as they can be read:
+    /// secrets are not needed, and a file at fault counts as far as it goes.
+    pub fn admin_socket(sources: &Sources) -> Option<PathBuf> {
+        load::admin_socket(sources)
     }
 }
 
@@ -225,6 +234,15 @@ pub struct Listener {
 pub enum ListenAddress {
     Unix(UnixAddress),
     Tcp(SocketAddr),
+}
+
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix(unix) => write!(f, "{}", unix.path.display()),
+            Self::Tcp(address) => write!(f, "{address}"),
+        }
+    }
 }
 
 /// A Unix socket and who may connect to it.

@@ -1,5 +1,7 @@
 //! From the sources to a [`Config`]: read, lay over each other, decode, report.
 
+use std::path::PathBuf;
+
 use super::admin::decode_admin;
 use super::credential::decode_credential;
 use super::decode::{Field, Section};
@@ -88,6 +90,9 @@ fn decode(report: &Report<'_>, tree: &Table) -> Option<Config> {
         upstreams: upstreams.decoded.into_iter().collect::<Option<_>>()?,
         credentials: credentials.into_iter().collect::<Option<_>>()?,
         routes,
+        listeners_are_default: listeners
+            .iter()
+            .all(|(_, origin)| matches!(origin, Origin::Default)),
         listeners: listeners
             .into_iter()
             .map(|(listener, _)| listener)
@@ -100,6 +105,22 @@ fn decode(report: &Report<'_>, tree: &Table) -> Option<Config> {
         warnings: Vec::new(),
         secret_variables: Vec::new(),
     })
+}
+
+pub fn admin_socket(sources: &Sources) -> Option<PathBuf> {
+    let Files {
+        documents,
+        mut tree,
+        ..
+    } = Files::read(sources);
+    let report = Report::new(&sources.env, &documents);
+    default_listeners(&mut tree, &sources.env);
+    overlay(&mut tree, &sources.flags, &report);
+    let mut root = Section::root(&report, &tree);
+    let listeners = decode_listeners(&mut root);
+    decode_admin(&mut root, &listeners)
+        .unix
+        .map(|unix| unix.path)
 }
 
 /// The tables under `key`, each with the name that the operator gave it.

@@ -1,0 +1,125 @@
+//! The admin socket: `/status`, `/metrics`, `/-/reload`, and the health pages.
+
+mod report;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{self, HeaderValue};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use slog::{Logger, debug};
+
+use crate::daemon::{Reloaded, State};
+use crate::guard::{self, Policy};
+use crate::listen;
+use crate::metrics::Gauges;
+use crate::proxy;
+use crate::serve::{self, Connection, Handler, Timeouts};
+
+/// Media type of `/metrics` (OpenMetrics 1.0).
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+const JSON: &str = "application/json";
+
+pub struct Admin {
+    state: Arc<State>,
+}
+
+impl Admin {
+    pub fn new(state: Arc<State>) -> Self {
+        Self { state }
+    }
+
+    /// Serves one connection on the current event loop.
+    pub fn serve(self: &Arc<Self>, stream: listen::Stream, log: &Logger) {
+        let Ok(peer) = stream.peer() else { return };
+        let (admin, log) = (Arc::clone(self), log.clone());
+        let timeouts = Timeouts::of(&self.state.proxy.snapshot().config.server);
+        tokio::spawn(async move {
+            let connection = Arc::new(Connection::new(peer, 0));
+            if let Err(error) = serve::serve_here(stream, connection, timeouts, admin, &log).await {
+                debug!(log, "admin connection lost"; "reason" => %error);
+            }
+        });
+    }
+
+    async fn route(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+        match (request.method(), request.uri().path()) {
+            (&Method::GET | &Method::HEAD, "/status") => reply(StatusCode::OK, JSON, report::status(&self.state)),
+            (&Method::GET | &Method::HEAD, "/metrics") => self.metrics(),
+            (&Method::GET | &Method::HEAD, "/healthz") => reply(StatusCode::OK, JSON, r#"{"status":"ok"}"#.to_owned()),
+            (&Method::GET | &Method::HEAD, "/readyz") => {
+                let (ready, page) = proxy::readiness(&self.state.proxy.snapshot()).await;
+                let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+                reply(status, JSON, page.to_string())
+            }
+            (&Method::POST, "/-/reload") => self.reload().await,
+            (_, "/status" | "/metrics" | "/healthz" | "/readyz") => not_allowed("GET, HEAD"),
+            (_, "/-/reload") => not_allowed("POST"),
+            _ => problem(StatusCode::NOT_FOUND, "the admin socket has /status, /metrics, /healthz, /readyz and /-/reload"),
+        }
+    }
+
+    fn metrics(&self) -> Response<Full<Bytes>> {
+        let registry = self.state.workers.registry();
+        let gauges = Gauges {
+            in_flight: registry.requests().0,
+            connections: registry.len(),
+            log_dropped: self.state.log_control.dropped(),
+        };
+        let mut page = String::new();
+        match self.state.proxy.metrics.write(&mut page, &gauges) {
+            Ok(()) => reply(StatusCode::OK, OPEN_METRICS, page),
+            Err(_) => problem(StatusCode::INTERNAL_SERVER_ERROR, "the metrics could not be written"),
+        }
+    }
+
+    async fn reload(&self) -> Response<Full<Bytes>> {
+        match self.state.reload().await {
+            None => problem(StatusCode::SERVICE_UNAVAILABLE, "the daemon is stopping"),
+            Some(Reloaded { outcome: Ok(()), .. }) => {
+                reply(StatusCode::OK, JSON, serde_json::json!({ "outcome": "reloaded" }).to_string())
+            }
+            Some(Reloaded { outcome: Err(reasons), .. }) => {
+                let page = serde_json::json!({ "outcome": "refused", "reasons": reasons });
+                reply(StatusCode::UNPROCESSABLE_ENTITY, JSON, page.to_string())
+            }
+        }
+    }
+}
+
+impl Handler for Admin {
+    type Body = Full<Bytes>;
+
+    async fn handle(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        connection: Arc<Connection>,
+    ) -> Response<Full<Bytes>> {
+        let (head, body) = request.into_parts();
+        if let Err(refused) = guard::admit(&head, Policy::NONE, connection.has_two_lengths()) {
+            return problem(StatusCode::FORBIDDEN, refused.reason());
+        }
+        self.route(&Request::from_parts(head, body)).await
+    }
+}
+
+fn not_allowed(allow: &'static str) -> Response<Full<Bytes>> {
+    let mut response = problem(StatusCode::METHOD_NOT_ALLOWED, "this page has other methods, see Allow");
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
+    response
+}
+
+fn problem(status: StatusCode, detail: &str) -> Response<Full<Bytes>> {
+    let title = status.canonical_reason().unwrap_or("Error");
+    let page = serde_json::json!({ "type": "about:blank", "title": title, "status": status.as_u16(), "detail": detail });
+    reply(status, "application/problem+json", page.to_string())
+}
+
+fn reply(status: StatusCode, media_type: &'static str, page: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::from(page));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+    response
+}

@@ -1,0 +1,91 @@
+//! `/status`: what the daemon serves and how it fares, without a secret in it.
+
+use std::time::{Instant, SystemTime};
+
+use serde_json::{Value, json};
+
+use crate::daemon::{Reloaded, State};
+use crate::snapshot::{Snapshot, Upstream};
+
+pub fn status(state: &State) -> String {
+    let snapshot = state.proxy.snapshot();
+    let registry = state.workers.registry();
+    let (requests, streams) = registry.requests();
+    json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "state": format!("{:?}", state.lifecycle.state()).to_lowercase(),
+        "pid": std::process::id(),
+        "uptime_seconds": age(state.started_at),
+        "workers": state.workers.count(),
+        "log_level": state.log_control.level().as_str().to_lowercase(),
+        "configuration": {
+            "files": snapshot.config.files,
+            "age_seconds": age(snapshot.loaded_at),
+            "warnings": snapshot.config.warnings,
+        },
+        "listeners": state.listeners().into_iter().map(|listener| json!({
+            "address": listener.address,
+            "for": listener.role,
+            "inherited": listener.inherited,
+        })).collect::<Vec<_>>(),
+        "upstreams": snapshot.upstreams.iter().map(|upstream| upstream_entry(&snapshot, upstream)).collect::<Vec<_>>(),
+        "routes": snapshot.config.routes.iter().map(|route| json!({
+            "path": if route.path.is_empty() { "/" } else { &route.path },
+            "upstream": snapshot.config.upstreams[route.upstream].name,
+        })).collect::<Vec<_>>(),
+        "connections": registry.len(),
+        "requests_in_flight": requests,
+        "event_streams": streams,
+        "last_reload": state.last_reload().map(|reloaded| reload_entry(&reloaded)),
+    })
+    .to_string()
+}
+
+fn upstream_entry(snapshot: &Snapshot, upstream: &Upstream) -> Value {
+    let target = &upstream.config.target;
+    let mut entry = json!({
+        "name": upstream.config.name,
+        "url": match &target.unix {
+            Some(path) => format!("unix:{}", path.display()),
+            None => format!("{}://{}", target.scheme, target.authority),
+        },
+        "health": "unknown",
+    });
+    if let Some(verdict) = upstream.health.verdict() {
+        entry["health"] = if verdict.outcome.is_ok() { "reachable".into() } else { "unreachable".into() };
+        entry["seen_seconds_ago"] = since(verdict.at).into();
+        if let Err(reason) = verdict.outcome {
+            entry["error"] = reason.into();
+        }
+    }
+    if let Some(index) = upstream.config.credential {
+        entry["credential"] = json!({
+            "name": snapshot.config.credentials[index].name,
+            "age_seconds": age(upstream.credential_since),
+        });
+        if let Some((words, at)) = upstream.health.credential_refusal() {
+            entry["credential"]["refused"] = words.into();
+            entry["credential"]["refused_seconds_ago"] = since(at).into();
+        }
+    }
+    entry
+}
+
+fn reload_entry(reloaded: &Reloaded) -> Value {
+    let mut entry = json!({
+        "at": humantime::format_rfc3339_seconds(reloaded.at).to_string(),
+        "outcome": if reloaded.outcome.is_ok() { "reloaded" } else { "refused" },
+    });
+    if let Err(reasons) = &reloaded.outcome {
+        entry["reasons"] = reasons.as_slice().into();
+    }
+    entry
+}
+
+fn age(since: SystemTime) -> u64 {
+    since.elapsed().unwrap_or_default().as_secs()
+}
+
+fn since(at: Instant) -> u64 {
+    at.elapsed().as_secs()
+}

@@ -1,0 +1,118 @@
+//! The command line: help, version and completions come from this one table.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::Flags;
+
+/// The ssh-agent of MCP: holds API credentials, signs what local agents send, forwards it over TLS.
+#[derive(Debug, Parser)]
+#[command(
+    name = "mcp-auth-proxy",
+    version,
+    max_term_width = 100,
+    after_help = "Without a command it serves, or prints this help where nothing is configured.\n\
+        Exit codes: 0 success, 64 usage, 69 upstream or daemon unavailable, 77 permission, 78 configuration."
+)]
+pub struct Cli {
+    /// Configuration file; also MCP_CONFIG. TOML, or YAML or JSON by its name's ending
+    #[arg(long, short, value_name = "FILE", global = true)]
+    pub config: Option<PathBuf>,
+
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the daemon in the foreground (the default)
+    Serve(ServeArgs),
+    /// Validate configuration and secrets without starting
+    Check(ServeArgs),
+    /// Ask the running daemon to reload, wait, and print the outcome
+    Reload(AdminArgs),
+    /// Show what the running daemon serves
+    Status(StatusArgs),
+    /// Print the headers that sign one request, for curl and for tests
+    Sign(SignArgs),
+    /// Try it all on this machine: an MCP server that verifies signatures, and the proxy before it
+    Demo(DemoArgs),
+}
+
+/// Settings that win over the environment and the file.
+#[derive(Debug, Default, Args)]
+pub struct ServeArgs {
+    /// Where requests go; as MCP_UPSTREAM_URL
+    #[arg(long, value_name = "URL")]
+    pub upstream_url: Option<String>,
+    /// Loopback TCP listener, or "off"; as MCP_LISTEN_ADDR
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Option<String>,
+    /// Unix socket, or "off"; as MCP_SOCKET
+    #[arg(long, value_name = "PATH")]
+    pub socket: Option<String>,
+    /// trace, debug, info, warning, error or critical; as MCP_LOG_LEVEL
+    #[arg(long, value_name = "LEVEL")]
+    pub log_level: Option<String>,
+    /// json or text
+    #[arg(long, value_name = "FORMAT")]
+    pub log_format: Option<String>,
+}
+
+impl From<ServeArgs> for Flags {
+    fn from(args: ServeArgs) -> Self {
+        Self {
+            upstream_url: args.upstream_url,
+            listen: args.listen,
+            socket: args.socket,
+            log_level: args.log_level,
+            log_format: args.log_format,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct AdminArgs {
+    /// The daemon's admin socket, where it is not the configured or default one
+    #[arg(long, value_name = "PATH")]
+    pub admin_socket: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    #[command(flatten)]
+    pub admin: AdminArgs,
+    /// Print the daemon's own JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct SignArgs {
+    /// The request's method, such as POST
+    pub method: http::Method,
+    /// The request's URL, as it will be sent to the upstream
+    pub url: http::Uri,
+    /// The credential to sign with, where the configuration has several
+    #[arg(long, value_name = "NAME")]
+    pub credential: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// End after the conversation instead of staying up
+    #[arg(long)]
+    pub once: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_table_of_commands_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,202 @@
+//! Connections to one upstream: dialled, pooled per worker, and used one exchange at a time.
+//!
+//! Every worker thread has a pool of its own, so that a request never crosses
+//! threads. An HTTP/1.1 connection is driven by the task that uses it (no task
+//! of its own, no wake-up between two); an HTTP/2 connection is shared by its
+//! worker's requests and driven by a task on that worker.
+//!
+//! A client outlives a reload that does not change its settings, and its
+//! connections with it.
+
+mod body;
+mod dial;
+mod error;
+mod h1;
+mod h2;
+mod pool;
+mod tls;
+
+pub use body::Body;
+pub use error::{Failure, Kind};
+pub use tls::check_identity;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Request, Response, Uri, header};
+
+use crate::config::{HttpVersion, Target, Tls, Upstream};
+use crate::message::RequestBody;
+use crate::worker;
+
+use self::dial::{Dialer, EnvProxy};
+use self::error::Error;
+use self::pool::{Pool, Protocol};
+
+/// Connections kept for reuse are closed after this long without a request: below
+/// the 60 to 75 s after which common servers and load balancers close them.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(50);
+
+/// Everything that makes two upstreams' connections interchangeable.
+#[derive(PartialEq)]
+struct Settings {
+    target: Target,
+    tls: Arc<Tls>,
+    http_version: HttpVersion,
+    connect_timeout: Duration,
+    proxy: EnvProxy,
+}
+
+/// The way to one upstream.
+pub struct Client {
+    settings: Settings,
+    dialer: Dialer,
+    pools: Box<[Arc<Pool>]>,
+}
+
+/// Environment variables that name a proxy, as curl reads them.
+pub use self::dial::ProxyVariables;
+
+impl Client {
+    pub fn new(upstream: &Upstream, proxies: &ProxyVariables) -> Self {
+        let settings = Settings::of(upstream, proxies);
+        Self {
+            dialer: Dialer::new(&settings),
+            pools: (0..worker::slots()).map(|_| Pool::new(settings.http_version)).collect(),
+            settings,
+        }
+    }
+
+    /// Whether this client's connections are what `upstream` asks for.
+    pub fn fits(&self, upstream: &Upstream, proxies: &ProxyVariables) -> bool {
+        self.settings == Settings::of(upstream, proxies)
+    }
+
+    /// Sends one attempt at a request and waits for the response's head.
+    ///
+    /// The URI's path and query go out as they are; authority and framing are
+    /// added here. The caller sets the deadline: dropping the future, or later
+    /// the body, ends the exchange at the upstream.
+    ///
+    /// # Errors
+    /// A [`Failure`], which hands the request back if it certainly never left.
+    pub async fn send(
+        &self,
+        mut request: Request<RequestBody>,
+    ) -> Result<Response<Body>, Box<Failure>> {
+        let pool = &self.pools[worker::slot()];
+        loop {
+            request = match self.acquire(pool).await {
+                Err(error) => return Err(Box::new(Failure::unsent(error, request))),
+                Ok(Ready::H1(connection)) => {
+                    let reused = connection.reused;
+                    let request = self.for_h1(request);
+                    match h1::exchange(connection, request, pool).await {
+                        // It died in the pool: another will do, and nothing was lost.
+                        Err(failure) if reused => failure.into_unsent()?,
+                        result => return result,
+                    }
+                }
+                Ok(Ready::H2(stream)) => {
+                    let reused = stream.reused;
+                    let request = self.for_h2(request);
+                    match h2::exchange(stream, request).await {
+                        Err(failure) if reused => failure.into_unsent()?,
+                        result => return result,
+                    }
+                }
+            };
+        }
+    }
+
+    /// Opens a connection, or finds one open, and leaves it in the pool.
+    ///
+    /// # Errors
+    /// A [`Failure`] that says what stands in the way.
+    pub async fn probe(&self) -> Result<(), Box<Failure>> {
+        let pool = &self.pools[worker::slot()];
+        match self.connect(pool).await {
+            Ok(Ready::H1(connection)) => pool.put_h1(connection),
+            Ok(Ready::H2(_)) => {}
+            Err(error) => return Err(Box::new(Failure::from(error))),
+        }
+        Ok(())
+    }
+
+    /// Prepares what the first connection would have to wait for: certificates and trust roots.
+    ///
+    /// # Errors
+    /// A [`Failure`] when TLS cannot work as configured.
+    pub async fn warm_up(&self) -> Result<(), Box<Failure>> {
+        self.dialer.prepare().await.map_err(|error| Box::new(Failure::from(error)))
+    }
+
+    async fn acquire(&self, pool: &Arc<Pool>) -> Result<Ready, Error> {
+        if let Some(connection) = pool.take_h1().await {
+            return Ok(Ready::H1(connection));
+        }
+        if let Some(stream) = pool.open_stream() {
+            return Ok(Ready::H2(stream));
+        }
+        if pool.protocol() == Protocol::H1 {
+            return self.connect(pool).await;
+        }
+        // A shared connection is dialled once, however many requests wait for it.
+        let _turn = pool.dialling.acquire().await;
+        if let Some(stream) = pool.open_stream() {
+            return Ok(Ready::H2(stream));
+        }
+        self.connect(pool).await
+    }
+
+    async fn connect(&self, pool: &Arc<Pool>) -> Result<Ready, Error> {
+        let (io, protocol) = self.dialer.dial().await?;
+        pool.set_protocol(protocol);
+        match protocol {
+            Protocol::H2 => Ok(Ready::H2(pool.add_h2(h2::handshake(io).await?))),
+            _ => Ok(Ready::H1(h1::handshake(io).await?)),
+        }
+    }
+
+    fn for_h1(&self, mut request: Request<RequestBody>) -> Request<RequestBody> {
+        let authority = self.settings.target.authority.as_str();
+        if let Ok(host) = authority.parse() {
+            request.headers_mut().insert(header::HOST, host);
+        }
+        if request.uri().scheme().is_some() {
+            let path = request.uri().path_and_query().cloned();
+            *request.uri_mut() = path.map_or_else(Uri::default, Uri::from);
+        }
+        request
+    }
+
+    fn for_h2(&self, mut request: Request<RequestBody>) -> Request<RequestBody> {
+        request.headers_mut().remove(header::HOST);
+        let mut parts = request.uri().clone().into_parts();
+        parts.scheme = Some(self.settings.target.scheme.clone());
+        parts.authority = Some(self.settings.target.authority.clone());
+        if let Ok(uri) = Uri::from_parts(parts) {
+            *request.uri_mut() = uri;
+        }
+        *request.version_mut() = http::Version::HTTP_2;
+        request
+    }
+}
+
+impl Settings {
+    fn of(upstream: &Upstream, proxies: &ProxyVariables) -> Self {
+        Self {
+            target: upstream.target.clone(),
+            tls: Arc::clone(&upstream.tls),
+            http_version: upstream.http_version,
+            connect_timeout: upstream.connect_timeout,
+            proxy: proxies.for_target(&upstream.target),
+        }
+    }
+}
+
+/// A connection that can take a request now.
+enum Ready {
+    H1(h1::Connection),
+    H2(h2::Stream),
+}

@@ -1,0 +1,197 @@
+//! Opening a connection: name, address, proxy, TLS.
+
+mod proxy;
+mod resolve;
+
+pub use proxy::{EnvProxy, ProxyVariables};
+pub use resolve::DnsError;
+
+use std::error::Error as StdError;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Uri;
+use http::uri::{PathAndQuery, Scheme};
+use hyper::rt::{Read, Write};
+use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::proxy::Tunnel;
+use hyper_util::rt::TokioIo;
+use tokio::net::UnixStream;
+use tokio::sync::OnceCell;
+use tower_service::Service;
+
+use super::error::{Error, Kind};
+use super::pool::Protocol;
+use super::{Settings, tls};
+use crate::config::{HttpVersion, Tls};
+
+use self::resolve::Resolver;
+
+/// A connected byte stream: TCP, TLS over TCP, or a Unix socket.
+pub type Io = Box<dyn Transport>;
+
+pub trait Transport: Read + Write + Unpin + Send {}
+impl<T: Read + Write + Unpin + Send> Transport for T {}
+
+/// The silence after which the kernel asks whether the other end is still there.
+const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
+
+type Tcp = HttpConnector<Resolver>;
+type Proxied = Tunnel<HttpsConnector<Tcp>>;
+
+/// How to reach an upstream. TLS is set up at the first connection, off the event loop.
+pub struct Dialer {
+    route: Way,
+    uri: Uri,
+    tls: Arc<Tls>,
+    http_version: HttpVersion,
+    connect_timeout: Duration,
+    connector: OnceCell<Connector>,
+}
+
+enum Way {
+    Unix(PathBuf),
+    Network(EnvProxy),
+}
+
+#[derive(Clone)]
+enum Connector {
+    Clear(Tcp),
+    Direct(HttpsConnector<Tcp>),
+    Proxied(HttpsConnector<Proxied>),
+}
+
+impl Dialer {
+    pub fn new(settings: &Settings) -> Self {
+        let target = &settings.target;
+        Self {
+            route: match &target.unix {
+                Some(path) => Way::Unix(path.clone()),
+                None => Way::Network(settings.proxy.clone()),
+            },
+            uri: Uri::builder()
+                .scheme(target.scheme.clone())
+                .authority(target.authority.clone())
+                .path_and_query(PathAndQuery::from_static("/"))
+                .build()
+                .unwrap_or_default(),
+            tls: Arc::clone(&settings.tls),
+            http_version: settings.http_version,
+            connect_timeout: settings.connect_timeout,
+            connector: OnceCell::new(),
+        }
+    }
+
+    /// Connects within `connect_timeout`: name, address, proxy and TLS together.
+    pub async fn dial(&self) -> Result<(Io, Protocol), Error> {
+        // Boxed: dialling is rare, and its state would sit in every connection's memory.
+        let dialling = Box::pin(async {
+            match &self.route {
+                Way::Unix(path) => self.dial_unix(path).await,
+                Way::Network(_) => self.dial_network().await,
+            }
+        });
+        tokio::time::timeout(self.connect_timeout, dialling).await.unwrap_or_else(|_| {
+            Err(Error::new(
+                Kind::ConnectTimeout,
+                format!("no connection within connect_timeout ({:?})", self.connect_timeout),
+            ))
+        })
+    }
+
+    pub async fn prepare(&self) -> Result<(), Error> {
+        match self.route {
+            Way::Unix(_) => Ok(()),
+            Way::Network(_) => self.connector().await.map(drop),
+        }
+    }
+
+    async fn dial_unix(&self, path: &Path) -> Result<(Io, Protocol), Error> {
+        let stream = UnixStream::connect(path).await.map_err(|error| {
+            Error::new(Kind::Unreachable, format!("{}: {error}", path.display()))
+        })?;
+        Ok((Box::new(TokioIo::new(stream)), self.clear_protocol()))
+    }
+
+    async fn dial_network(&self) -> Result<(Io, Protocol), Error> {
+        match self.connector().await?.clone() {
+            Connector::Clear(mut tcp) => {
+                let stream = call(&mut tcp, &self.uri).await?;
+                Ok((Box::new(stream), self.clear_protocol()))
+            }
+            Connector::Direct(mut tls) => Ok(encrypted(call(&mut tls, &self.uri).await?)),
+            Connector::Proxied(mut tls) => Ok(encrypted(call(&mut tls, &self.uri).await?)),
+        }
+    }
+
+    fn clear_protocol(&self) -> Protocol {
+        match self.http_version {
+            HttpVersion::Http2 => Protocol::H2,
+            _ => Protocol::H1,
+        }
+    }
+
+    async fn connector(&self) -> Result<&Connector, Error> {
+        self.connector.get_or_try_init(|| self.build()).await
+    }
+
+    async fn build(&self) -> Result<Connector, Error> {
+        let tcp = self.tcp();
+        if self.uri.scheme() != Some(&Scheme::HTTPS) {
+            return Ok(Connector::Clear(tcp));
+        }
+        let (tls, version) = (Arc::clone(&self.tls), self.http_version);
+        let config = blocking(move || tls::config(&tls, version)).await?;
+        let Way::Network(EnvProxy(Some(proxy))) = &self.route else {
+            return Ok(Connector::Direct(HttpsConnector::from((tcp, config))));
+        };
+        let outer = blocking(|| tls::config(&Tls::default(), HttpVersion::Http1)).await?;
+        let tunnel = proxy.tunnel(HttpsConnector::from((tcp, outer)))?;
+        Ok(Connector::Proxied(HttpsConnector::from((tunnel, config))))
+    }
+
+    fn tcp(&self) -> Tcp {
+        let mut tcp = HttpConnector::new_with_resolver(Resolver::default());
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        tcp.set_keepalive(Some(TCP_KEEPALIVE));
+        tcp.set_connect_timeout(Some(self.connect_timeout));
+        tcp
+    }
+}
+
+async fn call<C>(connector: &mut C, uri: &Uri) -> Result<C::Response, Error>
+where
+    C: Service<Uri>,
+    C::Error: Into<Box<dyn StdError + Send + Sync>>,
+{
+    let ready = std::future::poll_fn(|cx| connector.poll_ready(cx)).await;
+    let result = match ready {
+        Ok(()) => connector.call(uri.clone()).await,
+        Err(error) => Err(error),
+    };
+    result.map_err(|error| Error::of_connect(&*error.into()))
+}
+
+fn encrypted<T>(stream: MaybeHttpsStream<T>) -> (Io, Protocol)
+where
+    T: Read + Write + Unpin + Send + 'static,
+{
+    let protocol = match &stream {
+        MaybeHttpsStream::Https(tls) if tls.inner().get_ref().1.alpn_protocol() == Some(b"h2") => {
+            Protocol::H2
+        }
+        _ => Protocol::H1,
+    };
+    (Box::new(stream), protocol)
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|error| Err(Error::new(Kind::Tls, error.to_string())))
+}

@@ -1,0 +1,74 @@
+//! `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`, with curl's meaning.
+
+use http::uri::Scheme;
+use http::{HeaderValue, Uri};
+use hyper_util::client::legacy::connect::proxy::Tunnel;
+use hyper_util::client::proxy::matcher::Matcher;
+
+use crate::client::error::{Error, Kind};
+use crate::config::Target;
+
+/// The environment's word on proxies, taken once.
+pub struct ProxyVariables(Matcher);
+
+impl ProxyVariables {
+    /// `get` reads one environment variable.
+    pub fn new(get: impl Fn(&str) -> Option<String>) -> Self {
+        let first = |names: [&str; 2]| names.into_iter().find_map(&get).unwrap_or_default();
+        Self(
+            Matcher::builder()
+                .all(first(["ALL_PROXY", "all_proxy"]))
+                .https(first(["HTTPS_PROXY", "https_proxy"]))
+                .no(first(["NO_PROXY", "no_proxy"]))
+                .build(),
+        )
+    }
+
+    pub fn for_target(&self, target: &Target) -> EnvProxy {
+        if target.unix.is_some() || target.scheme != Scheme::HTTPS {
+            return EnvProxy(None);
+        }
+        let uri = Uri::builder()
+            .scheme(target.scheme.clone())
+            .authority(target.authority.clone())
+            .path_and_query("/")
+            .build();
+        let found = uri.ok().and_then(|uri| self.0.intercept(&uri));
+        EnvProxy(found.map(|found| Proxy {
+            uri: found.uri().clone(),
+            authorization: found.basic_auth().cloned(),
+        }))
+    }
+}
+
+/// The proxy on the way to one upstream, if any.
+#[derive(Clone, PartialEq)]
+pub struct EnvProxy(pub(super) Option<Proxy>);
+
+#[derive(Clone, PartialEq)]
+pub struct Proxy {
+    uri: Uri,
+    authorization: Option<HeaderValue>,
+}
+
+impl Proxy {
+    pub(super) fn tunnel<C>(&self, connector: C) -> Result<Tunnel<C>, Error> {
+        match self.uri.scheme_str() {
+            Some("http" | "https") => {}
+            scheme => {
+                return Err(Error::new(
+                    Kind::Unreachable,
+                    format!(
+                        "the proxy in HTTPS_PROXY or ALL_PROXY uses {}://; only http:// and https:// proxies are supported",
+                        scheme.unwrap_or("")
+                    ),
+                ));
+            }
+        }
+        let tunnel = Tunnel::new(self.uri.clone(), connector);
+        Ok(match &self.authorization {
+            Some(value) => tunnel.with_auth(value.clone()),
+            None => tunnel,
+        })
+    }
+}

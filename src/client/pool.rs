@@ -1,0 +1,126 @@
+//! One worker's connections to one upstream.
+
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Instant;
+
+use tokio::sync::Semaphore;
+
+use super::{IDLE_TIMEOUT, h1, h2};
+use crate::config::HttpVersion;
+
+/// What the upstream speaks on new connections, as far as known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    Unknown = 0,
+    H1 = 1,
+    H2 = 2,
+}
+
+pub struct Pool {
+    /// Last in, first out: the warmest is used, the others age and go.
+    idle: Mutex<Vec<(h1::Connection, Instant)>>,
+    shared: Mutex<Vec<h2::Connection>>,
+    protocol: AtomicU8,
+    /// Held while a connection is dialled that others could share.
+    pub dialling: Semaphore,
+    reaping: AtomicBool,
+    this: Weak<Pool>,
+}
+
+impl Pool {
+    pub fn new(version: HttpVersion) -> Arc<Self> {
+        let protocol = match version {
+            HttpVersion::Auto => Protocol::Unknown,
+            HttpVersion::Http1 => Protocol::H1,
+            HttpVersion::Http2 => Protocol::H2,
+        };
+        Arc::new_cyclic(|this| Self {
+            idle: Mutex::default(),
+            shared: Mutex::default(),
+            protocol: AtomicU8::new(protocol as u8),
+            dialling: Semaphore::new(1),
+            reaping: AtomicBool::new(false),
+            this: this.clone(),
+        })
+    }
+
+    pub fn protocol(&self) -> Protocol {
+        match self.protocol.load(Ordering::Relaxed) {
+            1 => Protocol::H1,
+            2 => Protocol::H2,
+            _ => Protocol::Unknown,
+        }
+    }
+
+    pub fn set_protocol(&self, protocol: Protocol) {
+        self.protocol.store(protocol as u8, Ordering::Relaxed);
+    }
+
+    /// The most recently used connection that is still alive.
+    pub async fn take_h1(&self) -> Option<h1::Connection> {
+        loop {
+            let (mut connection, _) = lock(&self.idle).pop()?;
+            // Nobody drives an idle connection: this look tells whether it was closed meanwhile.
+            if connection.is_alive().await {
+                connection.reused = true;
+                return Some(connection);
+            }
+        }
+    }
+
+    pub fn put_h1(&self, connection: h1::Connection) {
+        lock(&self.idle).push((connection, Instant::now()));
+        self.start_reaping();
+    }
+
+    /// A stream on a shared connection that has room.
+    pub fn open_stream(&self) -> Option<h2::Stream> {
+        let mut shared = lock(&self.shared);
+        shared.retain(|connection| !connection.is_closed());
+        shared.iter().find_map(h2::Connection::open)
+    }
+
+    pub fn add_h2(&self, connection: h2::Connection) -> h2::Stream {
+        let stream = connection.open_first();
+        lock(&self.shared).push(connection);
+        self.start_reaping();
+        stream
+    }
+
+    /// Closes what has been idle for too long, then sleeps until the next is due; ends when nothing is left.
+    fn start_reaping(&self) {
+        if self.reaping.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let pool = self.this.clone();
+        runtime.spawn(async move {
+            loop {
+                tokio::time::sleep(IDLE_TIMEOUT / 2).await;
+                let Some(pool) = pool.upgrade() else { return };
+                if pool.reap(Instant::now()) == 0 {
+                    pool.reaping.store(false, Ordering::Release);
+                    return;
+                }
+            }
+        });
+    }
+
+    /// Returns how many connections are left.
+    fn reap(&self, now: Instant) -> usize {
+        let mut dead = Vec::new();
+        let mut idle = lock(&self.idle);
+        let fresh = idle.partition_point(|(_, since)| now.duration_since(*since) > IDLE_TIMEOUT);
+        dead.extend(idle.drain(..fresh));
+        let left = idle.len();
+        drop(idle);
+        let mut shared = lock(&self.shared);
+        shared.retain(|connection| !connection.is_closed() && !connection.idle_for(now, IDLE_TIMEOUT));
+        left + shared.len()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,95 @@
+//! TLS towards upstreams: 1.2 and 1.3, the post-quantum hybrid first, the system's roots plus the upstream's.
+
+mod insecure;
+
+use std::sync::{Arc, OnceLock};
+
+use rustls::client::{ClientConfig, WantsClientCert};
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::sign::CertifiedKey;
+use rustls::{ConfigBuilder, RootCertStore};
+
+use super::error::{Error, Kind};
+use crate::config::{ClientIdentity, HttpVersion, Tls};
+
+/// Builds the configuration; slow (it reads the system's roots), so never on an event loop.
+pub fn config(tls: &Tls, version: HttpVersion) -> Result<ClientConfig, Error> {
+    let builder = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(|error| tls_error(&error))?;
+    let builder = if tls.insecure_skip_verify {
+        builder
+            .dangerous()
+            .with_custom_certificate_verifier(insecure::accept_any(provider()))
+    } else {
+        builder.with_root_certificates(roots(tls)?)
+    };
+    let mut config = identify(builder, tls.client_identity.as_ref())?;
+    config.alpn_protocols = match version {
+        HttpVersion::Auto => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
+        HttpVersion::Http1 => vec![b"http/1.1".to_vec()],
+        HttpVersion::Http2 => vec![b"h2".to_vec()],
+    };
+    Ok(config)
+}
+
+/// Whether a client certificate and its key belong together.
+///
+/// # Errors
+/// A sentence for the operator.
+pub fn check_identity(identity: &ClientIdentity) -> Result<(), String> {
+    CertifiedKey::from_der(identity.chain.clone(), identity.key.clone_key(), &provider())
+        .map(drop)
+        .map_err(|error| format!("client_cert and client_key do not fit together: {error}"))
+}
+
+fn identify(
+    builder: ConfigBuilder<ClientConfig, WantsClientCert>,
+    identity: Option<&ClientIdentity>,
+) -> Result<ClientConfig, Error> {
+    match identity {
+        None => Ok(builder.with_no_client_auth()),
+        Some(identity) => builder
+            .with_client_auth_cert(identity.chain.clone(), identity.key.clone_key())
+            .map_err(|error| tls_error(&error)),
+    }
+}
+
+fn roots(tls: &Tls) -> Result<Arc<RootCertStore>, Error> {
+    let system = system_roots();
+    if tls.extra_roots.is_empty() {
+        return if system.is_empty() {
+            Err(Error::new(
+                Kind::Tls,
+                "this system has no trusted root certificates; install ca-certificates or set ca_file",
+            ))
+        } else {
+            Ok(Arc::clone(system))
+        };
+    }
+    let mut roots = RootCertStore::clone(system);
+    for certificate in &tls.extra_roots {
+        roots.add(certificate.clone()).map_err(|error| tls_error(&error))?;
+    }
+    Ok(Arc::new(roots))
+}
+
+/// Read once per process: a new system certificate needs a restart.
+fn system_roots() -> &'static Arc<RootCertStore> {
+    static ROOTS: OnceLock<Arc<RootCertStore>> = OnceLock::new();
+    ROOTS.get_or_init(|| {
+        let mut roots = RootCertStore::empty();
+        // A certificate that cannot be read must not take the others away.
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        Arc::new(roots)
+    })
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    static PROVIDER: OnceLock<Arc<CryptoProvider>> = OnceLock::new();
+    Arc::clone(PROVIDER.get_or_init(|| Arc::new(aws_lc_rs::default_provider())))
+}
+
+fn tls_error(error: &rustls::Error) -> Error {
+    Error::new(Kind::Tls, error.to_string())
+}

@@ -1,0 +1,137 @@
+//! The commands that are short: one function each, from arguments to exit code.
+
+mod ask;
+mod page;
+
+use std::process::ExitCode;
+use std::time::SystemTime;
+
+use http::header::HeaderMap;
+use http::{Method, StatusCode};
+
+use crate::auth::Auth;
+use crate::cli::{AdminArgs, SignArgs, StatusArgs};
+use crate::config::{Config, Problems, Sources};
+use crate::{daemon, exit, lifecycle, path};
+
+use self::ask::Unanswered;
+
+pub fn serve(sources: Sources) -> ExitCode {
+    let config = match Config::load(&sources) {
+        Ok(config) => config,
+        Err(problems) => {
+            tell_manager(&sources, &problems);
+            return configuration_error(&problems);
+        }
+    };
+    match daemon::run(sources, config, drop) {
+        Ok(()) => exit::OK.into(),
+        Err(failure) => {
+            eprintln!("mcp-auth-proxy: {}", failure.message);
+            failure.exit
+        }
+    }
+}
+
+/// The sentence that `systemctl status` shows of a start that failed.
+fn tell_manager(sources: &Sources, problems: &Problems) {
+    let env = |name: &str| sources.env.get(name).map(str::to_owned);
+    let nobody = slog::Logger::root(slog::Discard, slog::o!());
+    let first = problems.lines().next().unwrap_or_default();
+    lifecycle::Lifecycle::new(lifecycle::Notifier::from_env(&env, nobody)).status(&first);
+}
+
+fn configuration_error(problems: &Problems) -> ExitCode {
+    eprintln!("{problems}");
+    exit::CONFIG.into()
+}
+
+pub fn check(sources: &Sources) -> ExitCode {
+    let config = match Config::load(sources) {
+        Ok(config) => config,
+        Err(problems) => return configuration_error(&problems),
+    };
+    for warning in &config.warnings {
+        println!("warning: {warning}");
+    }
+    let files: Vec<_> = config.files.iter().map(|file| file.display().to_string()).collect();
+    let from = if files.is_empty() { "the environment".to_owned() } else { files.join(", ") };
+    println!(
+        "ok: {from}: {} upstream(s), {} credential(s), {} route(s), {} listener(s)",
+        config.upstreams.len(),
+        config.credentials.len(),
+        config.routes.len(),
+        config.listeners.len()
+    );
+    exit::OK.into()
+}
+
+pub fn reload(sources: &Sources, args: AdminArgs) -> ExitCode {
+    let (status, page) = match ask::daemon(sources, args, Method::POST, "/-/reload") {
+        Ok(answer) => answer,
+        Err(unanswered) => return not_answered(&unanswered),
+    };
+    if status == StatusCode::OK {
+        println!("reloaded");
+        return exit::OK.into();
+    }
+    eprintln!("mcp-auth-proxy: the reload was refused; the configuration before it goes on:");
+    eprintln!("{}", page::reasons(&page));
+    exit::CONFIG.into()
+}
+
+pub fn status(sources: &Sources, args: StatusArgs) -> ExitCode {
+    match ask::daemon(sources, args.admin, Method::GET, "/status") {
+        Ok((StatusCode::OK, page)) => {
+            print!("{}", if args.json { format!("{page}\n") } else { page::status(&page) });
+            exit::OK.into()
+        }
+        Ok((status, page)) => {
+            eprintln!("mcp-auth-proxy: the daemon answered {status}: {page}");
+            exit::UNAVAILABLE.into()
+        }
+        Err(unanswered) => not_answered(&unanswered),
+    }
+}
+
+fn not_answered(unanswered: &Unanswered) -> ExitCode {
+    eprintln!("mcp-auth-proxy: {unanswered}");
+    match unanswered {
+        Unanswered::Forbidden(_) => exit::NO_PERMISSION.into(),
+        _ => exit::UNAVAILABLE.into(),
+    }
+}
+
+/// Prints one `name: value` a line: what `curl -H @-` reads.
+pub fn sign(sources: &Sources, args: &SignArgs) -> ExitCode {
+    let config = match Config::load(sources) {
+        Ok(config) => config,
+        Err(problems) => return configuration_error(&problems),
+    };
+    match signed(&config, args) {
+        Ok(headers) => {
+            for (name, value) in &headers {
+                println!("{name}: {}", value.to_str().unwrap_or_default());
+            }
+            exit::OK.into()
+        }
+        Err(message) => {
+            eprintln!("mcp-auth-proxy: {message}");
+            exit::USAGE.into()
+        }
+    }
+}
+
+fn signed(config: &Config, args: &SignArgs) -> Result<HeaderMap, String> {
+    path::check(args.url.path(), true).map_err(|refused| refused.reason().to_owned())?;
+    let named = |name: &String| config.credentials.iter().find(|credential| credential.name == *name);
+    let credential = match (&args.credential, &config.credentials[..]) {
+        (Some(name), _) => named(name).ok_or_else(|| format!("there is no credential {name}; see [credential.*]"))?,
+        (None, [only]) => only,
+        (None, []) => return Err("no credential is configured; see [credential.*]".to_owned()),
+        (None, _) => return Err("there are several credentials; say which with --credential NAME".to_owned()),
+    };
+    let mut headers = HeaderMap::new();
+    Auth::new(&credential.scheme).apply(&args.method, &args.url, &mut headers, SystemTime::now());
+    Ok(headers)
+}

@@ -1,0 +1,115 @@
+//! One question to the running daemon, over its admin socket.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{self, HeaderValue};
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+use hyperlocal::UnixConnector;
+
+use crate::cli::AdminArgs;
+use crate::config::{Config, Sources};
+use crate::paths;
+
+/// A reload reads files for at most 30 s.
+const PATIENCE: Duration = Duration::from_secs(35);
+const MAX_PAGE: usize = 16 * 1024 * 1024;
+
+/// Why there is no answer.
+pub enum Unanswered {
+    NoDaemon(Vec<PathBuf>),
+    Forbidden(PathBuf),
+    Failed(PathBuf, String),
+}
+
+impl fmt::Display for Unanswered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoDaemon(looked) => {
+                let looked: Vec<_> = looked.iter().map(|path| path.display().to_string()).collect();
+                write!(
+                    f,
+                    "no daemon answers at {}; start one with `mcp-auth-proxy serve`, or name its socket with --admin-socket",
+                    looked.join(" or ")
+                )
+            }
+            Self::Forbidden(path) => write!(
+                f,
+                "{} is not yours to use; run this as the daemon's user or as root",
+                path.display()
+            ),
+            Self::Failed(path, reason) => write!(f, "the daemon at {} did not answer: {reason}", path.display()),
+        }
+    }
+}
+
+pub fn daemon(
+    sources: &Sources,
+    args: AdminArgs,
+    method: Method,
+    page: &str,
+) -> Result<(StatusCode, String), Unanswered> {
+    let candidates = match args.admin_socket {
+        Some(socket) => vec![socket],
+        None => candidates(sources),
+    };
+    for socket in &candidates {
+        match std::os::unix::net::UnixStream::connect(socket) {
+            Ok(_) => return ask(socket, method, page),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                return Err(Unanswered::Forbidden(socket.clone()));
+            }
+            Err(_) => {}
+        }
+    }
+    Err(Unanswered::NoDaemon(candidates))
+}
+
+/// Where the configuration puts it, then where it is by default.
+fn candidates(sources: &Sources) -> Vec<PathBuf> {
+    let mut found: Vec<_> = Config::admin_socket(sources).into_iter().collect();
+    for path in paths::admin_socket_candidates(&sources.env) {
+        if !found.contains(&path) {
+            found.push(path);
+        }
+    }
+    found
+}
+
+fn ask(socket: &Path, method: Method, page: &str) -> Result<(StatusCode, String), Unanswered> {
+    let failed = |reason: String| Unanswered::Failed(socket.to_owned(), reason);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| failed(error.to_string()))?;
+    runtime.block_on(async {
+        match tokio::time::timeout(PATIENCE, exchange(socket, method, page)).await {
+            Ok(answer) => answer.map_err(|error| failed(error.to_string())),
+            Err(_) => Err(failed(format!("nothing came within {PATIENCE:?}"))),
+        }
+    })
+}
+
+async fn exchange(
+    socket: &Path,
+    method: Method,
+    page: &str,
+) -> Result<(StatusCode, String), Box<dyn std::error::Error + Send + Sync>> {
+    let uri: http::Uri = hyperlocal::Uri::new(socket, page).into();
+    let mut request = Request::new(Full::<Bytes>::default());
+    *request.method_mut() = method;
+    *request.uri_mut() = uri;
+    // The URI's own authority is the socket's path in hex, which no guard lets in.
+    request.headers_mut().insert(header::HOST, HeaderValue::from_static("localhost"));
+    let client = Client::builder(TokioExecutor::new()).build(UnixConnector);
+    let response = client.request(request).await?;
+    let status = response.status();
+    let body = Limited::new(response.into_body(), MAX_PAGE).collect().await?.to_bytes();
+    Ok((status, String::from_utf8_lossy(&body).into_owned()))
+}

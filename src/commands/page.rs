@@ -1,0 +1,103 @@
+//! The daemon's JSON pages, for people.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use serde_json::Value;
+
+/// Why a reload was refused, one reason a line.
+pub fn reasons(page: &str) -> String {
+    let page: Value = serde_json::from_str(page).unwrap_or_default();
+    match page["reasons"].as_array() {
+        Some(reasons) => reasons.iter().filter_map(Value::as_str).collect::<Vec<_>>().join("\n"),
+        None => page["detail"].as_str().unwrap_or("the daemon did not say why").to_owned(),
+    }
+}
+
+pub fn status(page: &str) -> String {
+    let page: Value = serde_json::from_str(page).unwrap_or_default();
+    let mut out = String::new();
+    // Writing to a String cannot fail.
+    let _ = write_status(&mut out, &page);
+    out
+}
+
+fn write_status(out: &mut String, page: &Value) -> std::fmt::Result {
+    writeln!(
+        out,
+        "mcp-auth-proxy {} is {} (pid {}, up {})",
+        text(&page["version"]),
+        text(&page["state"]),
+        page["pid"],
+        ago(&page["uptime_seconds"])
+    )?;
+    writeln!(out, "\nListeners")?;
+    for listener in list(&page["listeners"]) {
+        let inherited = if listener["inherited"] == true { ", handed over" } else { "" };
+        writeln!(out, "  {}  for {}{inherited}", text(&listener["address"]), text(&listener["for"]))?;
+    }
+    writeln!(out, "\nUpstreams")?;
+    for upstream in list(&page["upstreams"]) {
+        write_upstream(out, upstream)?;
+    }
+    writeln!(out, "\nRoutes")?;
+    for route in list(&page["routes"]) {
+        writeln!(out, "  {}  to {}", text(&route["path"]), text(&route["upstream"]))?;
+    }
+    writeln!(
+        out,
+        "\n{} connections, {} requests in flight, {} of them event streams",
+        page["connections"], page["requests_in_flight"], page["event_streams"]
+    )?;
+    write_configuration(out, page)
+}
+
+fn write_upstream(out: &mut String, upstream: &Value) -> std::fmt::Result {
+    write!(out, "  {}  {}  {}", text(&upstream["name"]), text(&upstream["url"]), text(&upstream["health"]))?;
+    if !upstream["seen_seconds_ago"].is_null() {
+        write!(out, " (seen {} ago)", ago(&upstream["seen_seconds_ago"]))?;
+    }
+    writeln!(out)?;
+    if let Some(error) = upstream["error"].as_str() {
+        writeln!(out, "    {error}")?;
+    }
+    let credential = &upstream["credential"];
+    if !credential.is_null() {
+        write!(out, "    credential {}, in use for {}", text(&credential["name"]), ago(&credential["age_seconds"]))?;
+        if let Some(words) = credential["refused"].as_str() {
+            write!(out, ", refused {} ago: {words}", ago(&credential["refused_seconds_ago"]))?;
+        }
+        writeln!(out)?;
+    }
+    Ok(())
+}
+
+fn write_configuration(out: &mut String, page: &Value) -> std::fmt::Result {
+    let configuration = &page["configuration"];
+    let files: Vec<_> = list(&configuration["files"]).filter_map(Value::as_str).collect();
+    let from = if files.is_empty() { "the environment".to_owned() } else { files.join(", ") };
+    writeln!(out, "configuration from {from}, loaded {} ago", ago(&configuration["age_seconds"]))?;
+    for warning in list(&configuration["warnings"]) {
+        writeln!(out, "  warning: {}", text(warning))?;
+    }
+    let reload = &page["last_reload"];
+    if !reload.is_null() {
+        writeln!(out, "last reload at {}: {}", text(&reload["at"]), text(&reload["outcome"]))?;
+        for reason in list(&reload["reasons"]) {
+            writeln!(out, "  {}", text(reason))?;
+        }
+    }
+    Ok(())
+}
+
+fn list(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().into_iter().flatten()
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or("?")
+}
+
+fn ago(seconds: &Value) -> String {
+    humantime::format_duration(Duration::from_secs(seconds.as_u64().unwrap_or(0))).to_string()
+}

@@ -1,0 +1,260 @@
+//! Wiring: listeners, workers, and one loop for everything that happens to the daemon as a whole.
+
+mod harden;
+mod listeners;
+mod reload;
+mod signals;
+mod state;
+
+pub use state::{Reloaded, State};
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use slog::{Logger, info, warn};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use crate::admin::Admin;
+use crate::client::ProxyVariables;
+use crate::config::{Config, Sources};
+use crate::exit;
+use crate::lifecycle::{Lifecycle, Notifier};
+use crate::listen::{Inherited, ListenError};
+use crate::log::{self, LogControl};
+use crate::metrics::Metrics;
+use crate::proxy::{self, Proxy};
+use crate::serve::Workers;
+use crate::snapshot::Snapshot;
+use crate::worker;
+
+use self::listeners::Listeners;
+use self::signals::{Signal, Signals};
+
+/// What drained connections get beyond `graceful_shutdown` to notice that they are cut.
+const LAST_MOMENT: Duration = Duration::from_millis(200);
+
+/// Control over a running daemon from inside its own process.
+pub struct Handle {
+    pub state: Arc<State>,
+    stop: oneshot::Sender<()>,
+}
+
+impl Handle {
+    /// As SIGTERM does.
+    pub fn stop(self) {
+        let _ = self.stop.send(());
+    }
+}
+
+/// Why the daemon could not start or go on.
+pub struct Failure {
+    pub message: String,
+    pub exit: ExitCode,
+}
+
+impl From<ListenError> for Failure {
+    fn from(error: ListenError) -> Self {
+        let exit = if error.is_permission() { exit::NO_PERMISSION } else { exit::UNAVAILABLE };
+        Self { message: error.to_string(), exit: exit.into() }
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self { message: format!("the system refuses what the daemon needs: {error}"), exit: exit::UNAVAILABLE.into() }
+    }
+}
+
+/// Runs the daemon in the foreground until it is told to stop. `ready` is called once it serves.
+///
+/// Must be called before any other thread is started: it takes secrets out of the environment.
+///
+/// # Errors
+/// When it cannot start.
+pub fn run(sources: Sources, config: Config, ready: impl FnOnce(Handle)) -> Result<(), Failure> {
+    // SAFETY: no other thread runs yet, so nobody reads the environment meanwhile.
+    unsafe { crate::env::scrub(&config.secret_variables) };
+    harden::apply();
+    let (log, log_control, _flush) = log::start(config.log);
+    let env = |name: &str| sources.env.get(name).map(str::to_owned);
+    let inherited = Inherited::take(&env)?;
+    let lifecycle = Arc::new(Lifecycle::new(Notifier::from_env(&env, log.clone())));
+    let proxies = ProxyVariables::new(env);
+    worker::set_count(config.server.workers);
+    let metrics = Metrics::default();
+    let snapshot = Snapshot::new(config, None, &proxies, &metrics);
+    metrics.reloaded(true, snapshot.loaded_at);
+    let proxy = Arc::new(Proxy::new(snapshot, metrics, log.clone()));
+    let workers = Arc::new(Workers::start(worker::count(), &proxy, &log)?);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(4).build()?;
+    let result = runtime.block_on(async {
+        let daemon = Daemon::start(sources, proxies, inherited, proxy, Arc::clone(&workers), lifecycle, log, log_control)?;
+        daemon.serve(ready).await;
+        Ok(())
+    });
+    workers.stop();
+    runtime.shutdown_background();
+    result
+}
+
+struct Daemon {
+    sources: Sources,
+    proxies: ProxyVariables,
+    state: Arc<State>,
+    workers: Arc<Workers>,
+    lifecycle: Arc<Lifecycle>,
+    listeners: Listeners,
+    signals: Signals,
+    reload_requests: mpsc::Receiver<oneshot::Sender<Reloaded>>,
+    log: Logger,
+    log_control: Arc<LogControl>,
+}
+
+impl Daemon {
+    #[expect(clippy::too_many_arguments, reason = "the one place where everything meets")]
+    fn start(
+        sources: Sources,
+        proxies: ProxyVariables,
+        inherited: Vec<Inherited>,
+        proxy: Arc<Proxy>,
+        workers: Arc<Workers>,
+        lifecycle: Arc<Lifecycle>,
+        log: Logger,
+        log_control: Arc<LogControl>,
+    ) -> Result<Self, Failure> {
+        // First of all, or a signal in the next moments would end the process.
+        let signals = Signals::listen()?;
+        let (ask, reload_requests) = mpsc::channel(1);
+        let state = Arc::new(State::new(
+            Arc::clone(&proxy),
+            Arc::clone(&workers),
+            Arc::clone(&lifecycle),
+            Arc::clone(&log_control),
+            ask,
+        ));
+        let admin = Arc::new(Admin::new(Arc::clone(&state)));
+        let mut listeners = Listeners::new(proxy, Arc::clone(&workers), admin, log.clone());
+        listeners.inherit(inherited)?;
+        let snapshot = state.proxy.snapshot();
+        let opened = listeners.open(&snapshot.config)?;
+        listeners.switch(&snapshot.config, opened);
+        state.set_listeners(listeners.describe());
+        Ok(Self { sources, proxies, state, workers, lifecycle, listeners, signals, reload_requests, log, log_control })
+    }
+
+    async fn serve(mut self, ready: impl FnOnce(Handle)) {
+        let (stop, stopped) = oneshot::channel();
+        self.announce();
+        self.lifecycle.ready(&self.state.summary());
+        self.watch_event_loops();
+        self.warm_up();
+        ready(Handle { state: Arc::clone(&self.state), stop });
+        self.run_until_stopped(stopped).await;
+        self.drain().await;
+    }
+
+    /// The one loop: it ends when the daemon shall stop.
+    async fn run_until_stopped(&mut self, mut stopped: oneshot::Receiver<()>) {
+        let mut stoppable = true;
+        loop {
+            tokio::select! {
+                signal = self.signals.next() => match signal {
+                    Signal::Stop(name) => {
+                        info!(self.log, "stopping"; "signal" => name);
+                        return;
+                    }
+                    Signal::Reload => drop(self.reload().await),
+                    Signal::MoreLog => self.log_level(self.log_control.more()),
+                    Signal::LessLog => self.log_level(self.log_control.less()),
+                },
+                Some(reply) = self.reload_requests.recv() => {
+                    let outcome = self.reload().await;
+                    let _ = reply.send(outcome);
+                }
+                outcome = &mut stopped, if stoppable => match outcome {
+                    Ok(()) => return,
+                    // Nobody holds the handle: signals alone stop us.
+                    Err(_) => stoppable = false,
+                },
+            }
+        }
+    }
+
+    fn log_level(&self, level: slog::Level) {
+        info!(self.log, "log level changed"; "to" => level.as_str().to_lowercase());
+    }
+
+    /// Says once what is served and where it goes.
+    fn announce(&self) {
+        let snapshot = self.state.proxy.snapshot();
+        for warning in &snapshot.config.warnings {
+            warn!(self.log, "configuration"; "warning" => warning);
+        }
+        for listener in self.listeners.describe() {
+            info!(self.log, "listening"; "on" => listener.address, "for" => listener.role, "inherited" => listener.inherited);
+        }
+        reload::log_routes(&self.log, &snapshot);
+        info!(self.log, "ready"; "version" => env!("CARGO_PKG_VERSION"), "workers" => self.workers.count());
+    }
+
+    /// Feeds the watchdog from the loops themselves: one that hangs starves it.
+    fn watch_event_loops(&self) {
+        let Some(interval) = self.lifecycle.watchdog_interval() else { return };
+        let (workers, lifecycle) = (Arc::clone(&self.workers), Arc::clone(&self.lifecycle));
+        tokio::spawn(async move {
+            loop {
+                workers.turn().await;
+                lifecycle.watchdog();
+                tokio::time::sleep(interval).await;
+            }
+        });
+    }
+
+    /// What the first request would otherwise wait for: trust roots, and a first look at each upstream.
+    fn warm_up(&self) {
+        let snapshot = self.state.proxy.snapshot();
+        tokio::spawn(async move {
+            for upstream in &snapshot.upstreams {
+                let _ = upstream.client.warm_up().await;
+                proxy::probe(upstream).await;
+            }
+        });
+    }
+
+    /// Stops accepting, lets requests in flight finish, ends event streams, cuts what is left.
+    async fn drain(mut self) {
+        let grace = self.state.proxy.snapshot().config.server.graceful_shutdown;
+        self.lifecycle.stopping();
+        self.lifecycle.extend(grace + Duration::from_secs(5));
+        let deadline = Instant::now() + grace;
+        self.listeners.close_all().await;
+        self.state.proxy.draining.cancel();
+        let registry = Arc::clone(self.workers.registry());
+        registry.close(|_| true);
+        let drained = tokio::select! {
+            () = registry.emptied() => true,
+            () = tokio::time::sleep_until(deadline - LAST_MOMENT.min(grace / 2)) => false,
+            () = self.second_stop() => false,
+        };
+        if drained {
+            info!(self.log, "stopped; every request was answered");
+            return;
+        }
+        let (requests, streams) = registry.requests();
+        warn!(self.log, "stopped before every request was answered; graceful_shutdown is too short for them";
+            "requests" => requests, "event_streams" => streams);
+        registry.abort();
+        let _ = tokio::time::timeout_at(deadline, registry.emptied()).await;
+    }
+
+    /// Whoever asks twice does not want to wait.
+    async fn second_stop(&mut self) {
+        loop {
+            if let Signal::Stop(_) = self.signals.next().await {
+                return;
+            }
+        }
+    }
+}

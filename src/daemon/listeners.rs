@@ -1,0 +1,219 @@
+//! The sockets the daemon listens on, and how they change on reload: new ones open before old ones close.
+
+use std::sync::Arc;
+
+use slog::{Logger, debug, info, warn};
+use tokio::task::JoinHandle;
+
+use crate::admin::Admin;
+use crate::config::{Config, ListenAddress};
+use crate::listen::{Bound, Inherited, ListenError, Stream};
+use crate::proxy::Proxy;
+use crate::serve::{self, Arrival, Connection, Timeouts, Workers};
+use crate::snapshot::listener_key;
+
+/// Whom a listener is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Clients,
+    Admin,
+}
+
+pub struct Listeners {
+    open: Vec<Open>,
+    proxy: Arc<Proxy>,
+    workers: Arc<Workers>,
+    admin: Arc<Admin>,
+    log: Logger,
+}
+
+struct Open {
+    bound: Arc<Bound>,
+    role: Role,
+    accepting: JoinHandle<()>,
+}
+
+/// Listeners of a coming configuration that are bound but not yet served.
+pub struct Opened(Vec<(Bound, Role)>);
+
+/// A listener in words.
+#[derive(Debug, Clone)]
+pub struct Description {
+    pub address: String,
+    pub role: &'static str,
+    pub inherited: bool,
+}
+
+impl Listeners {
+    pub fn new(proxy: Arc<Proxy>, workers: Arc<Workers>, admin: Arc<Admin>, log: Logger) -> Self {
+        Self { open: Vec::new(), proxy, workers, admin, log }
+    }
+
+    /// Serves sockets that were handed over: those named `admin` as admin sockets, all others to clients.
+    pub fn inherit(&mut self, inherited: Vec<Inherited>) -> Result<(), ListenError> {
+        for handed in inherited {
+            let role = if handed.name == "admin" { Role::Admin } else { Role::Clients };
+            let bound = Bound::inherit(handed)?;
+            self.start(bound, role);
+        }
+        Ok(())
+    }
+
+    /// Binds what `config` wants and is not there yet. Changes nothing that is served.
+    ///
+    /// # Errors
+    /// The first address that cannot be had; nothing stays open then.
+    pub fn open(&self, config: &Config) -> Result<Opened, ListenError> {
+        let mut opened = Vec::new();
+        for (address, role) in self.wanted(config) {
+            if !self.open.iter().any(|open| open.role == role && open.bound.serves(&address)) {
+                opened.push((Bound::bind(&address)?, role));
+            }
+        }
+        Ok(Opened(opened))
+    }
+
+    /// Serves `opened`, and closes what `config` no longer wants.
+    pub fn switch(&mut self, config: &Config, opened: Opened) {
+        for (bound, role) in opened.0 {
+            self.start(bound, role);
+        }
+        let wanted = self.wanted(config);
+        let is_wanted = |open: &Open| {
+            open.bound.inherited()
+                || wanted.iter().any(|(address, role)| open.role == *role && open.bound.serves(address))
+        };
+        let (keep, close) = std::mem::take(&mut self.open).into_iter().partition(is_wanted);
+        self.open = keep;
+        self.apply_permissions(&wanted);
+        for open in close {
+            self.retire(open);
+        }
+    }
+
+    /// Stops accepting everywhere; what the kernel accepted for us is still served.
+    pub async fn close_all(&mut self) {
+        for open in std::mem::take(&mut self.open) {
+            open.accepting.abort();
+            // A socket that was handed over keeps its queue for whoever comes after us.
+            if !open.bound.inherited() {
+                open.bound.withdraw();
+                if open.role == Role::Clients {
+                    self.take_pending(&open.bound);
+                }
+            }
+        }
+    }
+
+    pub fn describe(&self) -> Vec<Description> {
+        self.open
+            .iter()
+            .map(|open| Description {
+                address: open.bound.to_string(),
+                role: match open.role {
+                    Role::Clients => "clients",
+                    Role::Admin => "admin",
+                },
+                inherited: open.bound.inherited(),
+            })
+            .collect()
+    }
+
+    /// Sockets that were handed over stand in for default listeners; chosen ones are all wanted.
+    fn wanted(&self, config: &Config) -> Vec<(ListenAddress, Role)> {
+        let inherits = |role| self.open.iter().any(|open| open.role == role && open.bound.inherited());
+        let mut wanted = Vec::new();
+        if !(config.listeners_are_default && inherits(Role::Clients)) {
+            wanted.extend(config.listeners.iter().map(|l| (l.address.clone(), Role::Clients)));
+        }
+        if let Some(unix) = &config.admin.unix
+            && !inherits(Role::Admin)
+        {
+            wanted.push((ListenAddress::Unix(unix.clone()), Role::Admin));
+        }
+        wanted.extend(config.admin.tcp.map(|address| (ListenAddress::Tcp(address), Role::Admin)));
+        wanted
+    }
+
+    fn apply_permissions(&self, wanted: &[(ListenAddress, Role)]) {
+        for (address, _) in wanted {
+            let ListenAddress::Unix(unix) = address else { continue };
+            for open in self.open.iter().filter(|open| open.bound.serves(address)) {
+                if let Err(error) = open.bound.set_permissions(unix) {
+                    warn!(self.log, "the socket keeps its permissions"; "reason" => %error);
+                }
+            }
+        }
+    }
+
+    fn start(&mut self, bound: Bound, role: Role) {
+        let bound = Arc::new(bound);
+        let (listener, log) = (Arc::clone(&bound), self.log.clone());
+        let accepting = match role {
+            Role::Clients => {
+                let intake = self.intake(&bound);
+                tokio::spawn(async move {
+                    serve::accept(&listener, &log, |stream| intake.take(stream)).await;
+                })
+            }
+            Role::Admin => {
+                let admin = Arc::clone(&self.admin);
+                tokio::spawn(async move {
+                    serve::accept(&listener, &log, |stream| admin.serve(stream, &log)).await;
+                })
+            }
+        };
+        self.open.push(Open { bound, role, accepting });
+    }
+
+    fn retire(&self, open: Open) {
+        info!(self.log, "no longer listening"; "on" => %open.bound);
+        open.accepting.abort();
+        open.bound.withdraw();
+        if open.role == Role::Clients {
+            self.take_pending(&open.bound);
+            let key = listener_key(open.bound.address());
+            self.workers.registry().close(|connection| connection.listener == key);
+        }
+    }
+
+    fn take_pending(&self, bound: &Bound) {
+        let intake = self.intake(bound);
+        while let Ok(Some(stream)) = bound.try_accept() {
+            intake.take(stream);
+        }
+    }
+
+    fn intake(&self, bound: &Bound) -> Intake {
+        Intake {
+            listener: listener_key(bound.address()),
+            proxy: Arc::clone(&self.proxy),
+            workers: Arc::clone(&self.workers),
+            log: self.log.clone(),
+        }
+    }
+}
+
+/// Gives accepted connections to the workers.
+struct Intake {
+    listener: u64,
+    proxy: Arc<Proxy>,
+    workers: Arc<Workers>,
+    log: Logger,
+}
+
+impl Intake {
+    fn take(&self, stream: Stream) {
+        let peer = match stream.peer() {
+            Ok(peer) => peer,
+            // Who cannot be identified is not served.
+            Err(error) => {
+                debug!(self.log, "connection closed: its peer is unknown"; "reason" => %error);
+                return;
+            }
+        };
+        let timeouts = Timeouts::of(&self.proxy.snapshot().config.server);
+        let connection = Arc::new(Connection::new(peer, self.listener));
+        self.workers.dispatch(Arrival { stream, connection, timeouts });
+    }
+}

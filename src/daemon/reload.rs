@@ -1,0 +1,89 @@
+//! Reload: read everything again, open what is new, swap at once, or change nothing and say why.
+
+use std::time::{Duration, SystemTime};
+
+use slog::{Logger, error, info, warn};
+
+use super::{Daemon, Reloaded};
+use crate::config::{Config, TargetPath};
+use crate::snapshot::Snapshot;
+
+/// Files on a network file system may never come; the daemon goes on without them.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+impl Daemon {
+    /// Never fails the daemon: the outcome is reported everywhere it is looked for.
+    pub(super) async fn reload(&mut self) -> Reloaded {
+        self.lifecycle.reloading();
+        self.lifecycle.extend(PATIENCE);
+        let outcome = self.load_and_switch().await;
+        self.state.proxy.metrics.reloaded(outcome.is_ok(), SystemTime::now());
+        match &outcome {
+            Ok(()) => info!(self.log, "configuration reloaded"),
+            Err(reasons) => {
+                for reason in reasons {
+                    error!(self.log, "reload refused, the configuration before it goes on"; "reason" => reason);
+                }
+            }
+        }
+        let reloaded = Reloaded { at: SystemTime::now(), outcome };
+        self.state.set_last_reload(reloaded.clone());
+        self.lifecycle.ready(&self.state.summary());
+        reloaded
+    }
+
+    async fn load_and_switch(&mut self) -> Result<(), Vec<String>> {
+        let config = self.load().await?;
+        let opened = self.listeners.open(&config).map_err(|error| vec![error.to_string()])?;
+        for warning in &config.warnings {
+            warn!(self.log, "configuration"; "warning" => warning);
+        }
+        if config.server.workers != self.workers.count() {
+            warn!(self.log, "a change of server.workers needs a restart");
+        }
+        self.log_control.set_level(config.log.level);
+        self.log_control.set_format(config.log.format);
+        let previous = self.state.proxy.snapshot();
+        let snapshot = Snapshot::new(config, Some(&previous), &self.proxies, &self.state.proxy.metrics);
+        self.state.proxy.replace(snapshot);
+        let snapshot = self.state.proxy.snapshot();
+        self.listeners.switch(&snapshot.config, opened);
+        self.state.set_listeners(self.listeners.describe());
+        log_routes(&self.log, &snapshot);
+        self.warm_up();
+        Ok(())
+    }
+
+    /// Reads the sources on a thread where waiting for a disk holds nobody up.
+    async fn load(&self) -> Result<Config, Vec<String>> {
+        let sources = self.sources.clone();
+        let loading = tokio::task::spawn_blocking(move || Config::load(&sources));
+        match tokio::time::timeout(PATIENCE, loading).await {
+            Ok(Ok(Ok(config))) => Ok(config),
+            Ok(Ok(Err(problems))) => Err(problems.lines().collect()),
+            Ok(Err(panic)) => Err(vec![format!("reading the configuration failed: {panic}")]),
+            Err(_) => Err(vec![format!(
+                "the configuration could not be read within {PATIENCE:?}; is its file system there?"
+            )]),
+        }
+    }
+}
+
+/// Where each request goes.
+pub fn log_routes(log: &Logger, snapshot: &Snapshot) {
+    for route in &snapshot.config.routes {
+        let upstream = &snapshot.config.upstreams[route.upstream];
+        let target = &upstream.target;
+        let via = match &target.unix {
+            Some(path) => format!("unix:{}", path.display()),
+            None => format!("{}://{}", target.scheme, target.authority),
+        };
+        let (from, to) = match &target.path {
+            TargetPath::Endpoint(endpoint) => (route.path.clone(), endpoint.to_string()),
+            TargetPath::Base(base) if route.strip_prefix => (format!("{}/*", route.path), format!("{base}/*")),
+            TargetPath::Base(base) => (format!("{}/*", route.path), format!("{base}{}/*", route.path)),
+        };
+        let credential = upstream.credential.map_or("none", |index| &snapshot.config.credentials[index].name);
+        info!(log, "route"; "from" => from, "to" => format!("{via}{to}"), "upstream" => &upstream.name, "credential" => credential);
+    }
+}

@@ -1,0 +1,94 @@
+//! What the daemon knows of itself: read by `status`, `/metrics` and the service manager.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::listeners::Description;
+use crate::lifecycle::Lifecycle;
+use crate::log::LogControl;
+use crate::proxy::Proxy;
+use crate::serve::Workers;
+
+pub struct State {
+    pub proxy: Arc<Proxy>,
+    pub workers: Arc<Workers>,
+    pub lifecycle: Arc<Lifecycle>,
+    pub log_control: Arc<LogControl>,
+    pub started_at: SystemTime,
+    listeners: Mutex<Vec<Description>>,
+    last_reload: Mutex<Option<Reloaded>>,
+    reload: mpsc::Sender<oneshot::Sender<Reloaded>>,
+}
+
+/// How a reload went.
+#[derive(Debug, Clone)]
+pub struct Reloaded {
+    pub at: SystemTime,
+    /// `Err`: every reason, one a line; the configuration before it goes on.
+    pub outcome: Result<(), Vec<String>>,
+}
+
+impl State {
+    pub fn new(
+        proxy: Arc<Proxy>,
+        workers: Arc<Workers>,
+        lifecycle: Arc<Lifecycle>,
+        log_control: Arc<LogControl>,
+        reload: mpsc::Sender<oneshot::Sender<Reloaded>>,
+    ) -> Self {
+        Self {
+            proxy,
+            workers,
+            lifecycle,
+            log_control,
+            started_at: SystemTime::now(),
+            listeners: Mutex::default(),
+            last_reload: Mutex::default(),
+            reload,
+        }
+    }
+
+    /// Asks the daemon's loop to reload, and waits for the outcome. `None` while it stops.
+    pub async fn reload(&self) -> Option<Reloaded> {
+        let (reply, outcome) = oneshot::channel();
+        self.reload.send(reply).await.ok()?;
+        outcome.await.ok()
+    }
+
+    pub fn listeners(&self) -> Vec<Description> {
+        self.listeners.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub fn last_reload(&self) -> Option<Reloaded> {
+        self.last_reload.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn set_listeners(&self, listeners: Vec<Description>) {
+        *self.listeners.lock().unwrap_or_else(PoisonError::into_inner) = listeners;
+    }
+
+    pub(super) fn set_last_reload(&self, reloaded: Reloaded) {
+        *self.last_reload.lock().unwrap_or_else(PoisonError::into_inner) = Some(reloaded);
+    }
+
+    /// One line for `systemctl status`.
+    pub fn summary(&self) -> String {
+        let snapshot = self.proxy.snapshot();
+        let listeners = self.listeners();
+        let data: Vec<_> = listeners.iter().filter(|l| l.role == "clients").map(|l| l.address.as_str()).collect();
+        let upstreams: Vec<_> = snapshot.config.upstreams.iter().map(|u| u.name.as_str()).collect();
+        let loaded = humantime::format_rfc3339_seconds(snapshot.loaded_at);
+        let mut summary = format!(
+            "Serving {} on {}; configuration of {loaded}",
+            upstreams.join(", "),
+            data.join(" and ")
+        );
+        if let Some(Reloaded { outcome: Err(reasons), .. }) = self.last_reload() {
+            summary.push_str("; the last reload was refused: ");
+            summary.push_str(reasons.first().map_or("", String::as_str));
+        }
+        summary
+    }
+}

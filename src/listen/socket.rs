@@ -1,0 +1,77 @@
+//! The listening socket itself, and what it yields.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+
+use nix::sys::socket::Backlog;
+
+use super::{Peer, tcp};
+
+/// Connections that wait to be accepted while a worker is busy. The kernel may allow fewer.
+const BACKLOG: i32 = 1024;
+
+/// An accepted connection: non-blocking, close-on-exec, registered with no runtime.
+#[derive(Debug)]
+pub enum Stream {
+    Unix(UnixStream),
+    Tcp(TcpStream, SocketAddr),
+}
+
+impl Stream {
+    /// Who is at the other end, as the kernel says.
+    pub fn peer(&self) -> io::Result<Peer> {
+        match self {
+            Self::Unix(stream) => Peer::of_unix(stream),
+            Self::Tcp(_, address) => Ok(Peer::Tcp(*address)),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) enum Socket {
+    Unix(UnixListener),
+    Tcp(TcpListener),
+}
+
+impl Socket {
+    pub fn accept(&self) -> io::Result<Stream> {
+        match self {
+            Self::Unix(listener) => {
+                let (stream, _) = listener.accept()?;
+                stream.set_nonblocking(true)?;
+                Ok(Stream::Unix(stream))
+            }
+            Self::Tcp(listener) => tcp::accept(listener),
+        }
+    }
+
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Unix(_) => None,
+            Self::Tcp(listener) => listener.local_addr().ok(),
+        }
+    }
+}
+
+impl AsRawFd for Socket {
+    fn as_raw_fd(&self) -> RawFd {
+        self.as_fd().as_raw_fd()
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Unix(listener) => listener.as_fd(),
+            Self::Tcp(listener) => listener.as_fd(),
+        }
+    }
+}
+
+/// std's own backlog is 128. Listening again changes it.
+pub(super) fn deepen_backlog(listener: &impl AsFd) -> io::Result<()> {
+    let backlog = Backlog::new(BACKLOG).unwrap_or(Backlog::MAXCONN);
+    Ok(nix::sys::socket::listen(listener, backlog)?)
+}

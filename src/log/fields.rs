@@ -1,0 +1,140 @@
+//! Key-values in the order they were written.
+//!
+//! slog's macros hand them over newest first, so each is serialised into a side buffer
+//! with a mark where it begins, and the pieces are then copied in reverse.
+
+use std::cell::{Cell, Ref, RefCell};
+use std::io::{self, Write};
+
+use slog::{KV, Record, Serializer};
+
+/// A `KV` of one's own that emits its fields in the order they are to be read:
+/// `info!(log, "request"; InOrder(line))`. Without it they would come out reversed.
+pub struct InOrder<T>(pub T);
+
+/// Says that a group of fields begins or ends. Sent as an absent value, which other drains take
+/// for one.
+const GROUP: &str = "";
+
+impl<T: KV> KV for InOrder<T> {
+    fn serialize(&self, record: &Record, out: &mut dyn Serializer) -> slog::Result {
+        out.emit_none(GROUP)?;
+        let emitted = self.0.serialize(record, out);
+        out.emit_none(GROUP)?;
+        emitted
+    }
+}
+
+/// Larger than any ordinary line; a buffer that outgrew it is given back.
+const KEEP: usize = 16 * 1024;
+
+/// A thread's reusable buffers.
+#[derive(Default)]
+pub(super) struct Scratch {
+    pub line: Vec<u8>,
+    pub fields: Fields,
+}
+
+impl Scratch {
+    pub const fn new() -> Self {
+        Self {
+            line: Vec::new(),
+            fields: Fields::new(),
+        }
+    }
+
+    pub fn clear(&mut self) {
+        self.line.clear();
+        self.fields.bytes.get_mut().clear();
+        self.fields.marks.get_mut().clear();
+        self.fields.grouped.set(false);
+    }
+
+    pub fn shrink(&mut self) {
+        if self.line.capacity() > KEEP || self.fields.bytes.get_mut().capacity() > KEEP {
+            *self = Self::new();
+        }
+    }
+}
+
+/// Shared references are enough to write: the serialiser and the one who marks both hold it.
+#[derive(Default)]
+pub(super) struct Fields {
+    bytes: RefCell<Vec<u8>>,
+    marks: RefCell<Vec<usize>>,
+    /// Within [`InOrder`]: one piece, whatever its fields.
+    grouped: Cell<bool>,
+}
+
+impl Fields {
+    const fn new() -> Self {
+        Self {
+            bytes: RefCell::new(Vec::new()),
+            marks: RefCell::new(Vec::new()),
+            grouped: Cell::new(false),
+        }
+    }
+
+    /// The next field begins here.
+    pub fn mark(&self) {
+        if self.grouped.get() {
+            return;
+        }
+        self.marks.borrow_mut().push(self.bytes.borrow().len());
+    }
+
+    /// A value of `None` leaves its key out, unless it stands for a group's edge.
+    pub fn none(&self, key: &str) {
+        if key == GROUP {
+            let begins = !self.grouped.get();
+            if begins {
+                self.mark();
+            }
+            self.grouped.set(begins);
+        }
+    }
+
+    /// How many pieces there are.
+    pub fn count(&self) -> usize {
+        self.marks.borrow().len()
+    }
+
+    pub fn bytes(&self) -> Ref<'_, Vec<u8>> {
+        self.bytes.borrow()
+    }
+
+    /// Where the first piece begins: what precedes it is in its place already.
+    pub fn start(&self) -> usize {
+        self.marks
+            .borrow()
+            .first()
+            .copied()
+            .unwrap_or(self.bytes.borrow().len())
+    }
+
+    /// Appends the record's pieces, the first `of_record`, and then the logger's, oldest first,
+    /// both ending at `end`.
+    pub fn in_order(&self, of_record: usize, end: usize, line: &mut Vec<u8>) {
+        let (bytes, marks) = (self.bytes.borrow(), self.marks.borrow());
+        let piece = |i: usize| &bytes[marks[i]..marks.get(i + 1).copied().unwrap_or(end)];
+        for i in (0..of_record).rev().chain((of_record..marks.len()).rev()) {
+            line.extend_from_slice(piece(i));
+        }
+    }
+}
+
+impl Write for &Fields {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.bytes.borrow_mut().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.bytes.borrow_mut().extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

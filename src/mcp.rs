@@ -1,0 +1,198 @@
+//! What we understand of MCP: enough to name a request in a log and to answer it in kind.
+
+use std::borrow::Cow;
+
+use http::{HeaderMap, Method, header};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+/// First revision without sessions (and without a stream to fall back to).
+const STATELESS_SINCE: &str = "2026-07-28";
+
+/// What a JSON-RPC message is about. Borrowed from the body.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Peek<'a> {
+    /// `None` for responses and batches.
+    pub method: Option<Cow<'a, str>>,
+    /// The tool, prompt or resource that is asked for.
+    pub name: Option<Cow<'a, str>>,
+}
+
+#[derive(Deserialize)]
+struct Message<'a> {
+    #[serde(borrow)]
+    id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    method: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    params: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Subject<'a> {
+    #[serde(borrow)]
+    name: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    uri: Option<Cow<'a, str>>,
+}
+
+/// Reads a message's method and subject; `None` if it is no single JSON-RPC message.
+pub fn peek(body: &[u8]) -> Option<Peek<'_>> {
+    let message: Message<'_> = serde_json::from_slice(body).ok()?;
+    let name = message
+        .method
+        .as_deref()
+        .filter(|method| has_subject(method))
+        .and(message.params)
+        .and_then(|params| serde_json::from_str::<Subject<'_>>(params.get()).ok())
+        .and_then(|subject| subject.name.or(subject.uri));
+    Some(Peek { method: message.method, name })
+}
+
+fn has_subject(method: &str) -> bool {
+    matches!(
+        method,
+        "tools/call"
+            | "prompts/get"
+            | "resources/read"
+            | "resources/subscribe"
+            | "resources/unsubscribe"
+    )
+}
+
+/// Who waits for an answer to a body that cannot be forwarded.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Waiting {
+    /// One request, with its id as it stood in the body.
+    One(Box<str>),
+    /// The requests of a batch.
+    Batch(Vec<Box<str>>),
+    /// Somebody, most likely, but the body was not read.
+    Unread,
+    /// A notification, a response, or no JSON-RPC at all.
+    Nobody,
+}
+
+/// The requests in `body`, each of which is owed exactly one answer.
+pub fn waiting(body: &[u8]) -> Waiting {
+    if body.trim_ascii_start().first() == Some(&b'[') {
+        let messages: Vec<Message<'_>> = serde_json::from_slice(body).unwrap_or_default();
+        let ids: Vec<_> = messages.iter().filter_map(request_id).collect();
+        return if ids.is_empty() { Waiting::Nobody } else { Waiting::Batch(ids) };
+    }
+    serde_json::from_slice::<Message<'_>>(body)
+        .ok()
+        .as_ref()
+        .and_then(request_id)
+        .map_or(Waiting::Nobody, Waiting::One)
+}
+
+fn request_id(message: &Message<'_>) -> Option<Box<str>> {
+    message.method.as_ref()?;
+    let id = message.id?.get();
+    // MCP knows string and number ids; anything else is not echoed.
+    (id.starts_with('"') || id.starts_with(|c: char| c == '-' || c.is_ascii_digit()))
+        .then(|| id.into())
+}
+
+/// Whether a request can carry JSON-RPC: a POST of JSON.
+pub fn may_be_json_rpc(method: &Method, headers: &HeaderMap) -> bool {
+    method == Method::POST
+        && crate::message::is_media_type(headers.get(header::CONTENT_TYPE), "application/json")
+}
+
+/// Whether a GET asks for the standalone event stream of the transports before 2026-07-28.
+pub fn asks_for_legacy_stream(method: &Method, headers: &HeaderMap) -> bool {
+    method == Method::GET && accepts_event_stream(headers) && !is_stateless(headers)
+}
+
+fn accepts_event_stream(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(header::ACCEPT)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|range| {
+            range.split(';').next().unwrap_or("").trim().eq_ignore_ascii_case("text/event-stream")
+        })
+}
+
+/// Whether the client names protocol version 2026-07-28 or later. Versions are dates: they sort as text.
+fn is_stateless(headers: &HeaderMap) -> bool {
+    headers
+        .get("mcp-protocol-version")
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|version| version.trim() >= STATELESS_SINCE)
+}
+
+pub fn has_session(headers: &HeaderMap) -> bool {
+    headers.contains_key("mcp-session-id")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    #[test]
+    fn a_tool_call_is_named() {
+        let body = br#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"arguments":{"name":"no"},"name":"echo"}}"#;
+        let peek = peek(body).unwrap();
+        assert_eq!(peek.method.as_deref(), Some("tools/call"));
+        assert_eq!(peek.name.as_deref(), Some("echo"));
+    }
+
+    #[test]
+    fn a_resource_is_named_by_its_uri() {
+        let body = br#"{"method":"resources/read","params":{"uri":"file:///a"},"id":"x"}"#;
+        assert_eq!(peek(body).unwrap().name.as_deref(), Some("file:///a"));
+    }
+
+    #[test]
+    fn parameters_of_an_unexpected_shape_do_not_hide_the_method() {
+        let body = br#"{"id":1,"method":"tools/call","params":[1,2]}"#;
+        let peek = peek(body).unwrap();
+        assert_eq!((peek.method.as_deref(), peek.name), (Some("tools/call"), None));
+    }
+
+    #[test]
+    fn ids_are_echoed_as_they_stand() {
+        for id in ["0", r#""0""#, "9223372036854775808", "-1", r#""\u00e9""#] {
+            let body = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"ping"}}"#);
+            assert_eq!(waiting(body.as_bytes()), Waiting::One(id.into()));
+        }
+    }
+
+    #[test]
+    fn nobody_waits_for_notifications_responses_and_nonsense() {
+        for body in [
+            r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#,
+            r#"{"jsonrpc":"2.0","id":1,"result":{}}"#,
+            r#"{"jsonrpc":"2.0","id":null,"method":"ping"}"#,
+            r#"{"jsonrpc":"2.0","id":{"a":1},"method":"ping"}"#,
+            "[]",
+            "",
+            "nonsense",
+        ] {
+            assert_eq!(waiting(body.as_bytes()), Waiting::Nobody, "{body}");
+        }
+    }
+
+    #[test]
+    fn every_request_of_a_batch_waits() {
+        let body = br#" [{"id":1,"method":"a"},{"method":"n"},{"id":"b","method":"c"}]"#;
+        assert_eq!(waiting(body), Waiting::Batch(vec!["1".into(), "\"b\"".into()]));
+    }
+
+    #[test]
+    fn a_stream_is_legacy_unless_the_version_is_2026_07_28_or_later() {
+        let mut headers = HeaderMap::new();
+        headers.insert("accept", HeaderValue::from_static("application/json, text/event-stream"));
+        assert!(asks_for_legacy_stream(&Method::GET, &headers));
+        assert!(!asks_for_legacy_stream(&Method::POST, &headers));
+        headers.insert("mcp-protocol-version", HeaderValue::from_static("2025-11-25"));
+        assert!(asks_for_legacy_stream(&Method::GET, &headers));
+        headers.insert("mcp-protocol-version", HeaderValue::from_static("2026-07-28"));
+        assert!(!asks_for_legacy_stream(&Method::GET, &headers));
+    }
+}

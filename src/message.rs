@@ -1,0 +1,329 @@
+//! HTTP words shared by both sides: request bodies, hop-by-hop removal, limited reads.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep};
+
+/// Why a request body ended early.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BodyError {
+    /// More bytes than `max_body`.
+    TooLarge,
+    /// No byte within the read timeout.
+    Stalled,
+    /// The client closed or broke its connection.
+    Cut,
+}
+
+impl std::fmt::Display for BodyError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::TooLarge => "the request body is larger than max_body",
+            Self::Stalled => "the client stopped sending its request body",
+            Self::Cut => "the client broke off its request body",
+        })
+    }
+}
+
+impl std::error::Error for BodyError {}
+
+/// A request body on its way to the upstream.
+pub enum RequestBody {
+    /// Known whole: can be sent again.
+    Full(Option<Bytes>),
+    /// Read from the client as the upstream takes it: can be sent once.
+    Stream(Box<Upload>),
+}
+
+impl RequestBody {
+    pub fn empty() -> Self {
+        Self::Full(None)
+    }
+
+    pub fn full(bytes: Bytes) -> Self {
+        Self::Full((!bytes.is_empty()).then_some(bytes))
+    }
+
+    /// How the upload fares, for whoever has to explain a failed exchange. `None` for whole bodies.
+    pub fn progress(&self) -> Option<Progress> {
+        match self {
+            Self::Full(_) => None,
+            Self::Stream(upload) => Some(upload.progress.clone()),
+        }
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self.get_mut() {
+            Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Stream(upload) => upload.poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Full(bytes) => bytes.is_none(),
+            Self::Stream(upload) => upload.prefix.is_empty() && upload.rest.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
+            Self::Stream(upload) => upload.size_hint(),
+        }
+    }
+}
+
+/// A body being passed on while it arrives: what was read ahead, then the rest.
+pub struct Upload {
+    prefix: Bytes,
+    rest: Incoming,
+    /// Bytes that may still come before the body is too large.
+    allowance: u64,
+    stall: StallTimer,
+    progress: Progress,
+}
+
+impl Upload {
+    /// `prefix` was read from the front of `rest` and counts against `max_body`.
+    pub fn new(prefix: Bytes, rest: Incoming, max_body: u64, stall: Duration) -> Self {
+        Self {
+            allowance: max_body.saturating_sub(prefix.len() as u64),
+            prefix,
+            rest,
+            stall: StallTimer::new(stall),
+            progress: Progress::default(),
+        }
+    }
+
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if !self.prefix.is_empty() {
+            return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.prefix)))));
+        }
+        let polled = match Pin::new(&mut self.rest).poll_frame(cx) {
+            Poll::Pending => {
+                ready!(self.stall.poll(cx));
+                Some(Err(BodyError::Stalled))
+            }
+            Poll::Ready(frame) => {
+                self.stall.reset();
+                frame.map(|frame| self.admit(frame))
+            }
+        };
+        match &polled {
+            None => self.progress.set(Progress::DONE),
+            Some(Ok(_)) if self.rest.is_end_stream() => self.progress.set(Progress::DONE),
+            Some(Ok(_)) => {}
+            Some(Err(error)) => self.progress.fail(*error),
+        }
+        Poll::Ready(polled)
+    }
+
+    fn admit(&mut self, frame: hyper::Result<Frame<Bytes>>) -> Result<Frame<Bytes>, BodyError> {
+        let frame = frame.map_err(|_| BodyError::Cut)?;
+        let len = frame.data_ref().map_or(0, Bytes::len) as u64;
+        self.allowance = self.allowance.checked_sub(len).ok_or(BodyError::TooLarge)?;
+        Ok(frame)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let ahead = self.prefix.len() as u64;
+        let mut hint = SizeHint::new();
+        let rest = self.rest.size_hint();
+        hint.set_lower(rest.lower() + ahead);
+        if let Some(upper) = rest.upper() {
+            hint.set_upper(upper + ahead);
+        }
+        hint
+    }
+}
+
+/// Shared view of an [`Upload`] that has been handed to a connection.
+#[derive(Clone, Default)]
+pub struct Progress(Arc<AtomicU8>);
+
+impl Progress {
+    const DONE: u8 = 1;
+
+    pub fn is_done(&self) -> bool {
+        self.0.load(Ordering::Acquire) == Self::DONE
+    }
+
+    /// Why the client's side of the upload failed, if it did.
+    pub fn error(&self) -> Option<BodyError> {
+        match self.0.load(Ordering::Acquire) {
+            2 => Some(BodyError::TooLarge),
+            3 => Some(BodyError::Stalled),
+            4 => Some(BodyError::Cut),
+            _ => None,
+        }
+    }
+
+    fn set(&self, value: u8) {
+        self.0.store(value, Ordering::Release);
+    }
+
+    fn fail(&self, error: BodyError) {
+        self.set(match error {
+            BodyError::TooLarge => 2,
+            BodyError::Stalled => 3,
+            BodyError::Cut => 4,
+        });
+    }
+}
+
+/// Fires when nothing happened for a while; costs nothing until somebody waits.
+pub struct StallTimer {
+    limit: Duration,
+    sleep: Option<Pin<Box<Sleep>>>,
+    armed: bool,
+}
+
+impl StallTimer {
+    pub fn new(limit: Duration) -> Self {
+        Self { limit, sleep: None, armed: false }
+    }
+
+    pub fn reset(&mut self) {
+        self.armed = false;
+    }
+
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let limit = self.limit;
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+        if !self.armed {
+            sleep.as_mut().reset(Instant::now() + limit);
+            self.armed = true;
+        }
+        sleep.as_mut().poll(cx)
+    }
+}
+
+/// The front of a body, read up to a limit.
+pub enum ReadAhead {
+    Whole(Bytes),
+    /// There is more than the limit; this much has been read.
+    Part(Bytes),
+}
+
+/// Reads `body` until its end or until more than `limit` bytes have come.
+///
+/// # Errors
+/// [`BodyError::Stalled`] when no byte comes within `stall`, [`BodyError::Cut`] when the client breaks off.
+pub async fn read_ahead(
+    body: &mut Incoming,
+    limit: usize,
+    stall: Duration,
+) -> Result<ReadAhead, BodyError> {
+    let mut first = Bytes::new();
+    let mut more = BytesMut::new();
+    while !body.is_end_stream() {
+        let frame = tokio::time::timeout(stall, body.frame())
+            .await
+            .map_err(|_| BodyError::Stalled)?;
+        let Some(frame) = frame else { break };
+        let Ok(data) = frame.map_err(|_| BodyError::Cut)?.into_data() else { continue };
+        // Most bodies arrive in one piece: keep it as it is.
+        if first.is_empty() && more.is_empty() {
+            first = data;
+        } else {
+            if more.is_empty() {
+                more.extend_from_slice(&first);
+            }
+            more.extend_from_slice(&data);
+        }
+        if first.len().max(more.len()) > limit {
+            return Ok(ReadAhead::Part(if more.is_empty() { first } else { more.freeze() }));
+        }
+    }
+    Ok(ReadAhead::Whole(if more.is_empty() { first } else { more.freeze() }))
+}
+
+/// Removes what concerns one connection only (RFC 9110, section 7.6.1).
+///
+/// `Connection` may come in several lines, and each may name further headers.
+pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    if headers.contains_key(header::CONNECTION) {
+        for name in connection_options(headers) {
+            headers.remove(name);
+        }
+    }
+    let dropped: Vec<_> = headers.keys().filter(|name| is_hop_by_hop(name)).cloned().collect();
+    for name in dropped {
+        headers.remove(name);
+    }
+}
+
+/// Whether a header concerns one connection only, whatever `Connection` says.
+pub fn is_hop_by_hop(name: &HeaderName) -> bool {
+    matches!(
+        *name,
+        header::CONNECTION
+            | header::PROXY_AUTHENTICATE
+            | header::TE
+            | header::TRAILER
+            | header::TRANSFER_ENCODING
+            | header::UPGRADE
+    ) || matches!(name.as_str(), "keep-alive" | "proxy-connection")
+}
+
+/// The header names listed in every `Connection` line.
+pub fn connection_options(headers: &HeaderMap) -> Vec<HeaderName> {
+    headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect()
+}
+
+/// Whether a `Content-Type` value is that media type, parameters aside.
+pub fn is_media_type(value: Option<&HeaderValue>, expected: &str) -> bool {
+    value
+        .and_then(|value| value.to_str().ok())
+        .map(|value| value.split(';').next().unwrap_or("").trim())
+        .is_some_and(|value| value.eq_ignore_ascii_case(expected))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_connection_line_is_read_and_what_it_names_is_removed() {
+        let mut headers = HeaderMap::new();
+        headers.append("connection", HeaderValue::from_static("close, X-One"));
+        headers.append("connection", HeaderValue::from_static("x-two"));
+        for name in ["x-one", "x-two", "x-three", "te", "upgrade", "keep-alive", "proxy-connection"] {
+            headers.insert(HeaderName::from_static(name), HeaderValue::from_static("v"));
+        }
+        remove_hop_by_hop(&mut headers);
+        assert_eq!(headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["x-three"]);
+    }
+
+    #[test]
+    fn a_media_type_is_recognised_with_parameters_and_in_any_case() {
+        let value = HeaderValue::from_static("Application/JSON; charset=utf-8");
+        assert!(is_media_type(Some(&value), "application/json"));
+        assert!(!is_media_type(Some(&value), "text/event-stream"));
+        assert!(!is_media_type(None, "application/json"));
+    }
+}

@@ -1,0 +1,143 @@
+//! Counters for Prometheus, one function per event.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::time::{Duration, SystemTime};
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
+
+/// Upper bounds in seconds, from a cache hit to a slow tool.
+const BUCKETS: [f64; 12] =
+    [0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 5.0, 15.0, 60.0];
+
+type Labels<const N: usize> = [(&'static str, String); N];
+
+pub struct Metrics {
+    registry: Registry,
+    requests: Family<Labels<2>, Counter>,
+    durations: Family<Labels<1>, Histogram>,
+    errors: Family<Labels<1>, Counter>,
+    reloads: Family<Labels<1>, Counter>,
+    last_reload: Gauge<f64, AtomicU64>,
+    in_flight: Gauge<i64, AtomicI64>,
+    connections: Gauge<i64, AtomicI64>,
+    log_dropped: Gauge<i64, AtomicI64>,
+}
+
+/// The families' members for one upstream, looked up once.
+pub struct UpstreamMetrics {
+    by_status_class: [Counter; 6],
+    duration: Histogram,
+}
+
+impl UpstreamMetrics {
+    pub fn finished(&self, status: u16, duration: Duration) {
+        let class = usize::from(status / 100).min(5);
+        self.by_status_class[class].inc();
+        self.duration.observe(duration.as_secs_f64());
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("mcp_auth_proxy");
+        let histogram: fn() -> Histogram = || Histogram::new(BUCKETS);
+        let metrics = Self {
+            requests: Family::default(),
+            durations: Family::new_with_constructor(histogram),
+            errors: Family::default(),
+            reloads: Family::default(),
+            last_reload: Gauge::default(),
+            in_flight: Gauge::default(),
+            connections: Gauge::default(),
+            log_dropped: Gauge::default(),
+            registry: Registry::default(),
+        };
+        registry.register("requests", "Requests by upstream and class of the status sent to the client", metrics.requests.clone());
+        registry.register_with_unit("request_duration", "From a request's head to the end of its response", Unit::Seconds, metrics.durations.clone());
+        registry.register("errors", "Answers of the proxy's own, by code", metrics.errors.clone());
+        registry.register("reloads", "Configuration loads by outcome", metrics.reloads.clone());
+        registry.register_with_unit("last_reload_success_timestamp", "When the configuration in force was loaded", Unit::Seconds, metrics.last_reload.clone());
+        registry.register("requests_in_flight", "Requests being served", metrics.in_flight.clone());
+        registry.register("connections_open", "Client connections", metrics.connections.clone());
+        registry.register("log_lines_dropped", "Log lines lost because nobody read them in time", metrics.log_dropped.clone());
+        registry.register("build", "The version that runs", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
+        Self { registry, ..metrics }
+    }
+}
+
+impl Metrics {
+    pub fn upstream(&self, name: &str) -> Arc<UpstreamMetrics> {
+        let count = |class: usize| {
+            let class = if class == 0 { "none".to_owned() } else { format!("{class}xx") };
+            let labels = [("upstream", name.to_owned()), ("status", class)];
+            self.requests.get_or_create(&labels).clone()
+        };
+        Arc::new(UpstreamMetrics {
+            by_status_class: std::array::from_fn(count),
+            duration: self.durations.get_or_create(&[("upstream", name.to_owned())]).clone(),
+        })
+    }
+
+    pub fn proxy_error(&self, code: &'static str) {
+        self.errors.get_or_create(&[("code", code.to_owned())]).inc();
+    }
+
+    pub fn reloaded(&self, succeeded: bool, at: SystemTime) {
+        let outcome = if succeeded { "success" } else { "failure" };
+        self.reloads.get_or_create(&[("outcome", outcome.to_owned())]).inc();
+        if succeeded {
+            let since_epoch = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            self.last_reload.set(since_epoch.as_secs_f64());
+        }
+    }
+
+    /// Writes the page in OpenMetrics text; the gauges are taken at this moment.
+    ///
+    /// # Errors
+    /// Only those of `out`.
+    pub fn write(&self, out: &mut impl fmt::Write, now: &Gauges) -> fmt::Result {
+        self.in_flight.set(now.in_flight as i64);
+        self.connections.set(now.connections as i64);
+        self.log_dropped.set(now.log_dropped as i64);
+        encode(out, &self.registry)
+    }
+}
+
+/// What is counted elsewhere and read when somebody asks.
+pub struct Gauges {
+    pub in_flight: usize,
+    pub connections: usize,
+    pub log_dropped: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_shows_what_happened() {
+        let metrics = Metrics::default();
+        metrics.upstream("acme").finished(200, Duration::from_millis(3));
+        metrics.proxy_error("no_route");
+        metrics.reloaded(false, SystemTime::now());
+        let mut page = String::new();
+        let gauges = Gauges { in_flight: 2, connections: 5, log_dropped: 0 };
+        metrics.write(&mut page, &gauges).unwrap();
+        for line in [
+            r#"mcp_auth_proxy_requests_total{upstream="acme",status="2xx"} 1"#,
+            r#"mcp_auth_proxy_errors_total{code="no_route"} 1"#,
+            r#"mcp_auth_proxy_reloads_total{outcome="failure"} 1"#,
+            "mcp_auth_proxy_requests_in_flight 2",
+        ] {
+            assert!(page.contains(line), "{line} is not in:\n{page}");
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! The story of a request: guard, route, clean, sign, send, stream back.
+//!
+//! Policy comes from the [`Snapshot`] taken when the request began; what
+//! outlives a reload is kept here. Every `Err` on the way becomes a response in
+//! one place, [`Proxy::handle`].
+
+mod answer;
+mod body;
+mod error;
+mod exchange;
+mod head;
+mod ids;
+mod local;
+mod respond;
+mod stream;
+
+pub use body::Body;
+pub use error::{Code, Error};
+pub use local::{probe, readiness};
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http::request::Parts;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use slog::{Logger, debug};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::client::{self, Failure};
+use crate::guard::{self, Policy};
+use crate::mcp::{self, Waiting};
+use crate::message::{BodyError, ReadAhead, RequestBody, Upload, read_ahead};
+use crate::metrics::Metrics;
+use crate::path;
+use crate::serve::{Connection, Handler};
+use crate::snapshot::{Snapshot, Upstream};
+
+use self::exchange::Exchange;
+
+/// Attempts at finding a living connection for a request that never left.
+const MAX_UNSENT_ATTEMPTS: u32 = 3;
+
+/// How long the rest of a refused request may take to come in, to be answered by its id.
+const REFUSED_BODY_PATIENCE: Duration = Duration::from_secs(2);
+
+pub struct Proxy {
+    snapshot: ArcSwap<Snapshot>,
+    pub metrics: Metrics,
+    pub log: Logger,
+    /// Cancelled when event streams shall end.
+    pub draining: CancellationToken,
+}
+
+/// A request on its way in: what is left of it at each step.
+struct Call<'a> {
+    snapshot: &'a Arc<Snapshot>,
+    connection: &'a Arc<Connection>,
+    head: Parts,
+    /// Taken by the first step that reads it.
+    body: Option<Incoming>,
+    /// The whole JSON-RPC body, if it was read: whoever waits in it is owed an answer.
+    message: Option<Bytes>,
+}
+
+impl Handler for Proxy {
+    type Body = Body;
+
+    async fn handle(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        connection: Arc<Connection>,
+    ) -> Response<Body> {
+        let snapshot = self.snapshot();
+        let (head, body) = request.into_parts();
+        let mut exchange = Exchange::begin(&self, &head, &connection);
+        let mut call = Call {
+            snapshot: &snapshot,
+            connection: &connection,
+            head,
+            body: Some(body),
+            message: None,
+        };
+        match self.forward(&mut call, &mut exchange).await {
+            Ok(response) => exchange.answer(response),
+            Err(error) => {
+                let waiting = waiting_for(&mut call, &error).await;
+                let response = answer::refusal(&error, &waiting, exchange.id());
+                exchange.refuse(&error, response)
+            }
+        }
+    }
+}
+
+impl Proxy {
+    pub fn new(snapshot: Snapshot, metrics: Metrics, log: Logger) -> Self {
+        Self {
+            snapshot: ArcSwap::from_pointee(snapshot),
+            metrics,
+            log,
+            draining: CancellationToken::new(),
+        }
+    }
+
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.load_full()
+    }
+
+    /// Every request from now on sees `snapshot`.
+    pub fn replace(&self, snapshot: Snapshot) {
+        self.snapshot.store(Arc::new(snapshot));
+    }
+
+    async fn forward(
+        &self,
+        call: &mut Call<'_>,
+        exchange: &mut Exchange,
+    ) -> Result<Response<body::Source>, Error> {
+        let policy = call.snapshot.listener(call.connection.listener).map_or(Policy::NONE, Policy::of);
+        guard::admit(&call.head, policy, call.connection.has_two_lengths())?;
+        if let Some(reply) = local::reply(call).await {
+            return reply;
+        }
+        let decoded = path::check(call.head.uri.path(), true)?;
+        let route = call.snapshot.router.find(&decoded).ok_or_else(|| Error::no_route(&call.head))?;
+        let route = &call.snapshot.config.routes[route];
+        let upstream = &call.snapshot.upstreams[route.upstream];
+        exchange.routed_to(upstream);
+        path::check(call.head.uri.path(), upstream.config.allow_encoded_slash)?;
+        let target = upstream
+            .path_for(route, call.head.uri.path(), call.head.uri.query())
+            .ok_or(path::Refused::NotAbsolute)?;
+
+        let fallback = stream::Fallback::for_request(call, upstream);
+        if fallback.is_always() {
+            return Ok(stream::local(&self.draining));
+        }
+        let body = self.read_body(call, exchange).await?;
+        let head = head::outgoing(call, upstream, target, exchange.id());
+        let request = Request::from_parts(head, body);
+        let (response, sent) = self.send(upstream, request, exchange).await?;
+        call.message = None;
+        if fallback.replaces(response.status()) {
+            return Ok(stream::local(&self.draining));
+        }
+        respond::incoming(self, call, route, upstream, response, &sent).await
+    }
+
+    /// Reads what has to be understood, and leaves the rest to be streamed.
+    async fn read_body(
+        &self,
+        call: &mut Call<'_>,
+        exchange: &mut Exchange,
+    ) -> Result<RequestBody, Error> {
+        let limits = call.snapshot.config.limits;
+        let stall = call.snapshot.config.server.read_timeout;
+        check_announced(&call.head, limits.max_body)?;
+        let Some(mut body) = call.body.take() else { return Ok(RequestBody::empty()) };
+        if http_body::Body::is_end_stream(&body) {
+            return Ok(RequestBody::empty());
+        }
+        if !mcp::may_be_json_rpc(&call.head.method, &call.head.headers) {
+            let upload = Upload::new(Bytes::new(), body, limits.max_body, stall);
+            return Ok(RequestBody::Stream(Box::new(upload)));
+        }
+        match read_ahead(&mut body, limits.replay_buffer, stall).await? {
+            ReadAhead::Whole(bytes) if bytes.len() as u64 > limits.max_body => {
+                Err(BodyError::TooLarge.into())
+            }
+            ReadAhead::Whole(bytes) => {
+                exchange.carries(mcp::peek(&bytes));
+                call.message = Some(bytes.clone());
+                Ok(RequestBody::full(bytes))
+            }
+            ReadAhead::Part(bytes) => {
+                let upload = Upload::new(bytes, body, limits.max_body, stall);
+                Ok(RequestBody::Stream(Box::new(upload)))
+            }
+        }
+    }
+
+    /// Signs and sends until an attempt may have left: from then on its fate is the answer.
+    ///
+    /// Returns the response and the headers it answers, which may be needed to
+    /// take our signature out of what the upstream echoes.
+    async fn send(
+        &self,
+        upstream: &Upstream,
+        mut request: Request<RequestBody>,
+        exchange: &mut Exchange,
+    ) -> Result<(Response<client::Body>, http::HeaderMap), Error> {
+        let deadline = Instant::now() + upstream.config.request_timeout;
+        loop {
+            let sent = sign(upstream, &mut request);
+            let upload = request.body().progress();
+            exchange.attempts += 1;
+            let attempt = tokio::time::timeout_at(deadline, upstream.client.send(request)).await;
+            let failure = match attempt {
+                Ok(Ok(response)) => {
+                    upstream.health.reached(std::time::Instant::now());
+                    return Ok((response, sent));
+                }
+                Ok(Err(failure)) => failure,
+                Err(_) => return Err(Error::timeout(upstream, upload.as_ref())),
+            };
+            request = self.again(upstream, failure, upload.as_ref(), exchange.attempts)?;
+        }
+    }
+
+    /// The request, if it certainly never left and another attempt makes sense.
+    fn again(
+        &self,
+        upstream: &Upstream,
+        mut failure: Box<Failure>,
+        upload: Option<&crate::message::Progress>,
+        attempts: u32,
+    ) -> Result<Request<RequestBody>, Error> {
+        if let Some(error) = upload.and_then(crate::message::Progress::error) {
+            return Err(error.into());
+        }
+        let retryable = failure.kind == client::Kind::Reset && attempts < MAX_UNSENT_ATTEMPTS;
+        if retryable && let Some(request) = failure.unsent.take() {
+            debug!(self.log, "connection closed before the request left; trying another";
+                "upstream" => &upstream.config.name);
+            return Ok(request);
+        }
+        upstream.health.failed(failure.cause.clone(), std::time::Instant::now());
+        Err(Error::of_upstream(upstream, &failure))
+    }
+}
+
+/// Refuses an announced length over the limit before a byte of it is read.
+fn check_announced(head: &Parts, max_body: u64) -> Result<(), Error> {
+    let announced = head
+        .headers
+        .get(http::header::CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.parse::<u64>().ok());
+    match announced {
+        Some(length) if length > max_body => Err(BodyError::TooLarge.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Adds the credential as of now; returns what of it has to be kept out of sight.
+fn sign(upstream: &Upstream, request: &mut Request<RequestBody>) -> http::HeaderMap {
+    let mut credential = http::HeaderMap::new();
+    if let Some(auth) = &upstream.auth {
+        auth.apply(request.method(), request.uri(), &mut credential, SystemTime::now());
+        for (name, value) in &credential {
+            request.headers_mut().insert(name, value.clone());
+        }
+    }
+    credential
+}
+
+/// Who is owed an answer to a request that is refused.
+async fn waiting_for(call: &mut Call<'_>, error: &Error) -> Waiting {
+    if !mcp::may_be_json_rpc(&call.head.method, &call.head.headers) {
+        return Waiting::Nobody;
+    }
+    if call.message.is_none() && error.code.leaves_body_readable() {
+        call.message = read_late(call).await;
+    }
+    call.message.as_deref().map_or(Waiting::Unread, mcp::waiting)
+}
+
+/// The body of a request that was refused by its head, if it is short and comes soon.
+async fn read_late(call: &mut Call<'_>) -> Option<Bytes> {
+    let limit = call.snapshot.config.limits.replay_buffer;
+    let body = call.body.as_mut()?;
+    let reading = read_ahead(body, limit, REFUSED_BODY_PATIENCE);
+    match tokio::time::timeout(REFUSED_BODY_PATIENCE, reading).await {
+        Ok(Ok(ReadAhead::Whole(bytes))) => Some(bytes),
+        _ => None,
+    }
+}

@@ -1,0 +1,216 @@
+//! The proxy's own errors: a stable code and status for programs, a sentence for people, a cause for the log.
+
+use http::StatusCode;
+use http::request::Parts;
+
+use crate::client::{Failure, Kind};
+use crate::guard;
+use crate::message::{BodyError, Progress};
+use crate::path;
+use crate::snapshot::Upstream;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Code {
+    BadRequest,
+    PathRefused,
+    HostForbidden,
+    OriginForbidden,
+    CrossSiteForbidden,
+    NoRoute,
+    NotOffered,
+    BodyTimeout,
+    BodyCut,
+    BodyTooLarge,
+    UpstreamDns,
+    UpstreamUnreachable,
+    UpstreamTls,
+    UpstreamReset,
+    UpstreamBadResponse,
+    UpstreamRejectedCredential,
+    UpstreamConnectTimeout,
+    UpstreamTimeout,
+}
+
+impl Code {
+    pub const ALL: [Self; 18] = [
+        Self::BadRequest,
+        Self::PathRefused,
+        Self::HostForbidden,
+        Self::OriginForbidden,
+        Self::CrossSiteForbidden,
+        Self::NoRoute,
+        Self::NotOffered,
+        Self::BodyTimeout,
+        Self::BodyCut,
+        Self::BodyTooLarge,
+        Self::UpstreamDns,
+        Self::UpstreamUnreachable,
+        Self::UpstreamTls,
+        Self::UpstreamReset,
+        Self::UpstreamBadResponse,
+        Self::UpstreamRejectedCredential,
+        Self::UpstreamConnectTimeout,
+        Self::UpstreamTimeout,
+    ];
+
+    /// The value of `x-mcp-auth-proxy-error`. Never changes.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::BadRequest => "bad_request",
+            Self::PathRefused => "path_refused",
+            Self::HostForbidden => "host_forbidden",
+            Self::OriginForbidden => "origin_forbidden",
+            Self::CrossSiteForbidden => "cross_site_forbidden",
+            Self::NoRoute => "no_route",
+            Self::NotOffered => "not_offered",
+            Self::BodyTimeout => "body_timeout",
+            Self::BodyCut => "body_cut",
+            Self::BodyTooLarge => "body_too_large",
+            Self::UpstreamDns => "upstream_dns",
+            Self::UpstreamUnreachable => "upstream_unreachable",
+            Self::UpstreamTls => "upstream_tls",
+            Self::UpstreamReset => "upstream_reset",
+            Self::UpstreamBadResponse => "upstream_bad_response",
+            Self::UpstreamRejectedCredential => "upstream_rejected_credential",
+            Self::UpstreamConnectTimeout => "upstream_connect_timeout",
+            Self::UpstreamTimeout => "upstream_timeout",
+        }
+    }
+
+    pub fn status(self) -> StatusCode {
+        match self {
+            Self::BadRequest | Self::PathRefused | Self::BodyCut => StatusCode::BAD_REQUEST,
+            Self::HostForbidden | Self::OriginForbidden | Self::CrossSiteForbidden => {
+                StatusCode::FORBIDDEN
+            }
+            Self::NoRoute | Self::NotOffered => StatusCode::NOT_FOUND,
+            Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UpstreamDns
+            | Self::UpstreamUnreachable
+            | Self::UpstreamTls
+            | Self::UpstreamReset
+            | Self::UpstreamBadResponse => StatusCode::BAD_GATEWAY,
+            Self::UpstreamRejectedCredential => StatusCode::SERVICE_UNAVAILABLE,
+            Self::UpstreamConnectTimeout | Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
+        }
+    }
+
+    /// Whether the client's connection ends with this answer: its framing is in doubt or its body unread.
+    pub fn ends_connection(self) -> bool {
+        matches!(self, Self::BadRequest | Self::BodyTimeout | Self::BodyCut | Self::BodyTooLarge)
+    }
+
+    /// Whether the request's body may still be read to learn who waits for an answer.
+    pub fn leaves_body_readable(self) -> bool {
+        !self.ends_connection()
+    }
+}
+
+/// A request that ends here.
+#[derive(Debug)]
+pub struct Error {
+    pub code: Code,
+    /// For the client: what happened and what to do next.
+    pub message: String,
+    /// For the log, where it says more than the message may.
+    pub cause: Option<String>,
+}
+
+impl Error {
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), cause: None }
+    }
+
+    pub fn no_route(head: &Parts) -> Self {
+        let path = head.uri.path();
+        Self::new(Code::NoRoute, format!("no route leads from {path}; see [[route]] in the proxy's configuration"))
+    }
+
+    pub fn timeout(upstream: &Upstream, upload: Option<&Progress>) -> Self {
+        if let Some(error) = upload.and_then(Progress::error) {
+            return error.into();
+        }
+        let name = &upstream.config.name;
+        let limit = humantime::format_duration(upstream.config.request_timeout);
+        Self::new(
+            Code::UpstreamTimeout,
+            format!("upstream {name} did not answer within {limit}; a slow tool wants a longer request_timeout"),
+        )
+    }
+
+    pub fn of_upstream(upstream: &Upstream, failure: &Failure) -> Self {
+        let name = &upstream.config.name;
+        let authority = &upstream.config.target.authority;
+        let (code, message) = match failure.kind {
+            Kind::Dns => (
+                Code::UpstreamDns,
+                format!("the host of upstream {name} ({authority}) cannot be resolved; check its url and this machine's DNS"),
+            ),
+            Kind::Unreachable => (
+                Code::UpstreamUnreachable,
+                format!("upstream {name} ({authority}) cannot be reached; check that it runs and that no firewall is in the way"),
+            ),
+            Kind::ConnectTimeout => (
+                Code::UpstreamConnectTimeout,
+                format!("no connection to upstream {name} ({authority}) within its connect_timeout"),
+            ),
+            Kind::Tls => (
+                Code::UpstreamTls,
+                format!("TLS with upstream {name} ({authority}) failed; if its certificate is from a private CA, set ca_file"),
+            ),
+            Kind::Reset => (
+                Code::UpstreamReset,
+                format!("upstream {name} closed the connection before it answered; it may or may not have acted on the request"),
+            ),
+            Kind::BadResponse => (
+                Code::UpstreamBadResponse,
+                format!("upstream {name} answered with something that is not valid HTTP"),
+            ),
+        };
+        Self { code, message, cause: Some(failure.cause.clone()) }
+    }
+}
+
+impl From<guard::Refused> for Error {
+    fn from(refused: guard::Refused) -> Self {
+        let code = match refused {
+            guard::Refused::Malformed(_) => Code::BadRequest,
+            guard::Refused::ForeignHost => Code::HostForbidden,
+            guard::Refused::ForeignOrigin => Code::OriginForbidden,
+            guard::Refused::CrossSite => Code::CrossSiteForbidden,
+        };
+        Self::new(code, refused.reason())
+    }
+}
+
+impl From<path::Refused> for Error {
+    fn from(refused: path::Refused) -> Self {
+        Self::new(Code::PathRefused, refused.reason())
+    }
+}
+
+impl From<BodyError> for Error {
+    fn from(error: BodyError) -> Self {
+        let code = match error {
+            BodyError::TooLarge => Code::BodyTooLarge,
+            BodyError::Stalled => Code::BodyTimeout,
+            BodyError::Cut => Code::BodyCut,
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_distinct_and_their_statuses_are_errors() {
+        let mut names: Vec<_> = Code::ALL.iter().map(|code| code.as_str()).collect();
+        assert!(Code::ALL.iter().all(|code| code.status().as_u16() >= 400));
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), Code::ALL.len());
+    }
+}

@@ -1,0 +1,118 @@
+//! Paths that are answered here, on every listener.
+
+use std::time::Instant;
+
+use http::{Response, StatusCode};
+use serde_json::{Map, Value, json};
+
+use super::answer;
+use super::body::Source;
+use super::error::Error;
+use super::Call;
+use crate::snapshot::{Snapshot, Upstream};
+
+const OAUTH_DISCOVERY: [&str; 2] =
+    ["/.well-known/oauth-authorization-server", "/.well-known/oauth-protected-resource"];
+
+/// The answer, if the path is one of ours.
+pub async fn reply(call: &Call<'_>) -> Option<Result<Response<Source>, Error>> {
+    match call.head.uri.path() {
+        "/healthz" => Some(Ok(healthz())),
+        "/readyz" => {
+            let (ready, report) = readiness(call.snapshot).await;
+            Some(Ok(readyz(ready, &report)))
+        }
+        path if is_oauth_discovery(path) => Some(Err(answer::not_offered())),
+        _ => None,
+    }
+}
+
+/// With or without a suffix (RFC 8414, section 3.1; RFC 9728, section 3.1).
+fn is_oauth_discovery(path: &str) -> bool {
+    OAUTH_DISCOVERY.iter().any(|discovery| {
+        path.strip_prefix(discovery).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    })
+}
+
+fn healthz() -> Response<Source> {
+    answer::of_type(StatusCode::OK, "application/json", r#"{"status":"ok"}"#.to_owned())
+}
+
+fn readyz(ready: bool, report: &Value) -> Response<Source> {
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    answer::of_type(status, "application/json", report.to_string())
+}
+
+/// Whether all is well, and one entry for each thing that has to be.
+pub async fn readiness(snapshot: &Snapshot) -> (bool, Value) {
+    let mut ready = true;
+    let mut upstreams = Map::new();
+    for upstream in &snapshot.upstreams {
+        let (ok, entry) = upstream_entry(upstream).await;
+        ready &= ok;
+        upstreams.insert(upstream.config.name.clone(), entry);
+    }
+    let age = snapshot.loaded_at.elapsed().unwrap_or_default().as_secs();
+    let report = json!({
+        "status": if ready { "ready" } else { "not_ready" },
+        // There is no snapshot without a valid configuration and all its secrets.
+        "configuration": { "ok": true, "age_seconds": age },
+        "secrets": { "ok": true, "age_seconds": age },
+        "upstreams": upstreams,
+    });
+    (ready, report)
+}
+
+async fn upstream_entry(upstream: &Upstream) -> (bool, Value) {
+    probe(upstream).await;
+    let now = Instant::now();
+    let Some(verdict) = upstream.health.verdict() else { return (false, Value::Null) };
+    let seconds = |since: Instant| now.saturating_duration_since(since).as_secs();
+    let mut entry = json!({ "ok": verdict.outcome.is_ok(), "age_seconds": seconds(verdict.at) });
+    let mut ok = verdict.outcome.is_ok();
+    if let Err(reason) = verdict.outcome {
+        entry["error"] = reason.into();
+    }
+    if let Some((words, since)) = upstream.health.credential_refusal() {
+        ok = false;
+        entry["ok"] = false.into();
+        entry["credential"] = json!({ "ok": false, "error": words, "age_seconds": seconds(since) });
+    }
+    (ok, entry)
+}
+
+/// Looks at the upstream, unless something fresh is known of it.
+pub async fn probe(upstream: &Upstream) {
+    let is_fresh = || upstream.health.verdict().is_some_and(|verdict| verdict.is_fresh(Instant::now()));
+    if is_fresh() {
+        return;
+    }
+    // Several may ask at once, on several workers: the others take the first one's verdict.
+    let Ok(_turn) = upstream.health.probing.acquire().await else { return };
+    if is_fresh() {
+        return;
+    }
+    match upstream.client.probe().await {
+        Ok(()) => upstream.health.reached(Instant::now()),
+        Err(failure) => upstream.health.failed(failure.cause, Instant::now()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn discovery_is_recognised_with_and_without_suffix() {
+        for path in [
+            "/.well-known/oauth-protected-resource",
+            "/.well-known/oauth-protected-resource/mcp",
+            "/.well-known/oauth-authorization-server/a/b",
+        ] {
+            assert!(is_oauth_discovery(path), "{path}");
+        }
+        for path in ["/.well-known/oauth-protected-resources", "/.well-known/openid-configuration", "/mcp"] {
+            assert!(!is_oauth_discovery(path), "{path}");
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! An upstream's response on its way to the client: whole, byte for byte, with few and stated exceptions.
+
+use std::time::Instant;
+
+use bytes::{Bytes, BytesMut};
+use http::header::{self, HeaderMap, HeaderValue};
+use http::{Response, StatusCode, Uri};
+use http_body_util::BodyExt;
+
+use super::body::Source;
+use super::error::{Code, Error};
+use super::{Call, Proxy, answer, stream};
+use crate::client;
+use crate::config::{Route, TargetPath, Upstream401};
+use crate::message;
+use crate::snapshot::Upstream;
+
+/// How much of a refusal's text is quoted, in bytes.
+const MAX_QUOTE: usize = 512;
+/// How long we wait for it.
+const QUOTE_PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
+
+pub async fn incoming(
+    proxy: &Proxy,
+    call: &Call<'_>,
+    route: &Route,
+    upstream: &Upstream,
+    response: Response<client::Body>,
+    sent: &HeaderMap,
+) -> Result<Response<Source>, Error> {
+    if response.status() == StatusCode::UNAUTHORIZED && is_about_us(upstream) {
+        return Err(rejected_credential(upstream, response.into_body(), sent).await);
+    }
+    if upstream.auth.is_some() && response.status().is_success() {
+        upstream.health.credential_accepted();
+    }
+    let (mut head, body) = response.into_parts();
+    message::remove_hop_by_hop(&mut head.headers);
+    remove_forbidden(&mut head.headers);
+    rewrite_location(&mut head.headers, route, upstream);
+    head.version = http::Version::HTTP_11;
+    let body = if stream::can_be_kept_alive(&head.headers) {
+        stream::passing(body, &call.head.method, &proxy.draining)
+    } else {
+        Source::Upstream(body)
+    };
+    Ok(Response::from_parts(head, body))
+}
+
+/// A 401 says something about our credential, unless the client brought its own.
+fn is_about_us(upstream: &Upstream) -> bool {
+    upstream.auth.is_some()
+        && upstream.config.upstream_401 == Upstream401::Translate
+        && !upstream.config.forward_authorization
+}
+
+/// The 401 as a 503: MCP clients answer a 401 with OAuth discovery and then give the server up for dead.
+async fn rejected_credential(upstream: &Upstream, body: client::Body, sent: &HeaderMap) -> Error {
+    let words = quote(body).await;
+    let words = match &upstream.auth {
+        Some(auth) => auth.redact(sent, &words),
+        None => words,
+    };
+    let name = &upstream.config.name;
+    upstream.health.credential_refused(words.clone(), Instant::now());
+    let said = if words.is_empty() { "without a word".to_owned() } else { format!("saying: {words}") };
+    Error::new(
+        Code::UpstreamRejectedCredential,
+        format!("upstream {name} refused the proxy's credential, {said}; check key, secret and clock, then reload the proxy"),
+    )
+}
+
+/// The beginning of a short text, in one line.
+async fn quote(mut body: client::Body) -> String {
+    let mut bytes = BytesMut::new();
+    let reading = async {
+        while bytes.len() < MAX_QUOTE
+            && let Some(Ok(frame)) = body.frame().await
+        {
+            bytes.extend_from_slice(frame.data_ref().unwrap_or(&Bytes::new()));
+        }
+    };
+    let _ = tokio::time::timeout(QUOTE_PATIENCE, reading).await;
+    bytes.truncate(MAX_QUOTE);
+    let text = String::from_utf8_lossy(&bytes);
+    text.split(|c: char| c.is_control() || c.is_whitespace())
+        .filter(|word| !word.is_empty())
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+/// No page may be told that it can read us, and nothing of ours may be claimed by the upstream.
+fn remove_forbidden(headers: &mut HeaderMap) {
+    let dropped: Vec<_> = headers
+        .keys()
+        .filter(|name| name.as_str().starts_with("access-control-"))
+        .cloned()
+        .collect();
+    for name in dropped {
+        headers.remove(name);
+    }
+    headers.remove(answer::ERROR_HEADER);
+}
+
+/// A `Location` at the upstream's own origin leads around the proxy: it is made to lead through it.
+fn rewrite_location(headers: &mut HeaderMap, route: &Route, upstream: &Upstream) {
+    let rewritten = headers
+        .get(header::LOCATION)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|location| through_proxy(location, route, upstream))
+        .and_then(|location| HeaderValue::try_from(location).ok());
+    if let Some(location) = rewritten {
+        headers.insert(header::LOCATION, location);
+    }
+}
+
+fn through_proxy(location: &str, route: &Route, upstream: &Upstream) -> Option<String> {
+    let target = &upstream.config.target;
+    let uri: Uri = location.parse().ok()?;
+    let is_own = match (uri.scheme(), uri.authority()) {
+        (Some(scheme), Some(authority)) => {
+            *scheme == target.scheme && same_authority(authority.as_str(), target.authority.as_str(), scheme.as_str())
+        }
+        (None, None) => location.starts_with('/') && !location.starts_with("//"),
+        _ => false,
+    };
+    let path = uri.path_and_query().filter(|_| is_own)?.as_str();
+    let fragment = location.find('#').map_or("", |at| &location[at..]);
+    match &target.path {
+        TargetPath::Endpoint(endpoint) => {
+            (endpoint.path() == uri.path()).then(|| format!("{}{fragment}", route.path))
+        }
+        TargetPath::Base(base) => {
+            let rest = path.strip_prefix(base.as_str()).filter(|rest| rest.starts_with('/'))?;
+            let prefix = if route.strip_prefix { route.path.as_str() } else { "" };
+            Some(format!("{prefix}{rest}{fragment}"))
+        }
+    }
+}
+
+fn same_authority(one: &str, other: &str, scheme: &str) -> bool {
+    let default = if scheme == "https" { ":443" } else { ":80" };
+    let bare = |authority: &str| authority.strip_suffix(default).unwrap_or(authority).to_ascii_lowercase();
+    bare(one) == bare(other)
+}

@@ -1,0 +1,251 @@
+//! Event streams: kept alive while silent, made up where an upstream has none, ended cleanly on drain.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderValue};
+use http::{Method, Response, StatusCode};
+use http_body::{Body, Frame};
+use tokio::time::{Instant, Sleep};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+
+use super::body::Source;
+use super::Call;
+use crate::client;
+use crate::config::SseFallback;
+use crate::mcp;
+use crate::message::is_media_type;
+use crate::snapshot::Upstream;
+
+/// Clients give silent streams up after 30 s and more.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
+const KEEPALIVE: Bytes = Bytes::from_static(b":keepalive\n\n");
+const OPENING: Bytes = Bytes::from_static(b":ok\n\n");
+
+/// Whether, and on which answers, a client's GET is given a stream of our own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fallback {
+    Never,
+    Always,
+    /// On 405 and 501, and on 404 where the client has no session that could be gone.
+    OnRefusal { without_session: bool },
+}
+
+impl Fallback {
+    pub fn for_request(call: &Call<'_>, upstream: &Upstream) -> Self {
+        let headers = &call.head.headers;
+        if !mcp::asks_for_legacy_stream(&call.head.method, headers) {
+            return Self::Never;
+        }
+        match upstream.config.sse_fallback {
+            SseFallback::Never => Self::Never,
+            SseFallback::Always => Self::Always,
+            SseFallback::Auto => {
+                Self::OnRefusal { without_session: !mcp::has_session(headers) }
+            }
+        }
+    }
+
+    pub fn is_always(self) -> bool {
+        self == Self::Always
+    }
+
+    pub fn replaces(self, status: StatusCode) -> bool {
+        match (self, status) {
+            (Self::OnRefusal { .. }, StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED) => true,
+            (Self::OnRefusal { without_session }, StatusCode::NOT_FOUND) => without_session,
+            _ => false,
+        }
+    }
+}
+
+/// A stream that has nothing to say, for clients that insist on one.
+pub fn local(draining: &CancellationToken) -> Response<Source> {
+    let mut response = Response::new(Source::Events(Box::new(Events::new(None, true, draining))));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
+    response
+}
+
+/// An upstream's stream, passed on.
+pub fn passing(body: client::Body, method: &Method, draining: &CancellationToken) -> Source {
+    // A POST's stream ends with its answer, which a drain waits for; a GET's never would.
+    let is_endless = method == Method::GET;
+    Source::Events(Box::new(Events::new(Some(body), is_endless, draining)))
+}
+
+/// Whether comments may be added: to an event stream in clear, of no announced length.
+pub fn can_be_kept_alive(headers: &HeaderMap) -> bool {
+    is_media_type(headers.get(header::CONTENT_TYPE), "text/event-stream")
+        && !headers.contains_key(header::CONTENT_LENGTH)
+        && headers.get(header::CONTENT_ENCODING).is_none_or(|encoding| encoding == "identity")
+}
+
+pub struct Events {
+    /// `None` for a stream of our own.
+    upstream: Option<client::Body>,
+    opening: Option<Bytes>,
+    boundary: Boundary,
+    last_sent: Instant,
+    silence: Pin<Box<Sleep>>,
+    /// Resolves when the daemon drains; only for streams that never end by themselves.
+    draining: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+    is_draining: bool,
+}
+
+type Polled = Poll<Option<Result<Frame<Bytes>, hyper::Error>>>;
+
+impl Events {
+    fn new(upstream: Option<client::Body>, is_endless: bool, draining: &CancellationToken) -> Self {
+        Self {
+            opening: upstream.is_none().then_some(OPENING),
+            upstream,
+            boundary: Boundary::default(),
+            last_sent: Instant::now(),
+            silence: Box::pin(tokio::time::sleep(KEEPALIVE_INTERVAL)),
+            draining: is_endless.then(|| Box::pin(draining.clone().cancelled_owned())),
+            is_draining: false,
+        }
+    }
+
+    pub fn poll_frame(&mut self, cx: &mut Context<'_>) -> Polled {
+        if let Some(opening) = self.opening.take() {
+            return Poll::Ready(Some(Ok(Frame::data(opening))));
+        }
+        if let Poll::Ready(frame) = self.poll_upstream(cx) {
+            return Poll::Ready(frame);
+        }
+        if self.boundary.is_between_events() && self.poll_draining(cx) {
+            // Nothing of an event is on its way: the client sees a clean end and reconnects.
+            self.upstream = None;
+            return Poll::Ready(None);
+        }
+        self.poll_silence(cx)
+    }
+
+    fn poll_upstream(&mut self, cx: &mut Context<'_>) -> Polled {
+        let Some(upstream) = &mut self.upstream else { return Poll::Pending };
+        let polled = Pin::new(upstream).poll_frame(cx);
+        if let Poll::Ready(Some(Ok(frame))) = &polled
+            && let Some(data) = frame.data_ref()
+        {
+            self.boundary.pass(data);
+            self.last_sent = Instant::now();
+        }
+        polled
+    }
+
+    fn poll_draining(&mut self, cx: &mut Context<'_>) -> bool {
+        if let Some(draining) = &mut self.draining
+            && !self.is_draining
+        {
+            self.is_draining = draining.as_mut().poll(cx).is_ready();
+        }
+        self.is_draining
+    }
+
+    /// The timer is moved only when it fires: most streams are busy or closed long before.
+    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Polled {
+        while self.silence.as_mut().poll(cx).is_ready() {
+            let now = Instant::now();
+            let due = self.last_sent + KEEPALIVE_INTERVAL;
+            if now < due {
+                self.silence.as_mut().reset(due);
+                continue;
+            }
+            self.silence.as_mut().reset(now + KEEPALIVE_INTERVAL);
+            if self.boundary.is_between_events() {
+                self.last_sent = now;
+                return Poll::Ready(Some(Ok(Frame::data(KEEPALIVE))));
+            }
+        }
+        Poll::Pending
+    }
+}
+
+/// Whether a stream of events is between two of them: where a comment disturbs nothing.
+///
+/// An event ends with an empty line, after any of the three line ends (WHATWG
+/// HTML, section 9.2.5).
+#[derive(Debug, Default)]
+struct Boundary {
+    /// The last four bytes, latest last; zeros before the first.
+    tail: [u8; 4],
+}
+
+impl Boundary {
+    fn pass(&mut self, data: &[u8]) {
+        let keep = data.len().min(4);
+        self.tail.rotate_left(keep);
+        self.tail[4 - keep..].copy_from_slice(&data[data.len() - keep..]);
+    }
+
+    fn is_between_events(&self) -> bool {
+        matches!(
+            self.tail,
+            [0, 0, 0, 0] | [.., b'\n', b'\n'] | [.., b'\r', b'\r'] | [.., b'\n', b'\r', b'\n']
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn between(chunks: &[&str]) -> bool {
+        let mut boundary = Boundary::default();
+        for chunk in chunks {
+            boundary.pass(chunk.as_bytes());
+        }
+        boundary.is_between_events()
+    }
+
+    #[test]
+    fn between_events_is_after_an_empty_line_however_the_bytes_are_cut() {
+        for chunks in [
+            &[][..],
+            &["data: 1\n\n"],
+            &["data: 1\n", "\n"],
+            &["data: 1\r\n\r\n"],
+            &["data: 1\r", "\n", "\r", "\n"],
+            &["data: 1\r\r"],
+            &[":ok\n\n", "data: 2\n\n"],
+        ] {
+            assert!(between(chunks), "{chunks:?}");
+        }
+    }
+
+    #[test]
+    fn inside_an_event_is_everywhere_else() {
+        for chunks in [
+            &["d"][..],
+            &["data: 1"],
+            &["data: 1\n"],
+            &["data: 1\r\n"],
+            &["data: 1\r\n\r"],
+            &["data: 1\n\n", "data: 2\n"],
+            &["\n\nid"],
+        ] {
+            assert!(!between(chunks), "{chunks:?}");
+        }
+    }
+
+    #[test]
+    fn a_stream_is_made_up_only_on_the_refusals_of_servers_that_have_none() {
+        let auto = Fallback::OnRefusal { without_session: true };
+        for status in [404, 405, 501] {
+            assert!(auto.replaces(StatusCode::from_u16(status).unwrap()));
+        }
+        for status in [200, 400, 401, 403, 500, 503] {
+            assert!(!auto.replaces(StatusCode::from_u16(status).unwrap()));
+        }
+        let in_session = Fallback::OnRefusal { without_session: false };
+        assert!(!in_session.replaces(StatusCode::NOT_FOUND));
+        assert!(in_session.replaces(StatusCode::METHOD_NOT_ALLOWED));
+        assert!(!Fallback::Never.replaces(StatusCode::METHOD_NOT_ALLOWED));
+    }
+}

@@ -1,0 +1,82 @@
+//! Accepting, serving and draining connections; knows nothing of what is served.
+//!
+//! The control thread accepts and hands each connection to the worker with the
+//! fewest; there it stays, with its requests and their upstream connections.
+
+mod activity;
+mod connection;
+mod head;
+mod stream;
+mod registry;
+mod tracked;
+mod workers;
+
+pub use connection::{Connection, Handler};
+pub use registry::Registry;
+pub use tracked::Tracked;
+pub use workers::{Arrival, Workers};
+
+use std::io::Result as IoResult;
+use std::sync::Arc;
+use std::time::Duration;
+
+use slog::{Logger, debug, error};
+
+use crate::config::Server;
+use crate::listen::{AcceptError, Bound, Stream};
+
+/// How long the accept loop rests when the host has run out of descriptors or memory.
+const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
+
+/// Accepts for ever; `take` gets each connection. Ends only when dropped.
+///
+/// A peer that fails costs itself its connection; a host without resources
+/// costs a pause. Neither ends the loop.
+pub async fn accept(listener: &Bound, log: &Logger, mut take: impl FnMut(Stream)) {
+    loop {
+        match listener.accept().await {
+            Ok(accepted) => take(accepted),
+            Err(AcceptError::Peer(reason)) => {
+                debug!(log, "a connection was gone before it was accepted"; "reason" => %reason);
+            }
+            Err(AcceptError::Exhausted(reason)) => {
+                error!(log, "cannot accept connections for now; raise the limit (LimitNOFILE=) or find what leaks";
+                    "listener" => %listener, "reason" => %reason);
+                tokio::time::sleep(EXHAUSTED_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Timeouts of a connection, fixed when it is accepted.
+#[derive(Debug, Clone, Copy)]
+pub struct Timeouts {
+    /// From the first byte of a request's head to its last.
+    pub head: Duration,
+    /// Without progress of a response that is no event stream.
+    pub write: Duration,
+    /// Between requests.
+    pub idle: Duration,
+}
+
+impl Timeouts {
+    pub fn of(server: &Server) -> Self {
+        Self { head: server.read_timeout, write: server.write_timeout, idle: server.idle_timeout }
+    }
+}
+
+/// Serves one connection on the current event loop, whichever that is.
+///
+/// # Errors
+/// When the stream is gone already.
+pub async fn serve_here<H: Handler>(
+    stream: Stream,
+    connection: Arc<Connection>,
+    timeouts: Timeouts,
+    handler: Arc<H>,
+    log: &Logger,
+) -> IoResult<()> {
+    let stream = stream::Stream::adopt(stream)?;
+    connection::serve(&connection::protocol(), stream, connection, timeouts, handler, log).await;
+    Ok(())
+}

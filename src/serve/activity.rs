@@ -1,0 +1,187 @@
+//! What a connection is doing, and since when: the ground for its deadlines.
+//!
+//! Written by the connection's own task, on its own thread; the control thread
+//! only reads, and asks it to close.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
+
+use tokio::time::{Duration, Instant};
+
+use super::Timeouts;
+use super::head::{HeadScanner, Progress};
+
+pub struct Activity {
+    start: Instant,
+    head: Mutex<HeadScanner>,
+    requests: AtomicUsize,
+    event_streams: AtomicUsize,
+    /// Milliseconds since `start`.
+    idle_since: AtomicU64,
+    head_since: AtomicU64,
+    blocked_since: AtomicU64,
+    closing: AtomicBool,
+}
+
+/// For the two clocks that do not always run.
+const NOT_RUNNING: u64 = u64::MAX;
+
+impl Activity {
+    pub fn new() -> Self {
+        Self {
+            start: Instant::now(),
+            head: Mutex::default(),
+            requests: AtomicUsize::new(0),
+            event_streams: AtomicUsize::new(0),
+            idle_since: AtomicU64::new(0),
+            head_since: AtomicU64::new(NOT_RUNNING),
+            blocked_since: AtomicU64::new(NOT_RUNNING),
+            closing: AtomicBool::new(false),
+        }
+    }
+
+    fn now(&self) -> u64 {
+        self.start.elapsed().as_millis() as u64
+    }
+
+    /// Bytes came in.
+    pub fn read(&self, bytes: &[u8]) {
+        let mut head = self.head();
+        if self.requests.load(Relaxed) == 0 {
+            head.next_request();
+        }
+        match head.feed(bytes) {
+            Progress::Begun if self.head_since.load(Relaxed) == NOT_RUNNING => {
+                self.head_since.store(self.now(), Relaxed);
+            }
+            Progress::Complete => self.head_since.store(NOT_RUNNING, Relaxed),
+            _ => {}
+        }
+    }
+
+    /// Whether bytes are waiting for the peer to take them.
+    pub fn wrote(&self, blocked: bool) {
+        let since = self.blocked_since.load(Relaxed);
+        if blocked && since == NOT_RUNNING {
+            self.blocked_since.store(self.now(), Relaxed);
+        } else if !blocked && since != NOT_RUNNING {
+            self.blocked_since.store(NOT_RUNNING, Relaxed);
+        }
+    }
+
+    pub fn request_begins(&self) {
+        self.requests.fetch_add(1, Relaxed);
+    }
+
+    pub fn request_ends(&self) {
+        if self.requests.fetch_sub(1, Relaxed) == 1 {
+            self.idle_since.store(self.now(), Relaxed);
+        }
+    }
+
+    pub fn stream_begins(&self) {
+        self.event_streams.fetch_add(1, Relaxed);
+    }
+
+    pub fn stream_ends(&self) {
+        self.event_streams.fetch_sub(1, Relaxed);
+    }
+
+    pub fn requests(&self) -> usize {
+        self.requests.load(Relaxed)
+    }
+
+    pub fn event_streams(&self) -> usize {
+        self.event_streams.load(Relaxed)
+    }
+
+    pub fn has_two_lengths(&self) -> bool {
+        self.head().has_two_lengths()
+    }
+
+    pub fn is_http2(&self) -> bool {
+        self.head().is_http2()
+    }
+
+    /// No request, and none on its way in.
+    pub fn is_quiet(&self) -> bool {
+        self.requests() == 0 && self.head_since.load(Relaxed) == NOT_RUNNING
+    }
+
+    pub fn close(&self) {
+        self.closing.store(true, Relaxed);
+    }
+
+    pub fn is_closing(&self) -> bool {
+        self.closing.load(Relaxed)
+    }
+
+    /// The time at which this connection has to be given up if nothing changes. `None`: never.
+    pub fn deadline(&self, timeouts: &Timeouts) -> Option<Instant> {
+        let at = |since: u64, limit: Duration| self.start + Duration::from_millis(since) + limit;
+        let head = self.head_since.load(Relaxed);
+        if head != NOT_RUNNING {
+            return Some(at(head, timeouts.head));
+        }
+        if self.requests() == 0 {
+            return Some(at(self.idle_since.load(Relaxed), timeouts.idle));
+        }
+        let blocked = self.blocked_since.load(Relaxed);
+        (blocked != NOT_RUNNING && self.event_streams() == 0).then(|| at(blocked, timeouts.write))
+    }
+
+    fn head(&self) -> std::sync::MutexGuard<'_, HeadScanner> {
+        self.head.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TIMEOUTS: Timeouts = Timeouts {
+        head: Duration::from_secs(30),
+        write: Duration::from_secs(20),
+        idle: Duration::from_secs(120),
+    };
+
+    fn seconds_left(activity: &Activity) -> Option<u64> {
+        activity.deadline(&TIMEOUTS).map(|at| (at - Instant::now()).as_secs())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_quiet_connection_is_given_up_after_the_idle_timeout() {
+        let activity = Activity::new();
+        assert_eq!(seconds_left(&activity), Some(120));
+        tokio::time::advance(Duration::from_secs(50)).await;
+        activity.request_begins();
+        assert_eq!(seconds_left(&activity), None);
+        activity.request_ends();
+        assert_eq!(seconds_left(&activity), Some(120));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_that_comes_in_drops_does_not_renew_its_deadline() {
+        let activity = Activity::new();
+        activity.read(b"GET / HT");
+        tokio::time::advance(Duration::from_secs(10)).await;
+        activity.read(b"TP/1.1\r\nHos");
+        assert_eq!(seconds_left(&activity), Some(20));
+        activity.read(b"t: x\r\n\r\n");
+        activity.request_begins();
+        assert_eq!(seconds_left(&activity), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_blocked_response_has_a_deadline_that_progress_lifts_and_an_event_stream_has_none() {
+        let activity = Activity::new();
+        activity.request_begins();
+        activity.wrote(true);
+        assert_eq!(seconds_left(&activity), Some(20));
+        activity.wrote(false);
+        assert_eq!(seconds_left(&activity), None);
+        activity.wrote(true);
+        activity.stream_begins();
+        assert_eq!(seconds_left(&activity), None);
+    }
+}

@@ -1,0 +1,269 @@
+//! One client connection, from its first byte to its last.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, header};
+use http_body::Body;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use slog::{Logger, debug, info};
+use tokio::time::{Duration, Instant, Sleep};
+
+use super::activity::Activity;
+use super::stream::{Stream, Watched};
+use super::tracked::{RequestGuard, Tracked};
+use super::Timeouts;
+use crate::listen::Peer;
+use crate::message::is_media_type;
+
+/// Largest request head; more gets a 431.
+const MAX_HEAD: usize = 64 * 1024;
+/// HTTP/2: what a client may send ahead of a slow upstream, and how many requests at a time.
+const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+const MAX_STREAMS: u32 = 1000;
+
+/// How long a drained connection may be quiet before it is closed: a request that
+/// was already on its way still gets its answer.
+const LINGER: Duration = Duration::from_millis(250);
+
+/// What the requests on one connection have in common.
+pub struct Connection {
+    pub peer: Peer,
+    /// Key of the listener it came in by.
+    pub listener: u64,
+    /// `x-forwarded-for`, for TCP.
+    pub forwarded_for: Option<HeaderValue>,
+    pub(super) activity: Activity,
+    aborted: AtomicBool,
+    waker: OnceLock<Waker>,
+}
+
+/// Answers requests; one for the data listeners, one for the admin socket.
+pub trait Handler: Send + Sync + 'static {
+    type Body: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>
+        + Unpin
+        + Send
+        + 'static;
+
+    fn handle(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        connection: Arc<Connection>,
+    ) -> impl Future<Output = Response<Self::Body>> + Send;
+}
+
+impl Connection {
+    pub fn new(peer: Peer, listener: u64) -> Self {
+        let forwarded_for = match &peer {
+            Peer::Tcp(address) => address.ip().to_string().parse().ok(),
+            Peer::Unix { .. } => None,
+        };
+        Self {
+            peer,
+            listener,
+            forwarded_for,
+            activity: Activity::new(),
+            aborted: AtomicBool::new(false),
+            waker: OnceLock::new(),
+        }
+    }
+
+    /// Whether the current request claims two lengths. Meaningful for HTTP/1.1.
+    pub fn has_two_lengths(&self) -> bool {
+        self.activity.has_two_lengths()
+    }
+
+    /// No further request is wanted here.
+    pub fn is_closing(&self) -> bool {
+        self.activity.is_closing()
+    }
+
+    pub(super) fn close(&self) {
+        self.activity.close();
+        self.wake();
+    }
+
+    pub(super) fn abort(&self) {
+        self.aborted.store(true, Relaxed);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = self.waker.get() {
+            waker.wake_by_ref();
+        }
+    }
+}
+
+/// The protocol settings every connection is served with.
+pub fn protocol() -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().max_buf_size(MAX_HEAD).timer(TokioTimer::new()).header_read_timeout(None);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(MAX_HEAD as u32);
+    builder
+}
+
+/// Serves `stream` until its peer leaves, a deadline passes, or it is drained.
+pub async fn serve<H: Handler>(
+    protocol: &auto::Builder<TokioExecutor>,
+    stream: Stream,
+    connection: Arc<Connection>,
+    timeouts: Timeouts,
+    handler: Arc<H>,
+    log: &Logger,
+) {
+    let io = TokioIo::new(Watched::new(stream, Arc::clone(&connection)));
+    let service = service_fn(|request| {
+        respond(Arc::clone(&handler), request, Arc::clone(&connection))
+    });
+    let mut served = std::pin::pin!(protocol.serve_connection(io, service));
+    let mut deadlines = Deadlines::new(&connection, timeouts);
+    let end = std::future::poll_fn(|cx| {
+        if let Poll::Ready(result) = served.as_mut().poll(cx) {
+            return Poll::Ready(End::of(result));
+        }
+        match deadlines.poll(cx) {
+            Poll::Ready(Verdict::GiveUp) => Poll::Ready(End::GivenUp),
+            Poll::Ready(Verdict::Finish) => {
+                served.as_mut().graceful_shutdown();
+                served.as_mut().poll(cx).map(End::of)
+            }
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await;
+    match end {
+        End::Clean => {}
+        End::GivenUp => debug!(log, "connection closed by a timeout"; "peer" => %connection.peer),
+        End::Broken(error) if error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse) => {
+            info!(log, "connection closed: not valid HTTP"; "peer" => %connection.peer, "reason" => %error);
+        }
+        End::Broken(error) => debug!(log, "connection broke"; "peer" => %connection.peer, "reason" => %error),
+    }
+}
+
+async fn respond<H: Handler>(
+    handler: Arc<H>,
+    request: Request<Incoming>,
+    connection: Arc<Connection>,
+) -> Result<Response<Tracked<H::Body>>, Infallible> {
+    let guard = RequestGuard::new(&connection);
+    let version = request.version();
+    let mut response = handler.handle(request, Arc::clone(&connection)).await;
+    if version < http::Version::HTTP_2 && connection.is_closing() {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    let is_event_stream =
+        is_media_type(response.headers().get(header::CONTENT_TYPE), "text/event-stream");
+    Ok(response.map(|body| guard.follow(body, is_event_stream)))
+}
+
+enum End {
+    Clean,
+    GivenUp,
+    Broken(Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl End {
+    fn of(result: Result<(), Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        result.map_or_else(Self::Broken, |()| Self::Clean)
+    }
+}
+
+/// Watches over a connection from inside its own task.
+struct Deadlines<'a> {
+    connection: &'a Connection,
+    timeouts: Timeouts,
+    timer: Pin<Box<Sleep>>,
+    armed: Option<Instant>,
+    draining: Option<Drain>,
+}
+
+#[derive(PartialEq, Eq)]
+enum Drain {
+    /// Until the connection has been quiet for [`LINGER`].
+    Lingering,
+    Finishing,
+}
+
+enum Verdict {
+    /// Close now.
+    GiveUp,
+    /// Refuse further requests and close after the last response.
+    Finish,
+}
+
+impl<'a> Deadlines<'a> {
+    fn new(connection: &'a Connection, timeouts: Timeouts) -> Self {
+        let timer = Box::pin(tokio::time::sleep(timeouts.idle));
+        Self { connection, timeouts, timer, armed: None, draining: None }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Verdict> {
+        // A spawned task keeps one waker for life.
+        self.connection.waker.get_or_init(|| cx.waker().clone());
+        if self.connection.aborted.load(Relaxed) {
+            return Poll::Ready(Verdict::GiveUp);
+        }
+        if self.connection.is_closing()
+            && let Poll::Ready(verdict) = self.drain(cx)
+        {
+            return Poll::Ready(verdict);
+        }
+        while let Some(deadline) = self.connection.activity.deadline(&self.timeouts) {
+            self.arm_before(deadline);
+            if self.timer.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            self.armed = None;
+            if Instant::now() >= deadline {
+                return Poll::Ready(Verdict::GiveUp);
+            }
+        }
+        Poll::Pending
+    }
+
+    /// A timer that fires early is re-armed then; only one that would fire late is moved.
+    fn arm_before(&mut self, deadline: Instant) {
+        if self.armed.is_none_or(|armed| deadline < armed) {
+            self.timer.as_mut().reset(deadline);
+            self.armed = Some(deadline);
+        }
+    }
+
+    fn drain(&mut self, cx: &mut Context<'_>) -> Poll<Verdict> {
+        if self.connection.activity.is_http2() && self.draining.is_none() {
+            self.draining = Some(Drain::Finishing);
+            return Poll::Ready(Verdict::Finish);
+        }
+        if self.draining == Some(Drain::Finishing) || !self.connection.activity.is_quiet() {
+            return Poll::Pending;
+        }
+        if self.draining.is_none() {
+            self.draining = Some(Drain::Lingering);
+            self.timeouts.idle = LINGER;
+            self.timer.as_mut().reset(Instant::now() + LINGER);
+            self.armed = None;
+        }
+        if self.timer.as_mut().poll(cx).is_pending() {
+            return Poll::Pending;
+        }
+        self.draining = Some(Drain::Finishing);
+        Poll::Ready(Verdict::Finish)
+    }
+}

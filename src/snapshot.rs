@@ -1,0 +1,74 @@
+//! What one request sees: a configuration made ready for use, immutable, replaced whole on reload.
+
+mod health;
+mod router;
+mod upstream;
+
+pub use health::{Health, Verdict};
+pub use router::{Router, Match};
+pub use upstream::Upstream;
+
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use crate::client::ProxyVariables;
+use crate::config::{Config, ListenAddress, Listener};
+use crate::metrics::Metrics;
+
+pub struct Snapshot {
+    pub config: Config,
+    /// In the order of [`Config::upstreams`].
+    pub upstreams: Vec<Arc<Upstream>>,
+    pub router: Router,
+    pub loaded_at: SystemTime,
+    /// Listener policies by [`listener_key`].
+    listeners: HashMap<u64, usize>,
+}
+
+impl Snapshot {
+    /// Makes `config` ready, keeping from `previous` what has not changed: connections above all.
+    pub fn new(
+        config: Config,
+        previous: Option<&Self>,
+        proxies: &ProxyVariables,
+        metrics: &Metrics,
+    ) -> Self {
+        let upstreams: Vec<_> = (0..config.upstreams.len())
+            .map(|index| Arc::new(Upstream::new(&config, index, previous, proxies, metrics)))
+            .collect();
+        let listeners = config
+            .listeners
+            .iter()
+            .enumerate()
+            .map(|(index, listener)| (listener_key(&listener.address), index))
+            .collect();
+        Self {
+            router: Router::new(&config),
+            upstreams,
+            loaded_at: SystemTime::now(),
+            listeners,
+            config,
+        }
+    }
+
+    /// The policy of a listener, unless a reload removed it.
+    pub fn listener(&self, key: u64) -> Option<&Listener> {
+        self.listeners.get(&key).map(|&index| &self.config.listeners[index])
+    }
+
+    pub fn upstream_named(&self, name: &str) -> Option<&Arc<Upstream>> {
+        self.upstreams.iter().find(|upstream| upstream.config.name == name)
+    }
+}
+
+/// Names a listener for as long as its address stays, across reloads.
+pub fn listener_key(address: &ListenAddress) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    match address {
+        ListenAddress::Unix(unix) => unix.path.hash(&mut hasher),
+        ListenAddress::Tcp(address) => address.hash(&mut hasher),
+    }
+    hasher.finish()
+}

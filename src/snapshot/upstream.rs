@@ -1,0 +1,92 @@
+//! An upstream ready for use.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use http::HeaderValue;
+use http::uri::PathAndQuery;
+
+use super::{Health, Snapshot};
+use crate::auth::Auth;
+use crate::client::{Client, ProxyVariables};
+use crate::config::{self, Config, Route, TargetPath};
+use crate::metrics::{Metrics, UpstreamMetrics};
+use crate::path;
+
+pub struct Upstream {
+    pub config: config::Upstream,
+    pub auth: Option<Auth>,
+    pub client: Arc<Client>,
+    pub health: Arc<Health>,
+    pub metrics: Arc<UpstreamMetrics>,
+    /// Since when the present credential is in use.
+    pub credential_since: SystemTime,
+    /// The fixed header's value, ready to send.
+    pub session: Option<HeaderValue>,
+}
+
+impl Upstream {
+    pub fn new(
+        config: &Config,
+        index: usize,
+        previous: Option<&Snapshot>,
+        proxies: &ProxyVariables,
+        metrics: &Metrics,
+    ) -> Self {
+        let upstream = config.upstreams[index].clone();
+        let before = previous.and_then(|previous| previous.upstream_named(&upstream.name));
+        let kept_client = before.filter(|before| before.client.fits(&upstream, proxies));
+        let kept_credential = previous
+            .zip(before)
+            .filter(|(previous, before)| credential(&previous.config, &before.config) == credential(config, &upstream))
+            .map(|(_, before)| before);
+        Self {
+            auth: credential(config, &upstream).map(|credential| Auth::new(&credential.scheme)),
+            client: kept_client.map_or_else(
+                || Arc::new(Client::new(&upstream, proxies)),
+                |before| Arc::clone(&before.client),
+            ),
+            health: kept_client
+                .and(kept_credential)
+                .map_or_else(Arc::default, |before| Arc::clone(&before.health)),
+            metrics: metrics.upstream(&upstream.name),
+            credential_since: kept_credential
+                .map_or_else(SystemTime::now, |before| before.credential_since),
+            session: upstream.session.as_ref().and_then(|session| {
+                let mut value = HeaderValue::from_bytes(session.value.expose()).ok()?;
+                value.set_sensitive(true);
+                Some(value)
+            }),
+            config: upstream,
+        }
+    }
+
+    /// Where a request goes: the raw path and query for the wire. `None` if it does not make a URI.
+    pub fn path_for(&self, route: &Route, raw: &str, query: Option<&str>) -> Option<PathAndQuery> {
+        let base = match &self.config.target.path {
+            TargetPath::Endpoint(endpoint) => return with_query(endpoint, query),
+            TargetPath::Base(base) => base,
+        };
+        let rest = if route.strip_prefix { path::after_decoded(raw, route.path.len()) } else { raw };
+        let path = match (base.as_str(), rest) {
+            ("", "") => "/".to_owned(),
+            (base, rest) => format!("{base}{rest}"),
+        };
+        match query {
+            Some(query) => PathAndQuery::try_from(format!("{path}?{query}")).ok(),
+            None => PathAndQuery::try_from(path).ok(),
+        }
+    }
+}
+
+fn with_query(endpoint: &PathAndQuery, query: Option<&str>) -> Option<PathAndQuery> {
+    match (endpoint.query(), query) {
+        (_, None) => Some(endpoint.clone()),
+        (None, Some(query)) => PathAndQuery::try_from(format!("{endpoint}?{query}")).ok(),
+        (Some(_), Some(query)) => PathAndQuery::try_from(format!("{endpoint}&{query}")).ok(),
+    }
+}
+
+fn credential<'a>(config: &'a Config, upstream: &config::Upstream) -> Option<&'a config::Credential> {
+    upstream.credential.map(|index| &config.credentials[index])
+}
