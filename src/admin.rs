@@ -46,18 +46,29 @@ impl Admin {
 
     async fn route(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
         match (request.method(), request.uri().path()) {
-            (&Method::GET | &Method::HEAD, "/status") => reply(StatusCode::OK, JSON, report::status(&self.state)),
+            (&Method::GET | &Method::HEAD, "/status") => {
+                reply(StatusCode::OK, JSON, report::status(&self.state))
+            }
             (&Method::GET | &Method::HEAD, "/metrics") => self.metrics(),
-            (&Method::GET | &Method::HEAD, "/healthz") => reply(StatusCode::OK, JSON, r#"{"status":"ok"}"#.to_owned()),
+            (&Method::GET | &Method::HEAD, "/healthz") => {
+                reply(StatusCode::OK, JSON, r#"{"status":"ok"}"#.to_owned())
+            }
             (&Method::GET | &Method::HEAD, "/readyz") => {
                 let (ready, page) = proxy::readiness(&self.state.proxy.snapshot()).await;
-                let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+                let status = if ready {
+                    StatusCode::OK
+                } else {
+                    StatusCode::SERVICE_UNAVAILABLE
+                };
                 reply(status, JSON, page.to_string())
             }
             (&Method::POST, "/-/reload") => self.reload().await,
             (_, "/status" | "/metrics" | "/healthz" | "/readyz") => not_allowed("GET, HEAD"),
             (_, "/-/reload") => not_allowed("POST"),
-            _ => problem(StatusCode::NOT_FOUND, "the admin socket has /status, /metrics, /healthz, /readyz and /-/reload"),
+            _ => problem(
+                StatusCode::NOT_FOUND,
+                "the admin socket has /status, /metrics, /healthz, /readyz and /-/reload",
+            ),
         }
     }
 
@@ -71,17 +82,27 @@ impl Admin {
         let mut page = String::new();
         match self.state.proxy.metrics.write(&mut page, &gauges) {
             Ok(()) => reply(StatusCode::OK, OPEN_METRICS, page),
-            Err(_) => problem(StatusCode::INTERNAL_SERVER_ERROR, "the metrics could not be written"),
+            Err(_) => problem(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "the metrics could not be written",
+            ),
         }
     }
 
     async fn reload(&self) -> Response<Full<Bytes>> {
         match self.state.reload().await {
             None => problem(StatusCode::SERVICE_UNAVAILABLE, "the daemon is stopping"),
-            Some(Reloaded { outcome: Ok(()), .. }) => {
-                reply(StatusCode::OK, JSON, serde_json::json!({ "outcome": "reloaded" }).to_string())
-            }
-            Some(Reloaded { outcome: Err(reasons), .. }) => {
+            Some(Reloaded {
+                outcome: Ok(()), ..
+            }) => reply(
+                StatusCode::OK,
+                JSON,
+                serde_json::json!({ "outcome": "reloaded" }).to_string(),
+            ),
+            Some(Reloaded {
+                outcome: Err(reasons),
+                ..
+            }) => {
                 let page = serde_json::json!({ "outcome": "refused", "reasons": reasons });
                 reply(StatusCode::UNPROCESSABLE_ENTITY, JSON, page.to_string())
             }
@@ -106,8 +127,13 @@ impl Handler for Admin {
 }
 
 fn not_allowed(allow: &'static str) -> Response<Full<Bytes>> {
-    let mut response = problem(StatusCode::METHOD_NOT_ALLOWED, "this page has other methods, see Allow");
-    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
+    let mut response = problem(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "this page has other methods, see Allow",
+    );
+    response
+        .headers_mut()
+        .insert(header::ALLOW, HeaderValue::from_static(allow));
     response
 }
 
@@ -120,6 +146,8 @@ fn problem(status: StatusCode, detail: &str) -> Response<Full<Bytes>> {
 fn reply(status: StatusCode, media_type: &'static str, page: String) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::from(page));
     *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
     response
 }

@@ -62,7 +62,9 @@ impl Client {
         let settings = Settings::of(upstream, proxies);
         Self {
             dialer: Dialer::new(&settings),
-            pools: (0..worker::slots()).map(|_| Pool::new(settings.http_version)).collect(),
+            pools: (0..worker::slots())
+                .map(|_| Pool::new(settings.http_version))
+                .collect(),
             settings,
         }
     }
@@ -128,7 +130,10 @@ impl Client {
     /// # Errors
     /// A [`Failure`] when TLS cannot work as configured.
     pub async fn warm_up(&self) -> Result<(), Box<Failure>> {
-        self.dialer.prepare().await.map_err(|error| Box::new(Failure::from(error)))
+        self.dialer
+            .prepare()
+            .await
+            .map_err(|error| Box::new(Failure::from(error)))
     }
 
     async fn acquire(&self, pool: &Arc<Pool>) -> Result<Ready, Error> {

@@ -54,8 +54,16 @@ pub fn check(sources: &Sources) -> ExitCode {
     for warning in &config.warnings {
         println!("warning: {warning}");
     }
-    let files: Vec<_> = config.files.iter().map(|file| file.display().to_string()).collect();
-    let from = if files.is_empty() { "the environment".to_owned() } else { files.join(", ") };
+    let files: Vec<_> = config
+        .files
+        .iter()
+        .map(|file| file.display().to_string())
+        .collect();
+    let from = if files.is_empty() {
+        "the environment".to_owned()
+    } else {
+        files.join(", ")
+    };
     println!(
         "ok: {from}: {} upstream(s), {} credential(s), {} route(s), {} listener(s)",
         config.upstreams.len(),
@@ -83,7 +91,14 @@ pub fn reload(sources: &Sources, args: AdminArgs) -> ExitCode {
 pub fn status(sources: &Sources, args: StatusArgs) -> ExitCode {
     match ask::daemon(sources, args.admin, Method::GET, "/status") {
         Ok((StatusCode::OK, page)) => {
-            print!("{}", if args.json { format!("{page}\n") } else { page::status(&page) });
+            print!(
+                "{}",
+                if args.json {
+                    format!("{page}\n")
+                } else {
+                    page::status(&page)
+                }
+            );
             exit::OK.into()
         }
         Ok((status, page)) => {
@@ -124,12 +139,22 @@ pub fn sign(sources: &Sources, args: &SignArgs) -> ExitCode {
 
 fn signed(config: &Config, args: &SignArgs) -> Result<HeaderMap, String> {
     path::check(args.url.path(), true).map_err(|refused| refused.reason().to_owned())?;
-    let named = |name: &String| config.credentials.iter().find(|credential| credential.name == *name);
+    let named = |name: &String| {
+        config
+            .credentials
+            .iter()
+            .find(|credential| credential.name == *name)
+    };
     let credential = match (&args.credential, &config.credentials[..]) {
-        (Some(name), _) => named(name).ok_or_else(|| format!("there is no credential {name}; see [credential.*]"))?,
+        (Some(name), _) => named(name)
+            .ok_or_else(|| format!("there is no credential {name}; see [credential.*]"))?,
         (None, [only]) => only,
         (None, []) => return Err("no credential is configured; see [credential.*]".to_owned()),
-        (None, _) => return Err("there are several credentials; say which with --credential NAME".to_owned()),
+        (None, _) => {
+            return Err(
+                "there are several credentials; say which with --credential NAME".to_owned(),
+            );
+        }
     };
     let mut headers = HeaderMap::new();
     Auth::new(&credential.scheme).apply(&args.method, &args.url, &mut headers, SystemTime::now());

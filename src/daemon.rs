@@ -56,14 +56,24 @@ pub struct Failure {
 
 impl From<ListenError> for Failure {
     fn from(error: ListenError) -> Self {
-        let exit = if error.is_permission() { exit::NO_PERMISSION } else { exit::UNAVAILABLE };
-        Self { message: error.to_string(), exit: exit.into() }
+        let exit = if error.is_permission() {
+            exit::NO_PERMISSION
+        } else {
+            exit::UNAVAILABLE
+        };
+        Self {
+            message: error.to_string(),
+            exit: exit.into(),
+        }
     }
 }
 
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
-        Self { message: format!("the system refuses what the daemon needs: {error}"), exit: exit::UNAVAILABLE.into() }
+        Self {
+            message: format!("the system refuses what the daemon needs: {error}"),
+            exit: exit::UNAVAILABLE.into(),
+        }
     }
 }
 
@@ -88,9 +98,21 @@ pub fn run(sources: Sources, config: Config, ready: impl FnOnce(Handle)) -> Resu
     metrics.reloaded(true, snapshot.loaded_at);
     let proxy = Arc::new(Proxy::new(snapshot, metrics, log.clone()));
     let workers = Arc::new(Workers::start(worker::count(), &proxy, &log)?);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(4).build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(4)
+        .build()?;
     let result = runtime.block_on(async {
-        let daemon = Daemon::start(sources, proxies, inherited, proxy, Arc::clone(&workers), lifecycle, log, log_control)?;
+        let daemon = Daemon::start(
+            sources,
+            proxies,
+            inherited,
+            proxy,
+            Arc::clone(&workers),
+            lifecycle,
+            log,
+            log_control,
+        )?;
         daemon.serve(ready).await;
         Ok(())
     });
@@ -113,7 +135,10 @@ struct Daemon {
 }
 
 impl Daemon {
-    #[expect(clippy::too_many_arguments, reason = "the one place where everything meets")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the one place where everything meets"
+    )]
     fn start(
         sources: Sources,
         proxies: ProxyVariables,
@@ -141,7 +166,18 @@ impl Daemon {
         let opened = listeners.open(&snapshot.config)?;
         listeners.switch(&snapshot.config, opened);
         state.set_listeners(listeners.describe());
-        Ok(Self { sources, proxies, state, workers, lifecycle, listeners, signals, reload_requests, log, log_control })
+        Ok(Self {
+            sources,
+            proxies,
+            state,
+            workers,
+            lifecycle,
+            listeners,
+            signals,
+            reload_requests,
+            log,
+            log_control,
+        })
     }
 
     async fn serve(mut self, ready: impl FnOnce(Handle)) {
@@ -150,7 +186,10 @@ impl Daemon {
         self.lifecycle.ready(&self.state.summary());
         self.watch_event_loops();
         self.warm_up();
-        ready(Handle { state: Arc::clone(&self.state), stop });
+        ready(Handle {
+            state: Arc::clone(&self.state),
+            stop,
+        });
         self.run_until_stopped(stopped).await;
         self.drain().await;
     }
@@ -201,7 +240,9 @@ impl Daemon {
 
     /// Feeds the watchdog from the loops themselves: one that hangs starves it.
     fn watch_event_loops(&self) {
-        let Some(interval) = self.lifecycle.watchdog_interval() else { return };
+        let Some(interval) = self.lifecycle.watchdog_interval() else {
+            return;
+        };
         let (workers, lifecycle) = (Arc::clone(&self.workers), Arc::clone(&self.lifecycle));
         tokio::spawn(async move {
             loop {

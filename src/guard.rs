@@ -40,10 +40,16 @@ pub struct Policy<'a> {
 }
 
 impl<'a> Policy<'a> {
-    pub const NONE: Policy<'static> = Policy { hosts: &[], origins: &[] };
+    pub const NONE: Policy<'static> = Policy {
+        hosts: &[],
+        origins: &[],
+    };
 
     pub fn of(listener: &'a Listener) -> Self {
-        Self { hosts: &listener.allowed_hosts, origins: &listener.allowed_origins }
+        Self {
+            hosts: &listener.allowed_hosts,
+            origins: &listener.allowed_origins,
+        }
     }
 }
 
@@ -55,10 +61,14 @@ impl<'a> Policy<'a> {
 /// The first rule that the request breaks.
 pub fn admit(head: &Parts, policy: Policy<'_>, has_two_lengths: bool) -> Result<(), Refused> {
     if head.method == Method::CONNECT {
-        return Err(Refused::Malformed("CONNECT is not supported: this is no forward proxy"));
+        return Err(Refused::Malformed(
+            "CONNECT is not supported: this is no forward proxy",
+        ));
     }
     if head.version < Version::HTTP_2 && has_two_lengths {
-        return Err(Refused::Malformed("the request has both Content-Length and Transfer-Encoding"));
+        return Err(Refused::Malformed(
+            "the request has both Content-Length and Transfer-Encoding",
+        ));
     }
     host(head, policy)?;
     origin(head, policy)?;
@@ -87,16 +97,30 @@ fn host(head: &Parts, policy: Policy<'_>) -> Result<(), Refused> {
 
 fn is_own_name(authority: &str, policy: Policy<'_>) -> bool {
     let name = without_port(authority);
-    if name.eq_ignore_ascii_case("localhost") || policy.hosts.iter().any(|host| host.eq_ignore_ascii_case(name)) {
+    if name.eq_ignore_ascii_case("localhost")
+        || policy
+            .hosts
+            .iter()
+            .any(|host| host.eq_ignore_ascii_case(name))
+    {
         return true;
     }
-    let address = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
-    address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    let address = name
+        .strip_prefix('[')
+        .and_then(|name| name.strip_suffix(']'))
+        .unwrap_or(name);
+    address
+        .parse::<IpAddr>()
+        .is_ok_and(|address| address.is_loopback())
 }
 
 fn without_port(authority: &str) -> &str {
     match authority.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) && !name.ends_with(':') => name,
+        Some((name, port))
+            if port.bytes().all(|byte| byte.is_ascii_digit()) && !name.ends_with(':') =>
+        {
+            name
+        }
         _ => authority,
     }
 }
@@ -113,7 +137,11 @@ fn origin(head: &Parts, policy: Policy<'_>) -> Result<(), Refused> {
             .strip_prefix(b"http://")
             .zip(own_host)
             .is_some_and(|(origin, host)| origin.eq_ignore_ascii_case(host));
-        is_own || policy.origins.iter().any(|allowed| origin.eq_ignore_ascii_case(allowed.as_bytes()))
+        is_own
+            || policy
+                .origins
+                .iter()
+                .any(|allowed| origin.eq_ignore_ascii_case(allowed.as_bytes()))
     };
     if head.headers.get_all(header::ORIGIN).iter().all(allowed) {
         Ok(())
@@ -152,7 +180,14 @@ mod tests {
 
     #[test]
     fn loopback_names_are_our_own_with_and_without_port() {
-        for host in ["localhost", "LOCALHOST:8080", "127.0.0.1", "127.8.9.1:80", "[::1]", "[::1]:8080"] {
+        for host in [
+            "localhost",
+            "LOCALHOST:8080",
+            "127.0.0.1",
+            "127.8.9.1:80",
+            "[::1]",
+            "[::1]:8080",
+        ] {
             assert_eq!(verdict(&[("host", host)], Policy::NONE), None, "{host}");
         }
     }
@@ -186,15 +221,29 @@ mod tests {
 
     #[test]
     fn web_pages_are_refused_unless_their_origin_is_ours_or_listed() {
-        let from = |origin, policy: Policy<'_>| verdict(&[("host", "localhost"), ("origin", origin)], policy);
-        assert_eq!(from("http://localhost:3000", Policy::NONE), Some(Refused::ForeignOrigin));
+        let from = |origin, policy: Policy<'_>| {
+            verdict(&[("host", "localhost"), ("origin", origin)], policy)
+        };
+        assert_eq!(
+            from("http://localhost:3000", Policy::NONE),
+            Some(Refused::ForeignOrigin)
+        );
         assert_eq!(from("null", Policy::NONE), Some(Refused::ForeignOrigin));
         assert_eq!(from("http://localhost", Policy::NONE), None);
-        assert_eq!(from("https://localhost", Policy::NONE), Some(Refused::ForeignOrigin));
+        assert_eq!(
+            from("https://localhost", Policy::NONE),
+            Some(Refused::ForeignOrigin)
+        );
         let origins = ["http://localhost:3000".to_owned()];
-        let policy = Policy { origins: &origins, ..Policy::NONE };
+        let policy = Policy {
+            origins: &origins,
+            ..Policy::NONE
+        };
         assert_eq!(from("http://localhost:3000", policy), None);
-        assert_eq!(from("http://localhost:3001", policy), Some(Refused::ForeignOrigin));
+        assert_eq!(
+            from("http://localhost:3001", policy),
+            Some(Refused::ForeignOrigin)
+        );
     }
 
     #[test]

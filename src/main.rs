@@ -15,7 +15,12 @@ fn main() -> ExitCode {
         Err(error) => {
             let _ = error.print();
             // Help and version were asked for; anything else is a mistake.
-            return if error.use_stderr() { exit::USAGE } else { exit::OK }.into();
+            return if error.use_stderr() {
+                exit::USAGE
+            } else {
+                exit::OK
+            }
+            .into();
         }
     };
     let sources = |args: ServeArgs| Sources {

@@ -46,7 +46,10 @@ pub fn peek(body: &[u8]) -> Option<Peek<'_>> {
         .and(message.params)
         .and_then(|params| serde_json::from_str::<Subject<'_>>(params.get()).ok())
         .and_then(|subject| subject.name.or(subject.uri));
-    Some(Peek { method: message.method, name })
+    Some(Peek {
+        method: message.method,
+        name,
+    })
 }
 
 fn has_subject(method: &str) -> bool {
@@ -78,7 +81,11 @@ pub fn waiting(body: &[u8]) -> Waiting {
     if body.trim_ascii_start().first() == Some(&b'[') {
         let messages: Vec<Message<'_>> = serde_json::from_slice(body).unwrap_or_default();
         let ids: Vec<_> = messages.iter().filter_map(request_id).collect();
-        return if ids.is_empty() { Waiting::Nobody } else { Waiting::Batch(ids) };
+        return if ids.is_empty() {
+            Waiting::Nobody
+        } else {
+            Waiting::Batch(ids)
+        };
     }
     serde_json::from_slice::<Message<'_>>(body)
         .ok()
@@ -113,7 +120,12 @@ fn accepts_event_stream(headers: &HeaderMap) -> bool {
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .any(|range| {
-            range.split(';').next().unwrap_or("").trim().eq_ignore_ascii_case("text/event-stream")
+            range
+                .split(';')
+                .next()
+                .unwrap_or("")
+                .trim()
+                .eq_ignore_ascii_case("text/event-stream")
         })
 }
 
@@ -152,7 +164,10 @@ mod tests {
     fn parameters_of_an_unexpected_shape_do_not_hide_the_method() {
         let body = br#"{"id":1,"method":"tools/call","params":[1,2]}"#;
         let peek = peek(body).unwrap();
-        assert_eq!((peek.method.as_deref(), peek.name), (Some("tools/call"), None));
+        assert_eq!(
+            (peek.method.as_deref(), peek.name),
+            (Some("tools/call"), None)
+        );
     }
 
     #[test]
@@ -181,18 +196,30 @@ mod tests {
     #[test]
     fn every_request_of_a_batch_waits() {
         let body = br#" [{"id":1,"method":"a"},{"method":"n"},{"id":"b","method":"c"}]"#;
-        assert_eq!(waiting(body), Waiting::Batch(vec!["1".into(), "\"b\"".into()]));
+        assert_eq!(
+            waiting(body),
+            Waiting::Batch(vec!["1".into(), "\"b\"".into()])
+        );
     }
 
     #[test]
     fn a_stream_is_legacy_unless_the_version_is_2026_07_28_or_later() {
         let mut headers = HeaderMap::new();
-        headers.insert("accept", HeaderValue::from_static("application/json, text/event-stream"));
+        headers.insert(
+            "accept",
+            HeaderValue::from_static("application/json, text/event-stream"),
+        );
         assert!(asks_for_legacy_stream(&Method::GET, &headers));
         assert!(!asks_for_legacy_stream(&Method::POST, &headers));
-        headers.insert("mcp-protocol-version", HeaderValue::from_static("2025-11-25"));
+        headers.insert(
+            "mcp-protocol-version",
+            HeaderValue::from_static("2025-11-25"),
+        );
         assert!(asks_for_legacy_stream(&Method::GET, &headers));
-        headers.insert("mcp-protocol-version", HeaderValue::from_static("2026-07-28"));
+        headers.insert(
+            "mcp-protocol-version",
+            HeaderValue::from_static("2026-07-28"),
+        );
         assert!(!asks_for_legacy_stream(&Method::GET, &headers));
     }
 }

@@ -113,7 +113,10 @@ impl Upload {
         }
     }
 
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if !self.prefix.is_empty() {
             return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.prefix)))));
         }
@@ -198,7 +201,11 @@ pub struct StallTimer {
 
 impl StallTimer {
     pub fn new(limit: Duration) -> Self {
-        Self { limit, sleep: None, armed: false }
+        Self {
+            limit,
+            sleep: None,
+            armed: false,
+        }
     }
 
     pub fn reset(&mut self) {
@@ -207,7 +214,9 @@ impl StallTimer {
 
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let limit = self.limit;
-        let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+        let sleep = self
+            .sleep
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
         if !self.armed {
             sleep.as_mut().reset(Instant::now() + limit);
             self.armed = true;
@@ -239,7 +248,9 @@ pub async fn read_ahead(
             .await
             .map_err(|_| BodyError::Stalled)?;
         let Some(frame) = frame else { break };
-        let Ok(data) = frame.map_err(|_| BodyError::Cut)?.into_data() else { continue };
+        let Ok(data) = frame.map_err(|_| BodyError::Cut)?.into_data() else {
+            continue;
+        };
         // Most bodies arrive in one piece: keep it as it is.
         if first.is_empty() && more.is_empty() {
             first = data;
@@ -250,10 +261,18 @@ pub async fn read_ahead(
             more.extend_from_slice(&data);
         }
         if first.len().max(more.len()) > limit {
-            return Ok(ReadAhead::Part(if more.is_empty() { first } else { more.freeze() }));
+            return Ok(ReadAhead::Part(if more.is_empty() {
+                first
+            } else {
+                more.freeze()
+            }));
         }
     }
-    Ok(ReadAhead::Whole(if more.is_empty() { first } else { more.freeze() }))
+    Ok(ReadAhead::Whole(if more.is_empty() {
+        first
+    } else {
+        more.freeze()
+    }))
 }
 
 /// Removes what concerns one connection only (RFC 9110, section 7.6.1).
@@ -265,7 +284,11 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
             headers.remove(name);
         }
     }
-    let dropped: Vec<_> = headers.keys().filter(|name| is_hop_by_hop(name)).cloned().collect();
+    let dropped: Vec<_> = headers
+        .keys()
+        .filter(|name| is_hop_by_hop(name))
+        .cloned()
+        .collect();
     for name in dropped {
         headers.remove(name);
     }
@@ -312,11 +335,22 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.append("connection", HeaderValue::from_static("close, X-One"));
         headers.append("connection", HeaderValue::from_static("x-two"));
-        for name in ["x-one", "x-two", "x-three", "te", "upgrade", "keep-alive", "proxy-connection"] {
+        for name in [
+            "x-one",
+            "x-two",
+            "x-three",
+            "te",
+            "upgrade",
+            "keep-alive",
+            "proxy-connection",
+        ] {
             headers.insert(HeaderName::from_static(name), HeaderValue::from_static("v"));
         }
         remove_hop_by_hop(&mut headers);
-        assert_eq!(headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["x-three"]);
+        assert_eq!(
+            headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(),
+            ["x-three"]
+        );
     }
 
     #[test]

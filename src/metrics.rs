@@ -14,8 +14,9 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 /// Upper bounds in seconds, from a cache hit to a slow tool.
-const BUCKETS: [f64; 12] =
-    [0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 5.0, 15.0, 60.0];
+const BUCKETS: [f64; 12] = [
+    0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 5.0, 15.0, 60.0,
+];
 
 type Labels<const N: usize> = [(&'static str, String); N];
 
@@ -60,41 +61,95 @@ impl Default for Metrics {
             log_dropped: Gauge::default(),
             registry: Registry::default(),
         };
-        registry.register("requests", "Requests by upstream and class of the status sent to the client", metrics.requests.clone());
-        registry.register_with_unit("request_duration", "From a request's head to the end of its response", Unit::Seconds, metrics.durations.clone());
-        registry.register("errors", "Answers of the proxy's own, by code", metrics.errors.clone());
-        registry.register("reloads", "Configuration loads by outcome", metrics.reloads.clone());
-        registry.register_with_unit("last_reload_success_timestamp", "When the configuration in force was loaded", Unit::Seconds, metrics.last_reload.clone());
-        registry.register("requests_in_flight", "Requests being served", metrics.in_flight.clone());
-        registry.register("connections_open", "Client connections", metrics.connections.clone());
-        registry.register("log_lines_dropped", "Log lines lost because nobody read them in time", metrics.log_dropped.clone());
-        registry.register("build", "The version that runs", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
-        Self { registry, ..metrics }
+        registry.register(
+            "requests",
+            "Requests by upstream and class of the status sent to the client",
+            metrics.requests.clone(),
+        );
+        registry.register_with_unit(
+            "request_duration",
+            "From a request's head to the end of its response",
+            Unit::Seconds,
+            metrics.durations.clone(),
+        );
+        registry.register(
+            "errors",
+            "Answers of the proxy's own, by code",
+            metrics.errors.clone(),
+        );
+        registry.register(
+            "reloads",
+            "Configuration loads by outcome",
+            metrics.reloads.clone(),
+        );
+        registry.register_with_unit(
+            "last_reload_success_timestamp",
+            "When the configuration in force was loaded",
+            Unit::Seconds,
+            metrics.last_reload.clone(),
+        );
+        registry.register(
+            "requests_in_flight",
+            "Requests being served",
+            metrics.in_flight.clone(),
+        );
+        registry.register(
+            "connections_open",
+            "Client connections",
+            metrics.connections.clone(),
+        );
+        registry.register(
+            "log_lines_dropped",
+            "Log lines lost because nobody read them in time",
+            metrics.log_dropped.clone(),
+        );
+        registry.register(
+            "build",
+            "The version that runs",
+            Info::new([("version", env!("CARGO_PKG_VERSION"))]),
+        );
+        Self {
+            registry,
+            ..metrics
+        }
     }
 }
 
 impl Metrics {
     pub fn upstream(&self, name: &str) -> Arc<UpstreamMetrics> {
         let count = |class: usize| {
-            let class = if class == 0 { "none".to_owned() } else { format!("{class}xx") };
+            let class = if class == 0 {
+                "none".to_owned()
+            } else {
+                format!("{class}xx")
+            };
             let labels = [("upstream", name.to_owned()), ("status", class)];
             self.requests.get_or_create(&labels).clone()
         };
         Arc::new(UpstreamMetrics {
             by_status_class: std::array::from_fn(count),
-            duration: self.durations.get_or_create(&[("upstream", name.to_owned())]).clone(),
+            duration: self
+                .durations
+                .get_or_create(&[("upstream", name.to_owned())])
+                .clone(),
         })
     }
 
     pub fn proxy_error(&self, code: &'static str) {
-        self.errors.get_or_create(&[("code", code.to_owned())]).inc();
+        self.errors
+            .get_or_create(&[("code", code.to_owned())])
+            .inc();
     }
 
     pub fn reloaded(&self, succeeded: bool, at: SystemTime) {
         let outcome = if succeeded { "success" } else { "failure" };
-        self.reloads.get_or_create(&[("outcome", outcome.to_owned())]).inc();
+        self.reloads
+            .get_or_create(&[("outcome", outcome.to_owned())])
+            .inc();
         if succeeded {
-            let since_epoch = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            let since_epoch = at
+                .duration_since(SystemTime::UNIX_EPOCH)
+                .unwrap_or_default();
             self.last_reload.set(since_epoch.as_secs_f64());
         }
     }
@@ -125,11 +180,17 @@ mod tests {
     #[test]
     fn the_page_shows_what_happened() {
         let metrics = Metrics::default();
-        metrics.upstream("acme").finished(200, Duration::from_millis(3));
+        metrics
+            .upstream("acme")
+            .finished(200, Duration::from_millis(3));
         metrics.proxy_error("no_route");
         metrics.reloaded(false, SystemTime::now());
         let mut page = String::new();
-        let gauges = Gauges { in_flight: 2, connections: 5, log_dropped: 0 };
+        let gauges = Gauges {
+            in_flight: 2,
+            connections: 5,
+            log_dropped: 0,
+        };
         metrics.write(&mut page, &gauges).unwrap();
         for line in [
             r#"mcp_auth_proxy_requests_total{upstream="acme",status="2xx"} 1"#,

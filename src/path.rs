@@ -99,7 +99,11 @@ fn check_escapes(raw: &[u8], allow_encoded_slash: bool) -> Result<(), Refused> {
 pub fn after_decoded(raw: &str, decoded_len: usize) -> &str {
     let mut at = 0;
     for _ in 0..decoded_len {
-        at += if escape(&raw.as_bytes()[at..]).is_some() { 3 } else { 1 };
+        at += if escape(&raw.as_bytes()[at..]).is_some() {
+            3
+        } else {
+            1
+        };
     }
     raw.get(at..).unwrap_or("")
 }
@@ -110,12 +114,18 @@ mod tests {
 
     #[test]
     fn a_plain_path_is_borrowed_as_it_is() {
-        assert!(matches!(check("//a//b", false), Ok(Cow::Borrowed(b"//a//b"))));
+        assert!(matches!(
+            check("//a//b", false),
+            Ok(Cow::Borrowed(b"//a//b"))
+        ));
     }
 
     #[test]
     fn escapes_are_decoded_exactly_once() {
-        assert_eq!(&*check("/a%2520b/%E4%B8%96", false).unwrap(), "/a%20b/世".as_bytes());
+        assert_eq!(
+            &*check("/a%2520b/%E4%B8%96", false).unwrap(),
+            "/a%20b/世".as_bytes()
+        );
     }
 
     #[test]

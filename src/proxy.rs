@@ -119,13 +119,20 @@ impl Proxy {
         call: &mut Call<'_>,
         exchange: &mut Exchange,
     ) -> Result<Response<body::Source>, Error> {
-        let policy = call.snapshot.listener(call.connection.listener).map_or(Policy::NONE, Policy::of);
+        let policy = call
+            .snapshot
+            .listener(call.connection.listener)
+            .map_or(Policy::NONE, Policy::of);
         guard::admit(&call.head, policy, call.connection.has_two_lengths())?;
         if let Some(reply) = local::reply(call).await {
             return reply;
         }
         let decoded = path::check(call.head.uri.path(), true)?;
-        let route = call.snapshot.router.find(&decoded).ok_or_else(|| Error::no_route(&call.head))?;
+        let route = call
+            .snapshot
+            .router
+            .find(&decoded)
+            .ok_or_else(|| Error::no_route(&call.head))?;
         let route = &call.snapshot.config.routes[route];
         let upstream = &call.snapshot.upstreams[route.upstream];
         exchange.routed_to(upstream);
@@ -158,7 +165,9 @@ impl Proxy {
         let limits = call.snapshot.config.limits;
         let stall = call.snapshot.config.server.read_timeout;
         check_announced(&call.head, limits.max_body)?;
-        let Some(mut body) = call.body.take() else { return Ok(RequestBody::empty()) };
+        let Some(mut body) = call.body.take() else {
+            return Ok(RequestBody::empty());
+        };
         if http_body::Body::is_end_stream(&body) {
             return Ok(RequestBody::empty());
         }
@@ -227,7 +236,9 @@ impl Proxy {
                 "upstream" => &upstream.config.name);
             return Ok(request);
         }
-        upstream.health.failed(failure.cause.clone(), std::time::Instant::now());
+        upstream
+            .health
+            .failed(failure.cause.clone(), std::time::Instant::now());
         Err(Error::of_upstream(upstream, &failure))
     }
 }
@@ -249,7 +260,12 @@ fn check_announced(head: &Parts, max_body: u64) -> Result<(), Error> {
 fn sign(upstream: &Upstream, request: &mut Request<RequestBody>) -> http::HeaderMap {
     let mut credential = http::HeaderMap::new();
     if let Some(auth) = &upstream.auth {
-        auth.apply(request.method(), request.uri(), &mut credential, SystemTime::now());
+        auth.apply(
+            request.method(),
+            request.uri(),
+            &mut credential,
+            SystemTime::now(),
+        );
         for (name, value) in &credential {
             request.headers_mut().insert(name, value.clone());
         }
@@ -265,7 +281,9 @@ async fn waiting_for(call: &mut Call<'_>, error: &Error) -> Waiting {
     if call.message.is_none() && error.code.leaves_body_readable() {
         call.message = read_late(call).await;
     }
-    call.message.as_deref().map_or(Waiting::Unread, mcp::waiting)
+    call.message
+        .as_deref()
+        .map_or(Waiting::Unread, mcp::waiting)
 }
 
 /// The body of a request that was refused by its head, if it is short and comes soon.

@@ -6,8 +6,8 @@
 mod activity;
 mod connection;
 mod head;
-mod stream;
 mod registry;
+mod stream;
 mod tracked;
 mod workers;
 
@@ -61,7 +61,11 @@ pub struct Timeouts {
 
 impl Timeouts {
     pub fn of(server: &Server) -> Self {
-        Self { head: server.read_timeout, write: server.write_timeout, idle: server.idle_timeout }
+        Self {
+            head: server.read_timeout,
+            write: server.write_timeout,
+            idle: server.idle_timeout,
+        }
     }
 }
 
@@ -77,6 +81,14 @@ pub async fn serve_here<H: Handler>(
     log: &Logger,
 ) -> IoResult<()> {
     let stream = stream::Stream::adopt(stream)?;
-    connection::serve(&connection::protocol(), stream, connection, timeouts, handler, log).await;
+    connection::serve(
+        &connection::protocol(),
+        stream,
+        connection,
+        timeouts,
+        handler,
+        log,
+    )
+    .await;
     Ok(())
 }

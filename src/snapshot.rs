@@ -5,7 +5,7 @@ mod router;
 mod upstream;
 
 pub use health::{Health, Verdict};
-pub use router::{Router, Match};
+pub use router::{Match, Router};
 pub use upstream::Upstream;
 
 use std::collections::HashMap;
@@ -55,11 +55,15 @@ impl Snapshot {
 
     /// The policy of a listener, unless a reload removed it.
     pub fn listener(&self, key: u64) -> Option<&Listener> {
-        self.listeners.get(&key).map(|&index| &self.config.listeners[index])
+        self.listeners
+            .get(&key)
+            .map(|&index| &self.config.listeners[index])
     }
 
     pub fn upstream_named(&self, name: &str) -> Option<&Arc<Upstream>> {
-        self.upstreams.iter().find(|upstream| upstream.config.name == name)
+        self.upstreams
+            .iter()
+            .find(|upstream| upstream.config.name == name)
     }
 }
 

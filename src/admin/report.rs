@@ -52,7 +52,11 @@ fn upstream_entry(snapshot: &Snapshot, upstream: &Upstream) -> Value {
         "health": "unknown",
     });
     if let Some(verdict) = upstream.health.verdict() {
-        entry["health"] = if verdict.outcome.is_ok() { "reachable".into() } else { "unreachable".into() };
+        entry["health"] = if verdict.outcome.is_ok() {
+            "reachable".into()
+        } else {
+            "unreachable".into()
+        };
         entry["seen_seconds_ago"] = since(verdict.at).into();
         if let Err(reason) = verdict.outcome {
             entry["error"] = reason.into();

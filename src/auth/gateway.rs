@@ -9,8 +9,8 @@
 use std::time::SystemTime;
 
 use hmac::{Hmac, KeyInit, Mac};
-use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::Method;
+use http::header::{HeaderMap, HeaderName, HeaderValue};
 use sha2::Sha256;
 
 use crate::path;
@@ -58,7 +58,11 @@ impl Key {
         encode_hex(&mac.finalize().into_bytes(), &mut hex);
         let mut signature = header_value(&hex);
         signature.set_sensitive(true);
-        Signed { key_id: self.id.clone(), timestamp: header_value(&timestamp), signature }
+        Signed {
+            key_id: self.id.clone(),
+            timestamp: header_value(&timestamp),
+            signature,
+        }
     }
 }
 
@@ -96,7 +100,11 @@ fn timestamp(now: SystemTime) -> [u8; TIMESTAMP_LEN] {
     use std::io::Write;
     let mut buffer = [0; TIMESTAMP_LEN];
     // humantime writes exactly 20 bytes for every year up to 9999.
-    let _ = write!(&mut buffer[..], "{}", humantime::format_rfc3339_seconds(now));
+    let _ = write!(
+        &mut buffer[..],
+        "{}",
+        humantime::format_rfc3339_seconds(now)
+    );
     buffer
 }
 
@@ -138,7 +146,12 @@ mod tests {
         assert!(cases.len() >= 16);
         for case in cases {
             let signed = sign(case);
-            assert_eq!(signed.signature, case["signature"].as_str().unwrap(), "{}", case["name"]);
+            assert_eq!(
+                signed.signature,
+                case["signature"].as_str().unwrap(),
+                "{}",
+                case["name"]
+            );
             assert_eq!(signed.timestamp, case["timestamp"].as_str().unwrap());
             assert_eq!(signed.key_id, case["key_id"].as_str().unwrap());
         }
@@ -160,7 +173,8 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.append(SIGNATURE, HeaderValue::from_static("forged"));
         headers.append(SIGNATURE, HeaderValue::from_static("twice"));
-        key.sign(&Method::GET, "/", SystemTime::now()).write_to(&mut headers);
+        key.sign(&Method::GET, "/", SystemTime::now())
+            .write_to(&mut headers);
         assert_eq!(headers.get_all(SIGNATURE).iter().count(), 1);
         assert_ne!(headers[SIGNATURE], "forged");
     }
@@ -169,6 +183,9 @@ mod tests {
     fn an_echoed_signature_is_taken_out_whatever_its_case() {
         let mut sent = HeaderMap::new();
         sent.insert(SIGNATURE, HeaderValue::from_static("abcdef0123"));
-        assert_eq!(redact(&sent, "bad é ABCDEF0123, sorry"), "bad é [signature], sorry");
+        assert_eq!(
+            redact(&sent, "bad é ABCDEF0123, sorry"),
+            "bad é [signature], sorry"
+        );
     }
 }

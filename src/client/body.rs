@@ -11,7 +11,10 @@ use super::{h1, h2};
 
 pub enum Body {
     H1(Box<h1::Bound>),
-    H2 { body: Incoming, _slot: h2::Slot },
+    H2 {
+        body: Incoming,
+        _slot: h2::Slot,
+    },
     /// Driven by somebody else.
     Detached(Incoming),
 }

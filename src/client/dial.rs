@@ -93,12 +93,17 @@ impl Dialer {
                 Way::Network(_) => self.dial_network().await,
             }
         });
-        tokio::time::timeout(self.connect_timeout, dialling).await.unwrap_or_else(|_| {
-            Err(Error::new(
-                Kind::ConnectTimeout,
-                format!("no connection within connect_timeout ({:?})", self.connect_timeout),
-            ))
-        })
+        tokio::time::timeout(self.connect_timeout, dialling)
+            .await
+            .unwrap_or_else(|_| {
+                Err(Error::new(
+                    Kind::ConnectTimeout,
+                    format!(
+                        "no connection within connect_timeout ({:?})",
+                        self.connect_timeout
+                    ),
+                ))
+            })
     }
 
     pub async fn prepare(&self) -> Result<(), Error> {

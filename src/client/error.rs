@@ -41,7 +41,11 @@ pub struct Failure {
 
 impl Failure {
     pub(super) fn unsent(error: Error, request: Request<RequestBody>) -> Self {
-        Self { kind: error.kind, cause: error.cause, unsent: Some(request) }
+        Self {
+            kind: error.kind,
+            cause: error.cause,
+            unsent: Some(request),
+        }
     }
 
     /// The request to try again with, or the failure if it may have left.
@@ -55,19 +59,30 @@ impl Failure {
         } else {
             Kind::Reset
         };
-        Self { kind, cause: chain(error), unsent }
+        Self {
+            kind,
+            cause: chain(error),
+            unsent,
+        }
     }
 }
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        Self { kind: error.kind, cause: error.cause, unsent: None }
+        Self {
+            kind: error.kind,
+            cause: error.cause,
+            unsent: None,
+        }
     }
 }
 
 impl Error {
     pub fn new(kind: Kind, cause: impl Into<String>) -> Self {
-        Self { kind, cause: cause.into() }
+        Self {
+            kind,
+            cause: cause.into(),
+        }
     }
 
     /// Tells apart what a connector reports: names, TLS, and the rest.
@@ -81,7 +96,10 @@ impl Error {
         } else {
             Kind::Unreachable
         };
-        Self { kind, cause: chain(error) }
+        Self {
+            kind,
+            cause: chain(error),
+        }
     }
 }
 
@@ -104,7 +122,10 @@ fn find<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Optio
 }
 
 fn next<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
-    match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+    match error
+        .downcast_ref::<io::Error>()
+        .and_then(io::Error::get_ref)
+    {
         Some(inner) => Some(inner),
         None => error.source(),
     }

@@ -44,7 +44,11 @@ pub async fn handshake(io: Io) -> Result<Connection, Error> {
         .max_buf_size(MAX_BUFFER)
         .handshake(io)
         .await?;
-    Ok(Connection { sender, driver, reused: false })
+    Ok(Connection {
+        sender,
+        driver,
+        reused: false,
+    })
 }
 
 /// One request and the head of its response; the connection goes on inside the body.
@@ -69,7 +73,11 @@ pub async fn exchange(
         Box::new(Failure::of_exchange(error.error(), unsent))
     })?;
     Ok(response.map(|body| {
-        if open { attach(body, connection, pool, upload) } else { Body::Detached(body) }
+        if open {
+            attach(body, connection, pool, upload)
+        } else {
+            Body::Detached(body)
+        }
     }))
 }
 
@@ -89,7 +97,11 @@ fn attach(
         });
         return Body::Detached(body);
     }
-    let mut bound = Bound { body, connection: Some(connection), pool: Arc::clone(pool) };
+    let mut bound = Bound {
+        body,
+        connection: Some(connection),
+        pool: Arc::clone(pool),
+    };
     if bound.body.is_end_stream() {
         bound.release(&mut Context::from_waker(Waker::noop()));
     }

@@ -63,7 +63,11 @@ impl Connection {
     }
 
     pub fn idle_for(&self, now: Instant, limit: Duration) -> bool {
-        let last = *self.usage.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = *self
+            .usage
+            .last
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         self.usage.open.load(Ordering::Acquire) == 0 && now.duration_since(last) > limit
     }
 
@@ -79,7 +83,11 @@ impl Connection {
 
     fn stream(&self, reused: bool) -> Stream {
         self.usage.open.fetch_add(1, Ordering::AcqRel);
-        Stream { sender: self.sender.clone(), slot: Slot(Arc::clone(&self.usage)), reused }
+        Stream {
+            sender: self.sender.clone(),
+            slot: Slot(Arc::clone(&self.usage)),
+            reused,
+        }
     }
 }
 

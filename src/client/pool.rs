@@ -93,7 +93,9 @@ impl Pool {
         if self.reaping.swap(true, Ordering::AcqRel) {
             return;
         }
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            return;
+        };
         let pool = self.this.clone();
         runtime.spawn(async move {
             loop {
@@ -116,7 +118,9 @@ impl Pool {
         let left = idle.len();
         drop(idle);
         let mut shared = lock(&self.shared);
-        shared.retain(|connection| !connection.is_closed() && !connection.idle_for(now, IDLE_TIMEOUT));
+        shared.retain(|connection| {
+            !connection.is_closed() && !connection.idle_for(now, IDLE_TIMEOUT)
+        });
         left + shared.len()
     }
 }

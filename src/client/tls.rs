@@ -38,9 +38,13 @@ pub fn config(tls: &Tls, version: HttpVersion) -> Result<ClientConfig, Error> {
 /// # Errors
 /// A sentence for the operator.
 pub fn check_identity(identity: &ClientIdentity) -> Result<(), String> {
-    CertifiedKey::from_der(identity.chain.clone(), identity.key.clone_key(), &provider())
-        .map(drop)
-        .map_err(|error| format!("client_cert and client_key do not fit together: {error}"))
+    CertifiedKey::from_der(
+        identity.chain.clone(),
+        identity.key.clone_key(),
+        &provider(),
+    )
+    .map(drop)
+    .map_err(|error| format!("client_cert and client_key do not fit together: {error}"))
 }
 
 fn identify(
@@ -69,7 +73,9 @@ fn roots(tls: &Tls) -> Result<Arc<RootCertStore>, Error> {
     }
     let mut roots = RootCertStore::clone(system);
     for certificate in &tls.extra_roots {
-        roots.add(certificate.clone()).map_err(|error| tls_error(&error))?;
+        roots
+            .add(certificate.clone())
+            .map_err(|error| tls_error(&error))?;
     }
     Ok(Arc::new(roots))
 }

@@ -32,7 +32,10 @@ impl fmt::Display for Unanswered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoDaemon(looked) => {
-                let looked: Vec<_> = looked.iter().map(|path| path.display().to_string()).collect();
+                let looked: Vec<_> = looked
+                    .iter()
+                    .map(|path| path.display().to_string())
+                    .collect();
                 write!(
                     f,
                     "no daemon answers at {}; start one with `mcp-auth-proxy serve`, or name its socket with --admin-socket",
@@ -44,7 +47,11 @@ impl fmt::Display for Unanswered {
                 "{} is not yours to use; run this as the daemon's user or as root",
                 path.display()
             ),
-            Self::Failed(path, reason) => write!(f, "the daemon at {} did not answer: {reason}", path.display()),
+            Self::Failed(path, reason) => write!(
+                f,
+                "the daemon at {} did not answer: {reason}",
+                path.display()
+            ),
         }
     }
 }
@@ -106,10 +113,15 @@ async fn exchange(
     *request.method_mut() = method;
     *request.uri_mut() = uri;
     // The URI's own authority is the socket's path in hex, which no guard lets in.
-    request.headers_mut().insert(header::HOST, HeaderValue::from_static("localhost"));
+    request
+        .headers_mut()
+        .insert(header::HOST, HeaderValue::from_static("localhost"));
     let client = Client::builder(TokioExecutor::new()).build(UnixConnector);
     let response = client.request(request).await?;
     let status = response.status();
-    let body = Limited::new(response.into_body(), MAX_PAGE).collect().await?.to_bytes();
+    let body = Limited::new(response.into_body(), MAX_PAGE)
+        .collect()
+        .await?
+        .to_bytes();
     Ok((status, String::from_utf8_lossy(&body).into_owned()))
 }

@@ -9,8 +9,15 @@ use serde_json::Value;
 pub fn reasons(page: &str) -> String {
     let page: Value = serde_json::from_str(page).unwrap_or_default();
     match page["reasons"].as_array() {
-        Some(reasons) => reasons.iter().filter_map(Value::as_str).collect::<Vec<_>>().join("\n"),
-        None => page["detail"].as_str().unwrap_or("the daemon did not say why").to_owned(),
+        Some(reasons) => reasons
+            .iter()
+            .filter_map(Value::as_str)
+            .collect::<Vec<_>>()
+            .join("\n"),
+        None => page["detail"]
+            .as_str()
+            .unwrap_or("the daemon did not say why")
+            .to_owned(),
     }
 }
 
@@ -33,8 +40,17 @@ fn write_status(out: &mut String, page: &Value) -> std::fmt::Result {
     )?;
     writeln!(out, "\nListeners")?;
     for listener in list(&page["listeners"]) {
-        let inherited = if listener["inherited"] == true { ", handed over" } else { "" };
-        writeln!(out, "  {}  for {}{inherited}", text(&listener["address"]), text(&listener["for"]))?;
+        let inherited = if listener["inherited"] == true {
+            ", handed over"
+        } else {
+            ""
+        };
+        writeln!(
+            out,
+            "  {}  for {}{inherited}",
+            text(&listener["address"]),
+            text(&listener["for"])
+        )?;
     }
     writeln!(out, "\nUpstreams")?;
     for upstream in list(&page["upstreams"]) {
@@ -42,7 +58,12 @@ fn write_status(out: &mut String, page: &Value) -> std::fmt::Result {
     }
     writeln!(out, "\nRoutes")?;
     for route in list(&page["routes"]) {
-        writeln!(out, "  {}  to {}", text(&route["path"]), text(&route["upstream"]))?;
+        writeln!(
+            out,
+            "  {}  to {}",
+            text(&route["path"]),
+            text(&route["upstream"])
+        )?;
     }
     writeln!(
         out,
@@ -53,7 +74,13 @@ fn write_status(out: &mut String, page: &Value) -> std::fmt::Result {
 }
 
 fn write_upstream(out: &mut String, upstream: &Value) -> std::fmt::Result {
-    write!(out, "  {}  {}  {}", text(&upstream["name"]), text(&upstream["url"]), text(&upstream["health"]))?;
+    write!(
+        out,
+        "  {}  {}  {}",
+        text(&upstream["name"]),
+        text(&upstream["url"]),
+        text(&upstream["health"])
+    )?;
     if !upstream["seen_seconds_ago"].is_null() {
         write!(out, " (seen {} ago)", ago(&upstream["seen_seconds_ago"]))?;
     }
@@ -63,9 +90,18 @@ fn write_upstream(out: &mut String, upstream: &Value) -> std::fmt::Result {
     }
     let credential = &upstream["credential"];
     if !credential.is_null() {
-        write!(out, "    credential {}, in use for {}", text(&credential["name"]), ago(&credential["age_seconds"]))?;
+        write!(
+            out,
+            "    credential {}, in use for {}",
+            text(&credential["name"]),
+            ago(&credential["age_seconds"])
+        )?;
         if let Some(words) = credential["refused"].as_str() {
-            write!(out, ", refused {} ago: {words}", ago(&credential["refused_seconds_ago"]))?;
+            write!(
+                out,
+                ", refused {} ago: {words}",
+                ago(&credential["refused_seconds_ago"])
+            )?;
         }
         writeln!(out)?;
     }
@@ -74,15 +110,30 @@ fn write_upstream(out: &mut String, upstream: &Value) -> std::fmt::Result {
 
 fn write_configuration(out: &mut String, page: &Value) -> std::fmt::Result {
     let configuration = &page["configuration"];
-    let files: Vec<_> = list(&configuration["files"]).filter_map(Value::as_str).collect();
-    let from = if files.is_empty() { "the environment".to_owned() } else { files.join(", ") };
-    writeln!(out, "configuration from {from}, loaded {} ago", ago(&configuration["age_seconds"]))?;
+    let files: Vec<_> = list(&configuration["files"])
+        .filter_map(Value::as_str)
+        .collect();
+    let from = if files.is_empty() {
+        "the environment".to_owned()
+    } else {
+        files.join(", ")
+    };
+    writeln!(
+        out,
+        "configuration from {from}, loaded {} ago",
+        ago(&configuration["age_seconds"])
+    )?;
     for warning in list(&configuration["warnings"]) {
         writeln!(out, "  warning: {}", text(warning))?;
     }
     let reload = &page["last_reload"];
     if !reload.is_null() {
-        writeln!(out, "last reload at {}: {}", text(&reload["at"]), text(&reload["outcome"]))?;
+        writeln!(
+            out,
+            "last reload at {}: {}",
+            text(&reload["at"]),
+            text(&reload["outcome"])
+        )?;
         for reason in list(&reload["reasons"]) {
             writeln!(out, "  {}", text(reason))?;
         }

@@ -46,13 +46,23 @@ pub struct Description {
 
 impl Listeners {
     pub fn new(proxy: Arc<Proxy>, workers: Arc<Workers>, admin: Arc<Admin>, log: Logger) -> Self {
-        Self { open: Vec::new(), proxy, workers, admin, log }
+        Self {
+            open: Vec::new(),
+            proxy,
+            workers,
+            admin,
+            log,
+        }
     }
 
     /// Serves sockets that were handed over: those named `admin` as admin sockets, all others to clients.
     pub fn inherit(&mut self, inherited: Vec<Inherited>) -> Result<(), ListenError> {
         for handed in inherited {
-            let role = if handed.name == "admin" { Role::Admin } else { Role::Clients };
+            let role = if handed.name == "admin" {
+                Role::Admin
+            } else {
+                Role::Clients
+            };
             let bound = Bound::inherit(handed)?;
             self.start(bound, role);
         }
@@ -66,7 +76,11 @@ impl Listeners {
     pub fn open(&self, config: &Config) -> Result<Opened, ListenError> {
         let mut opened = Vec::new();
         for (address, role) in self.wanted(config) {
-            if !self.open.iter().any(|open| open.role == role && open.bound.serves(&address)) {
+            if !self
+                .open
+                .iter()
+                .any(|open| open.role == role && open.bound.serves(&address))
+            {
                 opened.push((Bound::bind(&address)?, role));
             }
         }
@@ -81,9 +95,13 @@ impl Listeners {
         let wanted = self.wanted(config);
         let is_wanted = |open: &Open| {
             open.bound.inherited()
-                || wanted.iter().any(|(address, role)| open.role == *role && open.bound.serves(address))
+                || wanted
+                    .iter()
+                    .any(|(address, role)| open.role == *role && open.bound.serves(address))
         };
-        let (keep, close) = std::mem::take(&mut self.open).into_iter().partition(is_wanted);
+        let (keep, close) = std::mem::take(&mut self.open)
+            .into_iter()
+            .partition(is_wanted);
         self.open = keep;
         self.apply_permissions(&wanted);
         for open in close {
@@ -121,23 +139,39 @@ impl Listeners {
 
     /// Sockets that were handed over stand in for default listeners; chosen ones are all wanted.
     fn wanted(&self, config: &Config) -> Vec<(ListenAddress, Role)> {
-        let inherits = |role| self.open.iter().any(|open| open.role == role && open.bound.inherited());
+        let inherits = |role| {
+            self.open
+                .iter()
+                .any(|open| open.role == role && open.bound.inherited())
+        };
         let mut wanted = Vec::new();
         if !(config.listeners_are_default && inherits(Role::Clients)) {
-            wanted.extend(config.listeners.iter().map(|l| (l.address.clone(), Role::Clients)));
+            wanted.extend(
+                config
+                    .listeners
+                    .iter()
+                    .map(|l| (l.address.clone(), Role::Clients)),
+            );
         }
         if let Some(unix) = &config.admin.unix
             && !inherits(Role::Admin)
         {
             wanted.push((ListenAddress::Unix(unix.clone()), Role::Admin));
         }
-        wanted.extend(config.admin.tcp.map(|address| (ListenAddress::Tcp(address), Role::Admin)));
+        wanted.extend(
+            config
+                .admin
+                .tcp
+                .map(|address| (ListenAddress::Tcp(address), Role::Admin)),
+        );
         wanted
     }
 
     fn apply_permissions(&self, wanted: &[(ListenAddress, Role)]) {
         for (address, _) in wanted {
-            let ListenAddress::Unix(unix) = address else { continue };
+            let ListenAddress::Unix(unix) = address else {
+                continue;
+            };
             for open in self.open.iter().filter(|open| open.bound.serves(address)) {
                 if let Err(error) = open.bound.set_permissions(unix) {
                     warn!(self.log, "the socket keeps its permissions"; "reason" => %error);
@@ -163,7 +197,11 @@ impl Listeners {
                 })
             }
         };
-        self.open.push(Open { bound, role, accepting });
+        self.open.push(Open {
+            bound,
+            role,
+            accepting,
+        });
     }
 
     fn retire(&self, open: Open) {
@@ -173,7 +211,9 @@ impl Listeners {
         if open.role == Role::Clients {
             self.take_pending(&open.bound);
             let key = listener_key(open.bound.address());
-            self.workers.registry().close(|connection| connection.listener == key);
+            self.workers
+                .registry()
+                .close(|connection| connection.listener == key);
         }
     }
 
@@ -214,6 +254,10 @@ impl Intake {
         };
         let timeouts = Timeouts::of(&self.proxy.snapshot().config.server);
         let connection = Arc::new(Connection::new(peer, self.listener));
-        self.workers.dispatch(Arrival { stream, connection, timeouts });
+        self.workers.dispatch(Arrival {
+            stream,
+            connection,
+            timeouts,
+        });
     }
 }

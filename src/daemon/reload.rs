@@ -17,7 +17,10 @@ impl Daemon {
         self.lifecycle.reloading();
         self.lifecycle.extend(PATIENCE);
         let outcome = self.load_and_switch().await;
-        self.state.proxy.metrics.reloaded(outcome.is_ok(), SystemTime::now());
+        self.state
+            .proxy
+            .metrics
+            .reloaded(outcome.is_ok(), SystemTime::now());
         match &outcome {
             Ok(()) => info!(self.log, "configuration reloaded"),
             Err(reasons) => {
@@ -26,7 +29,10 @@ impl Daemon {
                 }
             }
         }
-        let reloaded = Reloaded { at: SystemTime::now(), outcome };
+        let reloaded = Reloaded {
+            at: SystemTime::now(),
+            outcome,
+        };
         self.state.set_last_reload(reloaded.clone());
         self.lifecycle.ready(&self.state.summary());
         reloaded
@@ -34,7 +40,10 @@ impl Daemon {
 
     async fn load_and_switch(&mut self) -> Result<(), Vec<String>> {
         let config = self.load().await?;
-        let opened = self.listeners.open(&config).map_err(|error| vec![error.to_string()])?;
+        let opened = self
+            .listeners
+            .open(&config)
+            .map_err(|error| vec![error.to_string()])?;
         for warning in &config.warnings {
             warn!(self.log, "configuration"; "warning" => warning);
         }
@@ -44,7 +53,12 @@ impl Daemon {
         self.log_control.set_level(config.log.level);
         self.log_control.set_format(config.log.format);
         let previous = self.state.proxy.snapshot();
-        let snapshot = Snapshot::new(config, Some(&previous), &self.proxies, &self.state.proxy.metrics);
+        let snapshot = Snapshot::new(
+            config,
+            Some(&previous),
+            &self.proxies,
+            &self.state.proxy.metrics,
+        );
         self.state.proxy.replace(snapshot);
         let snapshot = self.state.proxy.snapshot();
         self.listeners.switch(&snapshot.config, opened);
@@ -80,10 +94,17 @@ pub fn log_routes(log: &Logger, snapshot: &Snapshot) {
         };
         let (from, to) = match &target.path {
             TargetPath::Endpoint(endpoint) => (route.path.clone(), endpoint.to_string()),
-            TargetPath::Base(base) if route.strip_prefix => (format!("{}/*", route.path), format!("{base}/*")),
-            TargetPath::Base(base) => (format!("{}/*", route.path), format!("{base}{}/*", route.path)),
+            TargetPath::Base(base) if route.strip_prefix => {
+                (format!("{}/*", route.path), format!("{base}/*"))
+            }
+            TargetPath::Base(base) => (
+                format!("{}/*", route.path),
+                format!("{base}{}/*", route.path),
+            ),
         };
-        let credential = upstream.credential.map_or("none", |index| &snapshot.config.credentials[index].name);
+        let credential = upstream
+            .credential
+            .map_or("none", |index| &snapshot.config.credentials[index].name);
         info!(log, "route"; "from" => from, "to" => format!("{via}{to}"), "upstream" => &upstream.name, "credential" => credential);
     }
 }

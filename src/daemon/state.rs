@@ -58,34 +58,59 @@ impl State {
     }
 
     pub fn listeners(&self) -> Vec<Description> {
-        self.listeners.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.listeners
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     pub fn last_reload(&self) -> Option<Reloaded> {
-        self.last_reload.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.last_reload
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     pub(super) fn set_listeners(&self, listeners: Vec<Description>) {
-        *self.listeners.lock().unwrap_or_else(PoisonError::into_inner) = listeners;
+        *self
+            .listeners
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = listeners;
     }
 
     pub(super) fn set_last_reload(&self, reloaded: Reloaded) {
-        *self.last_reload.lock().unwrap_or_else(PoisonError::into_inner) = Some(reloaded);
+        *self
+            .last_reload
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(reloaded);
     }
 
     /// One line for `systemctl status`.
     pub fn summary(&self) -> String {
         let snapshot = self.proxy.snapshot();
         let listeners = self.listeners();
-        let data: Vec<_> = listeners.iter().filter(|l| l.role == "clients").map(|l| l.address.as_str()).collect();
-        let upstreams: Vec<_> = snapshot.config.upstreams.iter().map(|u| u.name.as_str()).collect();
+        let data: Vec<_> = listeners
+            .iter()
+            .filter(|l| l.role == "clients")
+            .map(|l| l.address.as_str())
+            .collect();
+        let upstreams: Vec<_> = snapshot
+            .config
+            .upstreams
+            .iter()
+            .map(|u| u.name.as_str())
+            .collect();
         let loaded = humantime::format_rfc3339_seconds(snapshot.loaded_at);
         let mut summary = format!(
             "Serving {} on {}; configuration of {loaded}",
             upstreams.join(", "),
             data.join(" and ")
         );
-        if let Some(Reloaded { outcome: Err(reasons), .. }) = self.last_reload() {
+        if let Some(Reloaded {
+            outcome: Err(reasons),
+            ..
+        }) = self.last_reload()
+        {
             summary.push_str("; the last reload was refused: ");
             summary.push_str(reasons.first().map_or("", String::as_str));
         }

@@ -20,15 +20,23 @@ pub fn refusal(error: &Error, waiting: &Waiting, id: &HeaderValue) -> Response<S
     let request_id = id.to_str().unwrap_or_default();
     let (media_type, body) = match waiting {
         Waiting::Nobody => ("application/problem+json", problem(error, request_id)),
-        Waiting::Unread => ("application/json", json_rpc_error("null", error, request_id)),
+        Waiting::Unread => (
+            "application/json",
+            json_rpc_error("null", error, request_id),
+        ),
         Waiting::One(id) => ("application/json", json_rpc_error(id, error, request_id)),
         Waiting::Batch(ids) => {
-            let errors: Vec<_> = ids.iter().map(|id| json_rpc_error(id, error, request_id)).collect();
+            let errors: Vec<_> = ids
+                .iter()
+                .map(|id| json_rpc_error(id, error, request_id))
+                .collect();
             ("application/json", format!("[{}]", errors.join(",")))
         }
     };
     let mut response = of_type(error.code.status(), media_type, body);
-    response.headers_mut().insert(ERROR_HEADER, HeaderValue::from_static(error.code.as_str()));
+    response
+        .headers_mut()
+        .insert(ERROR_HEADER, HeaderValue::from_static(error.code.as_str()));
     response
 }
 
@@ -71,7 +79,10 @@ fn json_rpc_error(id: &str, error: &Error, request_id: &str) -> String {
 
 /// OAuth discovery ends here: the proxy's clients need no authorization, and must not look for one.
 pub fn not_offered() -> Error {
-    Error::new(Code::NotOffered, "no OAuth here: this proxy authenticates to the upstream itself")
+    Error::new(
+        Code::NotOffered,
+        "no OAuth here: this proxy authenticates to the upstream itself",
+    )
 }
 
 #[cfg(test)]
@@ -96,7 +107,10 @@ mod tests {
         assert_eq!(response.status(), 502);
         assert_eq!(response.headers()[ERROR_HEADER], "upstream_reset");
         let body = body_of(response);
-        assert!(body.starts_with(r#"{"jsonrpc":"2.0","id":9223372036854775808,"error":"#), "{body}");
+        assert!(
+            body.starts_with(r#"{"jsonrpc":"2.0","id":9223372036854775808,"error":"#),
+            "{body}"
+        );
         let value: serde_json::Value = serde_json::from_str(&body).unwrap();
         assert_eq!(value["error"]["data"]["request_id"], "r-1");
     }
@@ -112,8 +126,14 @@ mod tests {
     #[test]
     fn whoever_sent_no_request_gets_problem_details() {
         let response = refused(&Waiting::Nobody);
-        assert_eq!(response.headers()[header::CONTENT_TYPE], "application/problem+json");
+        assert_eq!(
+            response.headers()[header::CONTENT_TYPE],
+            "application/problem+json"
+        );
         let value: serde_json::Value = serde_json::from_str(&body_of(response)).unwrap();
-        assert_eq!((value["status"].as_u64(), value["code"].as_str()), (Some(502), Some("upstream_reset")));
+        assert_eq!(
+            (value["status"].as_u64(), value["code"].as_str()),
+            (Some(502), Some("upstream_reset"))
+        );
     }
 }

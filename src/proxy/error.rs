@@ -98,7 +98,10 @@ impl Code {
 
     /// Whether the client's connection ends with this answer: its framing is in doubt or its body unread.
     pub fn ends_connection(self) -> bool {
-        matches!(self, Self::BadRequest | Self::BodyTimeout | Self::BodyCut | Self::BodyTooLarge)
+        matches!(
+            self,
+            Self::BadRequest | Self::BodyTimeout | Self::BodyCut | Self::BodyTooLarge
+        )
     }
 
     /// Whether the request's body may still be read to learn who waits for an answer.
@@ -119,12 +122,19 @@ pub struct Error {
 
 impl Error {
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), cause: None }
+        Self {
+            code,
+            message: message.into(),
+            cause: None,
+        }
     }
 
     pub fn no_route(head: &Parts) -> Self {
         let path = head.uri.path();
-        Self::new(Code::NoRoute, format!("no route leads from {path}; see [[route]] in the proxy's configuration"))
+        Self::new(
+            Code::NoRoute,
+            format!("no route leads from {path}; see [[route]] in the proxy's configuration"),
+        )
     }
 
     pub fn timeout(upstream: &Upstream, upload: Option<&Progress>) -> Self {
@@ -135,7 +145,9 @@ impl Error {
         let limit = humantime::format_duration(upstream.config.request_timeout);
         Self::new(
             Code::UpstreamTimeout,
-            format!("upstream {name} did not answer within {limit}; a slow tool wants a longer request_timeout"),
+            format!(
+                "upstream {name} did not answer within {limit}; a slow tool wants a longer request_timeout"
+            ),
         )
     }
 
@@ -145,30 +157,44 @@ impl Error {
         let (code, message) = match failure.kind {
             Kind::Dns => (
                 Code::UpstreamDns,
-                format!("the host of upstream {name} ({authority}) cannot be resolved; check its url and this machine's DNS"),
+                format!(
+                    "the host of upstream {name} ({authority}) cannot be resolved; check its url and this machine's DNS"
+                ),
             ),
             Kind::Unreachable => (
                 Code::UpstreamUnreachable,
-                format!("upstream {name} ({authority}) cannot be reached; check that it runs and that no firewall is in the way"),
+                format!(
+                    "upstream {name} ({authority}) cannot be reached; check that it runs and that no firewall is in the way"
+                ),
             ),
             Kind::ConnectTimeout => (
                 Code::UpstreamConnectTimeout,
-                format!("no connection to upstream {name} ({authority}) within its connect_timeout"),
+                format!(
+                    "no connection to upstream {name} ({authority}) within its connect_timeout"
+                ),
             ),
             Kind::Tls => (
                 Code::UpstreamTls,
-                format!("TLS with upstream {name} ({authority}) failed; if its certificate is from a private CA, set ca_file"),
+                format!(
+                    "TLS with upstream {name} ({authority}) failed; if its certificate is from a private CA, set ca_file"
+                ),
             ),
             Kind::Reset => (
                 Code::UpstreamReset,
-                format!("upstream {name} closed the connection before it answered; it may or may not have acted on the request"),
+                format!(
+                    "upstream {name} closed the connection before it answered; it may or may not have acted on the request"
+                ),
             ),
             Kind::BadResponse => (
                 Code::UpstreamBadResponse,
                 format!("upstream {name} answered with something that is not valid HTTP"),
             ),
         };
-        Self { code, message, cause: Some(failure.cause.clone()) }
+        Self {
+            code,
+            message,
+            cause: Some(failure.cause.clone()),
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use super::body::{Body, Source};
 use super::error::Error;
 use super::{Proxy, head, ids};
 use crate::listen::Peer;
+use crate::log::InOrder;
 use crate::mcp::Peek;
 use crate::serve::Connection;
 use crate::snapshot::Upstream;
@@ -86,7 +87,10 @@ impl Exchange {
     /// Sends `response` on its way; the record follows its body.
     pub fn answer(mut self, mut response: Response<Source>) -> Response<Body> {
         self.status = response.status().as_u16();
-        response.headers_mut().entry(head::REQUEST_ID).or_insert_with(|| self.id.clone());
+        response
+            .headers_mut()
+            .entry(head::REQUEST_ID)
+            .or_insert_with(|| self.id.clone());
         response.map(|source| Body::new(source, self))
     }
 
@@ -95,7 +99,9 @@ impl Exchange {
         self.cause = error.cause.clone();
         self.proxy.metrics.proxy_error(error.code.as_str());
         if error.code.ends_connection() {
-            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            response
+                .headers_mut()
+                .insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         self.answer(response)
     }
@@ -112,12 +118,15 @@ impl Drop for Exchange {
             upstream.metrics.finished(self.status, duration);
         }
         let proxy = Arc::clone(&self.proxy);
-        let line = AccessLine { exchange: self, duration };
+        let line = AccessLine {
+            exchange: self,
+            duration,
+        };
         // Our own refusals deserve more attention than an upstream's.
         if line.exchange.code.is_some() || line.exchange.outcome == Outcome::UpstreamCut {
-            warn!(proxy.log, "request"; line);
+            warn!(proxy.log, "request"; InOrder(line));
         } else {
-            info!(proxy.log, "request"; line);
+            info!(proxy.log, "request"; InOrder(line));
         }
     }
 }
@@ -131,7 +140,10 @@ struct AccessLine<'a> {
 impl KV for AccessLine<'_> {
     fn serialize(&self, _record: &Record<'_>, out: &mut dyn Serializer) -> slog::Result {
         let exchange = self.exchange;
-        out.emit_str(Key::from("request_id"), exchange.id.to_str().unwrap_or_default())?;
+        out.emit_str(
+            Key::from("request_id"),
+            exchange.id.to_str().unwrap_or_default(),
+        )?;
         match &exchange.connection.peer {
             Peer::Unix { uid, pid, .. } => {
                 out.emit_u32(Key::from("peer_uid"), *uid)?;
@@ -139,7 +151,9 @@ impl KV for AccessLine<'_> {
                     out.emit_i32(Key::from("peer_pid"), *pid)?;
                 }
             }
-            Peer::Tcp(address) => out.emit_arguments(Key::from("peer"), &format_args!("{address}"))?,
+            Peer::Tcp(address) => {
+                out.emit_arguments(Key::from("peer"), &format_args!("{address}"))?
+            }
         }
         out.emit_str(Key::from("method"), exchange.method.as_str())?;
         out.emit_str(Key::from("path"), &exchange.path)?;

@@ -17,10 +17,18 @@ const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto")
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
 /// Builds the head of the upstream's request, all but the signature.
-pub fn outgoing(call: &mut Call<'_>, upstream: &Upstream, target: PathAndQuery, id: &HeaderValue) -> Parts {
+pub fn outgoing(
+    call: &mut Call<'_>,
+    upstream: &Upstream,
+    target: PathAndQuery,
+    id: &HeaderValue,
+) -> Parts {
     let mut headers = std::mem::take(&mut call.head.headers);
     let host = headers.get(header::HOST).cloned().or_else(|| {
-        call.head.uri.authority().and_then(|authority| authority.as_str().parse().ok())
+        call.head
+            .uri
+            .authority()
+            .and_then(|authority| authority.as_str().parse().ok())
     });
     clean(&mut headers, upstream.config.forward_authorization);
     let traceparent = ids::traceparent(headers.get(TRACEPARENT));
@@ -68,7 +76,10 @@ fn is_dropped(name: &HeaderName, forward_authorization: bool) -> bool {
     }
     // Lengths and Host are set anew for the upstream's connection.
     message::is_hop_by_hop(name)
-        || matches!(*name, header::HOST | header::CONTENT_LENGTH | header::EXPECT)
+        || matches!(
+            *name,
+            header::HOST | header::CONTENT_LENGTH | header::EXPECT
+        )
         || auth::is_credential_header(name)
 }
 
@@ -82,7 +93,10 @@ mod tests {
             headers.append(*name, HeaderValue::from_static(value));
         }
         clean(&mut headers, forward_authorization);
-        let mut names: Vec<_> = headers.keys().map(|name| name.as_str().to_owned()).collect();
+        let mut names: Vec<_> = headers
+            .keys()
+            .map(|name| name.as_str().to_owned())
+            .collect();
         names.sort();
         names
     }
@@ -104,19 +118,34 @@ mod tests {
             ("last-event-id", "7"),
             ("accept", "*/*"),
         ];
-        let passed = ["accept", "last-event-id", "mcp-protocol-version", "mcp-session-id"];
+        let passed = [
+            "accept",
+            "last-event-id",
+            "mcp-protocol-version",
+            "mcp-session-id",
+        ];
         assert_eq!(cleaned(&sent, false), passed);
     }
 
     #[test]
     fn the_clients_own_authorization_passes_only_where_it_was_asked_for() {
-        let sent = [("authorization", "Bearer t"), ("cookie", "c=1"), ("x-api-key-id", "k")];
+        let sent = [
+            ("authorization", "Bearer t"),
+            ("cookie", "c=1"),
+            ("x-api-key-id", "k"),
+        ];
         assert_eq!(cleaned(&sent, true), ["authorization", "cookie"]);
     }
 
     #[test]
     fn what_connection_names_is_dropped_with_it() {
-        let sent = [("connection", "keep-alive, X-Hop"), ("x-hop", "1"), ("keep-alive", "5"), ("te", "trailers"), ("x-end", "1")];
+        let sent = [
+            ("connection", "keep-alive, X-Hop"),
+            ("x-hop", "1"),
+            ("keep-alive", "5"),
+            ("te", "trailers"),
+            ("x-end", "1"),
+        ];
         assert_eq!(cleaned(&sent, false), ["x-end"]);
     }
 }

@@ -32,7 +32,10 @@ pub fn traceparent(sent: Option<&HeaderValue>) -> HeaderValue {
 }
 
 fn is_traceparent(value: &[u8]) -> bool {
-    let lower_hex = |part: &[u8]| part.iter().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(b));
+    let lower_hex = |part: &[u8]| {
+        part.iter()
+            .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(b))
+    };
     let zero = |part: &[u8]| part.iter().all(|&b| b == b'0');
     let parts: Vec<_> = value.split(|&byte| byte == b'-').collect();
     match parts[..] {
@@ -79,7 +82,8 @@ mod tests {
 
     #[test]
     fn a_trace_is_continued_if_well_formed_and_begun_otherwise() {
-        let good = HeaderValue::from_static("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
+        let good =
+            HeaderValue::from_static("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
         assert_eq!(traceparent(Some(&good)), good);
         for bad in [
             "00-00000000000000000000000000000000-00f067aa0ba902b7-01",

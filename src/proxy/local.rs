@@ -5,14 +5,16 @@ use std::time::Instant;
 use http::{Response, StatusCode};
 use serde_json::{Map, Value, json};
 
+use super::Call;
 use super::answer;
 use super::body::Source;
 use super::error::Error;
-use super::Call;
 use crate::snapshot::{Snapshot, Upstream};
 
-const OAUTH_DISCOVERY: [&str; 2] =
-    ["/.well-known/oauth-authorization-server", "/.well-known/oauth-protected-resource"];
+const OAUTH_DISCOVERY: [&str; 2] = [
+    "/.well-known/oauth-authorization-server",
+    "/.well-known/oauth-protected-resource",
+];
 
 /// The answer, if the path is one of ours.
 pub async fn reply(call: &Call<'_>) -> Option<Result<Response<Source>, Error>> {
@@ -30,16 +32,25 @@ pub async fn reply(call: &Call<'_>) -> Option<Result<Response<Source>, Error>> {
 /// With or without a suffix (RFC 8414, section 3.1; RFC 9728, section 3.1).
 fn is_oauth_discovery(path: &str) -> bool {
     OAUTH_DISCOVERY.iter().any(|discovery| {
-        path.strip_prefix(discovery).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        path.strip_prefix(discovery)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     })
 }
 
 fn healthz() -> Response<Source> {
-    answer::of_type(StatusCode::OK, "application/json", r#"{"status":"ok"}"#.to_owned())
+    answer::of_type(
+        StatusCode::OK,
+        "application/json",
+        r#"{"status":"ok"}"#.to_owned(),
+    )
 }
 
 fn readyz(ready: bool, report: &Value) -> Response<Source> {
-    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let status = if ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
     answer::of_type(status, "application/json", report.to_string())
 }
 
@@ -66,7 +77,9 @@ pub async fn readiness(snapshot: &Snapshot) -> (bool, Value) {
 async fn upstream_entry(upstream: &Upstream) -> (bool, Value) {
     probe(upstream).await;
     let now = Instant::now();
-    let Some(verdict) = upstream.health.verdict() else { return (false, Value::Null) };
+    let Some(verdict) = upstream.health.verdict() else {
+        return (false, Value::Null);
+    };
     let seconds = |since: Instant| now.saturating_duration_since(since).as_secs();
     let mut entry = json!({ "ok": verdict.outcome.is_ok(), "age_seconds": seconds(verdict.at) });
     let mut ok = verdict.outcome.is_ok();
@@ -83,12 +96,19 @@ async fn upstream_entry(upstream: &Upstream) -> (bool, Value) {
 
 /// Looks at the upstream, unless something fresh is known of it.
 pub async fn probe(upstream: &Upstream) {
-    let is_fresh = || upstream.health.verdict().is_some_and(|verdict| verdict.is_fresh(Instant::now()));
+    let is_fresh = || {
+        upstream
+            .health
+            .verdict()
+            .is_some_and(|verdict| verdict.is_fresh(Instant::now()))
+    };
     if is_fresh() {
         return;
     }
     // Several may ask at once, on several workers: the others take the first one's verdict.
-    let Ok(_turn) = upstream.health.probing.acquire().await else { return };
+    let Ok(_turn) = upstream.health.probing.acquire().await else {
+        return;
+    };
     if is_fresh() {
         return;
     }
@@ -111,7 +131,11 @@ mod tests {
         ] {
             assert!(is_oauth_discovery(path), "{path}");
         }
-        for path in ["/.well-known/oauth-protected-resources", "/.well-known/openid-configuration", "/mcp"] {
+        for path in [
+            "/.well-known/oauth-protected-resources",
+            "/.well-known/openid-configuration",
+            "/mcp",
+        ] {
             assert!(!is_oauth_discovery(path), "{path}");
         }
     }

@@ -62,11 +62,19 @@ async fn rejected_credential(upstream: &Upstream, body: client::Body, sent: &Hea
         None => words,
     };
     let name = &upstream.config.name;
-    upstream.health.credential_refused(words.clone(), Instant::now());
-    let said = if words.is_empty() { "without a word".to_owned() } else { format!("saying: {words}") };
+    upstream
+        .health
+        .credential_refused(words.clone(), Instant::now());
+    let said = if words.is_empty() {
+        "without a word".to_owned()
+    } else {
+        format!("saying: {words}")
+    };
     Error::new(
         Code::UpstreamRejectedCredential,
-        format!("upstream {name} refused the proxy's credential, {said}; check key, secret and clock, then reload the proxy"),
+        format!(
+            "upstream {name} refused the proxy's credential, {said}; check key, secret and clock, then reload the proxy"
+        ),
     )
 }
 
@@ -119,7 +127,12 @@ fn through_proxy(location: &str, route: &Route, upstream: &Upstream) -> Option<S
     let uri: Uri = location.parse().ok()?;
     let is_own = match (uri.scheme(), uri.authority()) {
         (Some(scheme), Some(authority)) => {
-            *scheme == target.scheme && same_authority(authority.as_str(), target.authority.as_str(), scheme.as_str())
+            *scheme == target.scheme
+                && same_authority(
+                    authority.as_str(),
+                    target.authority.as_str(),
+                    scheme.as_str(),
+                )
         }
         (None, None) => location.starts_with('/') && !location.starts_with("//"),
         _ => false,
@@ -131,8 +144,14 @@ fn through_proxy(location: &str, route: &Route, upstream: &Upstream) -> Option<S
             (endpoint.path() == uri.path()).then(|| format!("{}{fragment}", route.path))
         }
         TargetPath::Base(base) => {
-            let rest = path.strip_prefix(base.as_str()).filter(|rest| rest.starts_with('/'))?;
-            let prefix = if route.strip_prefix { route.path.as_str() } else { "" };
+            let rest = path
+                .strip_prefix(base.as_str())
+                .filter(|rest| rest.starts_with('/'))?;
+            let prefix = if route.strip_prefix {
+                route.path.as_str()
+            } else {
+                ""
+            };
             Some(format!("{prefix}{rest}{fragment}"))
         }
     }
@@ -140,6 +159,11 @@ fn through_proxy(location: &str, route: &Route, upstream: &Upstream) -> Option<S
 
 fn same_authority(one: &str, other: &str, scheme: &str) -> bool {
     let default = if scheme == "https" { ":443" } else { ":80" };
-    let bare = |authority: &str| authority.strip_suffix(default).unwrap_or(authority).to_ascii_lowercase();
+    let bare = |authority: &str| {
+        authority
+            .strip_suffix(default)
+            .unwrap_or(authority)
+            .to_ascii_lowercase()
+    };
     bare(one) == bare(other)
 }

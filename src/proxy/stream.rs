@@ -12,8 +12,8 @@ use http_body::{Body, Frame};
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use super::body::Source;
 use super::Call;
+use super::body::Source;
 use crate::client;
 use crate::config::SseFallback;
 use crate::mcp;
@@ -31,7 +31,9 @@ pub enum Fallback {
     Never,
     Always,
     /// On 405 and 501, and on 404 where the client has no session that could be gone.
-    OnRefusal { without_session: bool },
+    OnRefusal {
+        without_session: bool,
+    },
 }
 
 impl Fallback {
@@ -43,9 +45,9 @@ impl Fallback {
         match upstream.config.sse_fallback {
             SseFallback::Never => Self::Never,
             SseFallback::Always => Self::Always,
-            SseFallback::Auto => {
-                Self::OnRefusal { without_session: !mcp::has_session(headers) }
-            }
+            SseFallback::Auto => Self::OnRefusal {
+                without_session: !mcp::has_session(headers),
+            },
         }
     }
 
@@ -55,7 +57,10 @@ impl Fallback {
 
     pub fn replaces(self, status: StatusCode) -> bool {
         match (self, status) {
-            (Self::OnRefusal { .. }, StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED) => true,
+            (
+                Self::OnRefusal { .. },
+                StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED,
+            ) => true,
             (Self::OnRefusal { without_session }, StatusCode::NOT_FOUND) => without_session,
             _ => false,
         }
@@ -66,8 +71,14 @@ impl Fallback {
 pub fn local(draining: &CancellationToken) -> Response<Source> {
     let mut response = Response::new(Source::Events(Box::new(Events::new(None, true, draining))));
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/event-stream"),
+    );
+    headers.insert(
+        header::CACHE_CONTROL,
+        HeaderValue::from_static("no-cache, no-transform"),
+    );
     response
 }
 
@@ -82,7 +93,9 @@ pub fn passing(body: client::Body, method: &Method, draining: &CancellationToken
 pub fn can_be_kept_alive(headers: &HeaderMap) -> bool {
     is_media_type(headers.get(header::CONTENT_TYPE), "text/event-stream")
         && !headers.contains_key(header::CONTENT_LENGTH)
-        && headers.get(header::CONTENT_ENCODING).is_none_or(|encoding| encoding == "identity")
+        && headers
+            .get(header::CONTENT_ENCODING)
+            .is_none_or(|encoding| encoding == "identity")
 }
 
 pub struct Events {
@@ -128,7 +141,9 @@ impl Events {
     }
 
     fn poll_upstream(&mut self, cx: &mut Context<'_>) -> Polled {
-        let Some(upstream) = &mut self.upstream else { return Poll::Pending };
+        let Some(upstream) = &mut self.upstream else {
+            return Poll::Pending;
+        };
         let polled = Pin::new(upstream).poll_frame(cx);
         if let Poll::Ready(Some(Ok(frame))) = &polled
             && let Some(data) = frame.data_ref()
@@ -236,14 +251,18 @@ mod tests {
 
     #[test]
     fn a_stream_is_made_up_only_on_the_refusals_of_servers_that_have_none() {
-        let auto = Fallback::OnRefusal { without_session: true };
+        let auto = Fallback::OnRefusal {
+            without_session: true,
+        };
         for status in [404, 405, 501] {
             assert!(auto.replaces(StatusCode::from_u16(status).unwrap()));
         }
         for status in [200, 400, 401, 403, 500, 503] {
             assert!(!auto.replaces(StatusCode::from_u16(status).unwrap()));
         }
-        let in_session = Fallback::OnRefusal { without_session: false };
+        let in_session = Fallback::OnRefusal {
+            without_session: false,
+        };
         assert!(!in_session.replaces(StatusCode::NOT_FOUND));
         assert!(in_session.replaces(StatusCode::METHOD_NOT_ALLOWED));
         assert!(!Fallback::Never.replaces(StatusCode::METHOD_NOT_ALLOWED));

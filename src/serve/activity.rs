@@ -146,7 +146,9 @@ mod tests {
     };
 
     fn seconds_left(activity: &Activity) -> Option<u64> {
-        activity.deadline(&TIMEOUTS).map(|at| (at - Instant::now()).as_secs())
+        activity
+            .deadline(&TIMEOUTS)
+            .map(|at| (at - Instant::now()).as_secs())
     }
 
     #[tokio::test(start_paused = true)]

@@ -17,10 +17,10 @@ use hyper_util::server::conn::auto;
 use slog::{Logger, debug, info};
 use tokio::time::{Duration, Instant, Sleep};
 
+use super::Timeouts;
 use super::activity::Activity;
 use super::stream::{Stream, Watched};
 use super::tracked::{RequestGuard, Tracked};
-use super::Timeouts;
 use crate::listen::Peer;
 use crate::message::is_media_type;
 
@@ -107,7 +107,11 @@ impl Connection {
 /// The protocol settings every connection is served with.
 pub fn protocol() -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().max_buf_size(MAX_HEAD).timer(TokioTimer::new()).header_read_timeout(None);
+    builder
+        .http1()
+        .max_buf_size(MAX_HEAD)
+        .timer(TokioTimer::new())
+        .header_read_timeout(None);
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -128,9 +132,8 @@ pub async fn serve<H: Handler>(
     log: &Logger,
 ) {
     let io = TokioIo::new(Watched::new(stream, Arc::clone(&connection)));
-    let service = service_fn(|request| {
-        respond(Arc::clone(&handler), request, Arc::clone(&connection))
-    });
+    let service =
+        service_fn(|request| respond(Arc::clone(&handler), request, Arc::clone(&connection)));
     let mut served = std::pin::pin!(protocol.serve_connection(io, service));
     let mut deadlines = Deadlines::new(&connection, timeouts);
     let end = std::future::poll_fn(|cx| {
@@ -150,10 +153,16 @@ pub async fn serve<H: Handler>(
     match end {
         End::Clean => {}
         End::GivenUp => debug!(log, "connection closed by a timeout"; "peer" => %connection.peer),
-        End::Broken(error) if error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse) => {
+        End::Broken(error)
+            if error
+                .downcast_ref::<hyper::Error>()
+                .is_some_and(hyper::Error::is_parse) =>
+        {
             info!(log, "connection closed: not valid HTTP"; "peer" => %connection.peer, "reason" => %error);
         }
-        End::Broken(error) => debug!(log, "connection broke"; "peer" => %connection.peer, "reason" => %error),
+        End::Broken(error) => {
+            debug!(log, "connection broke"; "peer" => %connection.peer, "reason" => %error)
+        }
     }
 }
 
@@ -166,10 +175,14 @@ async fn respond<H: Handler>(
     let version = request.version();
     let mut response = handler.handle(request, Arc::clone(&connection)).await;
     if version < http::Version::HTTP_2 && connection.is_closing() {
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        response
+            .headers_mut()
+            .insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    let is_event_stream =
-        is_media_type(response.headers().get(header::CONTENT_TYPE), "text/event-stream");
+    let is_event_stream = is_media_type(
+        response.headers().get(header::CONTENT_TYPE),
+        "text/event-stream",
+    );
     Ok(response.map(|body| guard.follow(body, is_event_stream)))
 }
 
@@ -211,7 +224,13 @@ enum Verdict {
 impl<'a> Deadlines<'a> {
     fn new(connection: &'a Connection, timeouts: Timeouts) -> Self {
         let timer = Box::pin(tokio::time::sleep(timeouts.idle));
-        Self { connection, timeouts, timer, armed: None, draining: None }
+        Self {
+            connection,
+            timeouts,
+            timer,
+            armed: None,
+            draining: None,
+        }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Verdict> {

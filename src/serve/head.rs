@@ -142,7 +142,6 @@ mod tests {
         let end = HEAD.len() - 2;
         for byte in &HEAD[..end - 1] {
             assert_eq!(scanner.feed(&[*byte]), Progress::Begun);
-
         }
         assert_eq!(scanner.feed(&HEAD[end - 1..end]), Progress::Complete);
     }
@@ -164,14 +163,19 @@ mod tests {
     #[test]
     fn lengths_named_in_the_body_do_not_count() {
         let mut scanner = HeadScanner::default();
-        scanner.feed(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\ncontent-length: 4\r\n\r\n");
+        scanner.feed(
+            b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\ncontent-length: 4\r\n\r\n",
+        );
         assert!(!scanner.has_two_lengths());
     }
 
     #[test]
     fn the_http2_preface_ends_the_watch() {
         let mut scanner = HeadScanner::default();
-        assert_eq!(scanner.feed(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), Progress::Complete);
+        assert_eq!(
+            scanner.feed(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
+            Progress::Complete
+        );
         assert!(scanner.is_http2());
         scanner.next_request();
         assert!(scanner.is_http2());

@@ -25,7 +25,10 @@ impl Registry {
     pub fn register(self: &Arc<Self>, connection: &Arc<Connection>) -> Registration {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         self.lock().insert(id, Arc::clone(connection));
-        Registration { registry: Arc::clone(self), id }
+        Registration {
+            registry: Arc::clone(self),
+            id,
+        }
     }
 
     pub fn len(&self) -> usize {

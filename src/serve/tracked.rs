@@ -23,7 +23,10 @@ pub struct RequestGuard {
 impl RequestGuard {
     pub fn new(connection: &Arc<Connection>) -> Self {
         connection.activity.request_begins();
-        Self { connection: Arc::clone(connection), is_event_stream: false }
+        Self {
+            connection: Arc::clone(connection),
+            is_event_stream: false,
+        }
     }
 
     pub fn follow<B>(mut self, body: B, is_event_stream: bool) -> Tracked<B> {
@@ -31,7 +34,10 @@ impl RequestGuard {
             self.connection.activity.stream_begins();
             self.is_event_stream = true;
         }
-        Tracked { body, _request: self }
+        Tracked {
+            body,
+            _request: self,
+        }
     }
 }
 

@@ -9,8 +9,8 @@ use slog::{Logger, debug};
 use tokio::sync::{mpsc, oneshot};
 
 use super::connection::{self, Handler};
-use super::stream::Stream;
 use super::registry::Registration;
+use super::stream::Stream;
 use super::{Connection, Registry, Timeouts};
 use crate::listen;
 use crate::worker;
@@ -55,12 +55,19 @@ impl Workers {
             all.push(worker);
             threads.push(thread);
         }
-        Ok(Self { all, registry, threads: Mutex::new(threads) })
+        Ok(Self {
+            all,
+            registry,
+            threads: Mutex::new(threads),
+        })
     }
 
     /// Hands a connection to the worker that has the fewest.
     pub fn dispatch(&self, arrival: Arrival) {
-        let least = self.all.iter().min_by_key(|worker| worker.connections.load(Ordering::Relaxed));
+        let least = self
+            .all
+            .iter()
+            .min_by_key(|worker| worker.connections.load(Ordering::Relaxed));
         if let Some(worker) = least {
             let held = Held {
                 _count: Count::one(&worker.connections),
@@ -94,7 +101,8 @@ impl Workers {
         for worker in &self.all {
             let _ = worker.jobs.send(Job::Stop);
         }
-        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        let threads =
+            std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         for thread in threads {
             let _ = thread.join();
         }
@@ -114,33 +122,41 @@ fn start_worker<H: Handler>(
     let (jobs, queue) = mpsc::unbounded_channel();
     let connections = Arc::new(AtomicUsize::new(0));
     let serving = run(queue, Arc::clone(handler), log.clone());
-    let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
-        worker::enter(index);
-        runtime.block_on(serving);
-        // A name being looked up must not hold the exit.
-        runtime.shutdown_background();
-    })?;
+    let thread = std::thread::Builder::new()
+        .name(format!("worker-{index}"))
+        .spawn(move || {
+            worker::enter(index);
+            runtime.block_on(serving);
+            // A name being looked up must not hold the exit.
+            runtime.shutdown_background();
+        })?;
     Ok((Worker { jobs, connections }, thread))
 }
 
-async fn run<H: Handler>(
-    mut queue: mpsc::UnboundedReceiver<Job>,
-    handler: Arc<H>,
-    log: Logger,
-) {
+async fn run<H: Handler>(mut queue: mpsc::UnboundedReceiver<Job>, handler: Arc<H>, log: Logger) {
     let protocol = Arc::new(connection::protocol());
     while let Some(job) = queue.recv().await {
         match job {
             Job::Serve(arrival, held) => {
-                let Arrival { stream, connection, timeouts } = arrival;
-                let (protocol, handler, log) = (Arc::clone(&protocol), Arc::clone(&handler), log.clone());
+                let Arrival {
+                    stream,
+                    connection,
+                    timeouts,
+                } = arrival;
+                let (protocol, handler, log) =
+                    (Arc::clone(&protocol), Arc::clone(&handler), log.clone());
                 tokio::spawn(async move {
                     let _held = held;
                     match Stream::adopt(stream) {
                         Ok(stream) => {
-                            connection::serve(&protocol, stream, connection, timeouts, handler, &log).await;
+                            connection::serve(
+                                &protocol, stream, connection, timeouts, handler, &log,
+                            )
+                            .await;
                         }
-                        Err(error) => debug!(log, "connection lost before it was served"; "reason" => %error),
+                        Err(error) => {
+                            debug!(log, "connection lost before it was served"; "reason" => %error)
+                        }
                     }
                 });
             }

@@ -16,7 +16,10 @@ pub struct Health {
 
 impl Default for Health {
     fn default() -> Self {
-        Self { state: Mutex::default(), probing: Semaphore::new(1) }
+        Self {
+            state: Mutex::default(),
+            probing: Semaphore::new(1),
+        }
     }
 }
 
@@ -42,11 +45,17 @@ impl Verdict {
 
 impl Health {
     pub fn reached(&self, now: Instant) {
-        self.lock().verdict = Some(Verdict { outcome: Ok(()), at: now });
+        self.lock().verdict = Some(Verdict {
+            outcome: Ok(()),
+            at: now,
+        });
     }
 
     pub fn failed(&self, reason: String, now: Instant) {
-        self.lock().verdict = Some(Verdict { outcome: Err(reason), at: now });
+        self.lock().verdict = Some(Verdict {
+            outcome: Err(reason),
+            at: now,
+        });
     }
 
     pub fn verdict(&self) -> Option<Verdict> {

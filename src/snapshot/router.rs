@@ -28,10 +28,20 @@ impl Router {
             .map(|(index, route)| {
                 let target = &config.upstreams[route.upstream].target.path;
                 let exact = matches!(target, TargetPath::Endpoint(_));
-                (route.path.as_bytes().into(), Entry { route: index, exact })
+                (
+                    route.path.as_bytes().into(),
+                    Entry {
+                        route: index,
+                        exact,
+                    },
+                )
             })
             .collect();
-        let longest = by_prefix.keys().map(|prefix: &Box<[u8]>| prefix.len()).max().unwrap_or(0);
+        let longest = by_prefix
+            .keys()
+            .map(|prefix: &Box<[u8]>| prefix.len())
+            .max()
+            .unwrap_or(0);
         Self { by_prefix, longest }
     }
 

@@ -38,7 +38,9 @@ impl Upstream {
         let kept_client = before.filter(|before| before.client.fits(&upstream, proxies));
         let kept_credential = previous
             .zip(before)
-            .filter(|(previous, before)| credential(&previous.config, &before.config) == credential(config, &upstream))
+            .filter(|(previous, before)| {
+                credential(&previous.config, &before.config) == credential(config, &upstream)
+            })
             .map(|(_, before)| before);
         Self {
             auth: credential(config, &upstream).map(|credential| Auth::new(&credential.scheme)),
@@ -67,7 +69,11 @@ impl Upstream {
             TargetPath::Endpoint(endpoint) => return with_query(endpoint, query),
             TargetPath::Base(base) => base,
         };
-        let rest = if route.strip_prefix { path::after_decoded(raw, route.path.len()) } else { raw };
+        let rest = if route.strip_prefix {
+            path::after_decoded(raw, route.path.len())
+        } else {
+            raw
+        };
         let path = match (base.as_str(), rest) {
             ("", "") => "/".to_owned(),
             (base, rest) => format!("{base}{rest}"),
@@ -87,6 +93,9 @@ fn with_query(endpoint: &PathAndQuery, query: Option<&str>) -> Option<PathAndQue
     }
 }
 
-fn credential<'a>(config: &'a Config, upstream: &config::Upstream) -> Option<&'a config::Credential> {
+fn credential<'a>(
+    config: &'a Config,
+    upstream: &config::Upstream,
+) -> Option<&'a config::Credential> {
     upstream.credential.map(|index| &config.credentials[index])
 }

@@ -39,7 +39,10 @@ impl Service<Name> for Resolver {
     type Future = Pin<Box<dyn Future<Output = Result<GaiAddrs, DnsError>> + Send>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), DnsError>> {
-        self.0.poll_ready(cx).map_err(|cause| DnsError { host: String::new(), cause })
+        self.0.poll_ready(cx).map_err(|cause| DnsError {
+            host: String::new(),
+            cause,
+        })
     }
 
     fn call(&mut self, name: Name) -> Self::Future {
