@@ -18,6 +18,7 @@ pub use body::Body;
 pub use error::{Code, Error};
 pub use local::{probe, readiness};
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -33,7 +34,7 @@ use tokio_util::sync::CancellationToken;
 use crate::client::{self, Failure};
 use crate::guard::{self, Policy};
 use crate::mcp::{self, Waiting};
-use crate::message::{BodyError, ReadAhead, RequestBody, Upload, read_ahead};
+use crate::message::{BodyError, Progress, ReadAhead, RequestBody, Upload, read_ahead};
 use crate::metrics::Metrics;
 use crate::path;
 use crate::serve::{Connection, Handler};
@@ -89,6 +90,12 @@ impl Handler for Proxy {
             Err(error) => {
                 let waiting = waiting_for(&mut call, &error).await;
                 let response = answer::refusal(&error, &waiting, exchange.id());
+                if call
+                    .body
+                    .is_none_or(|body| !http_body::Body::is_end_stream(&body))
+                {
+                    exchange.body_is_unread();
+                }
                 exchange.refuse(&error, response)
             }
         }
@@ -201,21 +208,40 @@ impl Proxy {
         mut request: Request<RequestBody>,
         exchange: &mut Exchange,
     ) -> Result<(Response<client::Body>, http::HeaderMap), Error> {
-        let deadline = Instant::now() + upstream.config.request_timeout;
+        let limit = upstream.config.request_timeout;
+        let mut deadline = Instant::now() + limit;
         loop {
             let sent = sign(upstream, &mut request);
             let upload = request.body().progress();
             exchange.attempts += 1;
-            let attempt = tokio::time::timeout_at(deadline, upstream.client.send(request)).await;
-            let failure = match attempt {
-                Ok(Ok(response)) => {
+            let mut attempt = pin!(upstream.client.send(request));
+            let result = loop {
+                let before = upload.as_ref().map_or(0, Progress::frames);
+                match tokio::time::timeout_at(deadline, attempt.as_mut()).await {
+                    Ok(result) => break result,
+                    // A long upload that moves is no slow answer: the time runs from its last piece.
+                    Err(_)
+                        if upload
+                            .as_ref()
+                            .is_some_and(|upload| upload.frames() != before) =>
+                    {
+                        deadline = Instant::now() + limit;
+                    }
+                    Err(_) => return Err(Error::timeout(upstream, upload.as_ref())),
+                }
+            };
+            match result {
+                Ok(response) => {
+                    if upload.is_some_and(|upload| !upload.is_done()) {
+                        exchange.body_is_unread();
+                    }
                     upstream.health.reached(std::time::Instant::now());
                     return Ok((response, sent));
                 }
-                Ok(Err(failure)) => failure,
-                Err(_) => return Err(Error::timeout(upstream, upload.as_ref())),
-            };
-            request = self.again(upstream, failure, upload.as_ref(), exchange.attempts)?;
+                Err(failure) => {
+                    request = self.again(upstream, failure, upload.as_ref(), exchange.attempts)?;
+                }
+            }
         }
     }
 
@@ -224,10 +250,10 @@ impl Proxy {
         &self,
         upstream: &Upstream,
         mut failure: Box<Failure>,
-        upload: Option<&crate::message::Progress>,
+        upload: Option<&Progress>,
         attempts: u32,
     ) -> Result<Request<RequestBody>, Error> {
-        if let Some(error) = upload.and_then(crate::message::Progress::error) {
+        if let Some(error) = upload.and_then(Progress::error) {
             return Err(error.into());
         }
         let retryable = failure.kind == client::Kind::Reset && attempts < MAX_UNSENT_ATTEMPTS;

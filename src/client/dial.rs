@@ -60,7 +60,7 @@ enum Way {
 enum Connector {
     Clear(Tcp),
     Direct(HttpsConnector<Tcp>),
-    Proxied(HttpsConnector<Proxied>),
+    Proxied(Box<HttpsConnector<Proxied>>),
 }
 
 impl Dialer {
@@ -127,7 +127,7 @@ impl Dialer {
                 Ok((Box::new(stream), self.clear_protocol()))
             }
             Connector::Direct(mut tls) => Ok(encrypted(call(&mut tls, &self.uri).await?)),
-            Connector::Proxied(mut tls) => Ok(encrypted(call(&mut tls, &self.uri).await?)),
+            Connector::Proxied(mut tls) => Ok(encrypted(call(&mut *tls, &self.uri).await?)),
         }
     }
 
@@ -154,7 +154,9 @@ impl Dialer {
         };
         let outer = blocking(|| tls::config(&Tls::default(), HttpVersion::Http1)).await?;
         let tunnel = proxy.tunnel(HttpsConnector::from((tcp, outer)))?;
-        Ok(Connector::Proxied(HttpsConnector::from((tunnel, config))))
+        Ok(Connector::Proxied(Box::new(HttpsConnector::from((
+            tunnel, config,
+        )))))
     }
 
     fn tcp(&self) -> Tcp {

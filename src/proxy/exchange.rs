@@ -84,6 +84,11 @@ impl Exchange {
         }
     }
 
+    /// The client may still be sending when its answer comes.
+    pub fn body_is_unread(&self) {
+        self.connection.linger();
+    }
+
     /// Sends `response` on its way; the record follows its body.
     pub fn answer(mut self, mut response: Response<Source>) -> Response<Body> {
         self.status = response.status().as_u16();

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use futures_util::future::join_all;
 use http::{Response, StatusCode};
 use serde_json::{Map, Value, json};
 
@@ -58,8 +59,11 @@ fn readyz(ready: bool, report: &Value) -> Response<Source> {
 pub async fn readiness(snapshot: &Snapshot) -> (bool, Value) {
     let mut ready = true;
     let mut upstreams = Map::new();
-    for upstream in &snapshot.upstreams {
-        let (ok, entry) = upstream_entry(upstream).await;
+    let looks = snapshot
+        .upstreams
+        .iter()
+        .map(|upstream| upstream_entry(upstream));
+    for (upstream, (ok, entry)) in snapshot.upstreams.iter().zip(join_all(looks).await) {
         ready &= ok;
         upstreams.insert(upstream.config.name.clone(), entry);
     }
