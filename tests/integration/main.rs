@@ -1,4 +1,8 @@
 //! The daemon as its users meet it: the built binary, a real upstream behind it, real clients before it.
 
 mod common;
+mod bodies;
+mod guards;
+mod malformed;
+mod routing;
 mod signing;

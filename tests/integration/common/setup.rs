@@ -15,6 +15,7 @@ use super::{Upstream, tls};
 pub struct Setup {
     dir: tempfile::TempDir,
     upstream: String,
+    key_id: String,
     unix_listener: String,
     tcp_listener: String,
     log_level: &'static str,
@@ -35,6 +36,7 @@ impl Setup {
         let setup = Self {
             dir: tempfile::tempdir().unwrap(),
             upstream: String::new(),
+            key_id: KEY_ID.to_owned(),
             unix_listener: String::new(),
             tcp_listener: "tcp = \"127.0.0.1:0\"".to_owned(),
             log_level: "debug",
@@ -66,6 +68,13 @@ impl Setup {
     pub fn endpoint(mut self, url: &str) -> Self {
         let rest = self.upstream.split_once('\n').unwrap().1.to_owned();
         self.upstream = format!("endpoint = \"{url}\"\n{rest}");
+        self
+    }
+
+    /// The credential, which is the tests' own otherwise.
+    pub fn credential(mut self, key_id: &str, secret: &str) -> Self {
+        self.key_id = key_id.to_owned();
+        self.file("secret", secret);
         self
     }
 
@@ -140,6 +149,7 @@ impl Setup {
         }
         let Self {
             upstream,
+            key_id,
             unix_listener,
             tcp_listener,
             log_level,
@@ -154,7 +164,7 @@ impl Setup {
 credential = "key"
 
 [credential.key.auth-gateway]
-key_id = "{KEY_ID}"
+key_id = {key_id:?}
 secret = {{ file = {secret:?} }}
 
 [[listener]]
