@@ -76,7 +76,10 @@ async fn an_announced_length_over_the_limit_is_refused_before_a_byte_is_read() {
         );
         let answer = raw::exchange(daemon.address(), request.as_bytes()).await;
         assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
-        assert!(answer.contains("x-mcp-auth-proxy-error: body_too_large"), "{answer}");
+        assert!(
+            answer.contains("x-mcp-auth-proxy-error: body_too_large"),
+            "{answer}"
+        );
         assert!(answer.contains("connection: close"), "{answer}");
         let is_json_rpc = answer.contains(r#"{"jsonrpc":"2.0","id":null,"error":"#);
         assert_eq!(is_json_rpc, media_type == "application/json", "{answer}");
@@ -94,13 +97,21 @@ async fn a_body_that_turns_out_too_large_is_refused_when_it_does() {
             let ask = Ask::new("POST", "/mcp")
                 .header("content-type", media_type)
                 .body(body);
-            daemon.ask_by(way, ask).await.assert_refused(413, "body_too_large");
+            daemon
+                .ask_by(way, ask)
+                .await
+                .assert_refused(413, "body_too_large");
             writing.await.unwrap();
         }
     }
     // What had begun upstream broke off: nothing was taken for a whole body.
     upstream.idle().await;
-    assert!(upstream.seen().iter().all(|seen| seen.body.lock().unwrap().is_none()));
+    assert!(
+        upstream
+            .seen()
+            .iter()
+            .all(|seen| seen.body.lock().unwrap().is_none())
+    );
 }
 
 #[tokio::test]
@@ -109,7 +120,10 @@ async fn too_large_a_body_that_was_announced_over_http2_is_refused_too() {
     let daemon = limited(&upstream).await;
     for way in [Way::Tcp(Http::Two), Way::Unix(Http::Two)] {
         let ask = Ask::post("/mcp", vec![b' '; 102_401]);
-        daemon.ask_by(way, ask).await.assert_refused(413, "body_too_large");
+        daemon
+            .ask_by(way, ask)
+            .await
+            .assert_refused(413, "body_too_large");
     }
     assert_eq!(upstream.count(), 0);
 }
@@ -136,7 +150,9 @@ async fn a_body_streams_upstream_while_the_client_still_sends() {
                 for text in ["one", "two", "three"] {
                     pipe.send(text).await;
                     pieces
-                        .find_after(before, text, |piece: &bytes::Bytes| piece == text.as_bytes())
+                        .find_after(before, text, |piece: &bytes::Bytes| {
+                            piece == text.as_bytes()
+                        })
                         .await;
                 }
                 drop(pipe);
@@ -171,7 +187,12 @@ async fn a_client_that_breaks_its_body_off_is_not_taken_for_done() {
                 upstream.idle().await;
             }
         }
-        assert!(upstream.seen().iter().all(|seen| seen.body.lock().unwrap().is_none()));
+        assert!(
+            upstream
+                .seen()
+                .iter()
+                .all(|seen| seen.body.lock().unwrap().is_none())
+        );
     }
 }
 
@@ -214,7 +235,11 @@ async fn a_body_that_makes_progress_may_take_longer_than_the_read_and_request_ti
         };
         let mut client = daemon.client(Way::Tcp(Http::One)).await;
         let (answer, ()) = tokio::join!(client.ask(ask), writing);
-        assert_eq!((answer.status.as_u16(), answer.body.len()), (200, 80), "{media_type} {answer:?}");
+        assert_eq!(
+            (answer.status.as_u16(), answer.body.len()),
+            (200, 80),
+            "{media_type} {answer:?}"
+        );
     }
 }
 
@@ -222,13 +247,22 @@ async fn a_body_that_makes_progress_may_take_longer_than_the_read_and_request_ti
 async fn expect_continue_is_answered_and_the_body_comes_then() {
     let upstream = Upstream::https();
     let daemon = Setup::before(&upstream).start().await;
-    let mut stream = tokio::net::TcpStream::connect(daemon.address()).await.unwrap();
+    let mut stream = tokio::net::TcpStream::connect(daemon.address())
+        .await
+        .unwrap();
     let head = "POST /mcp HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 4\r\nConnection: close\r\n\r\n";
-    tokio::io::AsyncWriteExt::write_all(&mut stream, head.as_bytes()).await.unwrap();
+    tokio::io::AsyncWriteExt::write_all(&mut stream, head.as_bytes())
+        .await
+        .unwrap();
     raw::read_until(&mut stream, "HTTP/1.1 100 Continue\r\n\r\n").await;
-    tokio::io::AsyncWriteExt::write_all(&mut stream, b"body").await.unwrap();
+    tokio::io::AsyncWriteExt::write_all(&mut stream, b"body")
+        .await
+        .unwrap();
     let answer = raw::read_to_end(&mut stream).await;
-    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("body"), "{answer}");
+    assert!(
+        answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("body"),
+        "{answer}"
+    );
     assert_eq!(upstream.only().header("expect"), None);
 }
 

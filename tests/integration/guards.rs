@@ -18,7 +18,12 @@ async fn a_foreign_host_is_refused_on_every_path_of_every_listener() {
     let daemon = Setup::before(&upstream).start().await;
     for way in Way::ALL {
         for path in PATHS {
-            for host in ["evil.example", "evil.example:80", "localhost.evil.example", "10.0.0.1"] {
+            for host in [
+                "evil.example",
+                "evil.example:80",
+                "localhost.evil.example",
+                "10.0.0.1",
+            ] {
                 let answer = daemon.ask_by(way, Ask::get(path).host(host)).await;
                 answer.assert_refused(403, "host_forbidden");
             }
@@ -49,7 +54,9 @@ async fn loopback_names_and_listed_hosts_are_let_in() {
     }
     // What one listener allows, the other does not.
     let unix = Way::Unix(Http::One);
-    let answer = daemon.ask_by(unix, Ask::get("/mcp").host("mcp.internal")).await;
+    let answer = daemon
+        .ask_by(unix, Ask::get("/mcp").host("mcp.internal"))
+        .await;
     answer.assert_refused(403, "host_forbidden");
 }
 
@@ -69,19 +76,28 @@ async fn a_foreign_origin_is_refused_on_every_path_of_every_listener() {
                 "https://app.example.evil.example",
                 "",
             ] {
-                let answer = daemon.ask_by(way, Ask::get(path).header("origin", origin)).await;
+                let answer = daemon
+                    .ask_by(way, Ask::get(path).header("origin", origin))
+                    .await;
                 answer.assert_refused(403, "origin_forbidden");
             }
         }
     }
     assert_eq!(upstream.count(), 0);
-    for origin in ["https://app.example", "http://localhost:3000", "http://localhost"] {
+    for origin in [
+        "https://app.example",
+        "http://localhost:3000",
+        "http://localhost",
+    ] {
         let answer = daemon.ask(Ask::get("/mcp").header("origin", origin)).await;
         assert_eq!(answer.status, 200, "{origin}");
     }
     let unix = Way::Unix(Http::One);
     let answer = daemon
-        .ask_by(unix, Ask::get("/mcp").header("origin", "https://app.example"))
+        .ask_by(
+            unix,
+            Ask::get("/mcp").header("origin", "https://app.example"),
+        )
         .await;
     answer.assert_refused(403, "origin_forbidden");
 }
@@ -94,7 +110,10 @@ async fn one_foreign_origin_among_several_is_enough() {
     let ask = Ask::get("/mcp")
         .header("origin", "https://a.example")
         .header("origin", "https://b.example");
-    daemon.ask(ask).await.assert_refused(403, "origin_forbidden");
+    daemon
+        .ask(ask)
+        .await
+        .assert_refused(403, "origin_forbidden");
     assert_eq!(upstream.count(), 0);
 }
 
@@ -113,7 +132,9 @@ async fn fetches_of_other_sites_pages_are_refused_on_every_path_of_every_listene
     }
     assert_eq!(upstream.count(), 0);
     for site in ["same-origin", "none"] {
-        let answer = daemon.ask(Ask::get("/mcp").header("sec-fetch-site", site)).await;
+        let answer = daemon
+            .ask(Ask::get("/mcp").header("sec-fetch-site", site))
+            .await;
         assert_eq!(answer.status, 200, "{site}");
     }
 }
@@ -126,18 +147,29 @@ async fn a_preflight_is_no_way_in_and_gets_no_permission() {
         .header("origin", "https://evil.example")
         .header("access-control-request-method", "POST");
     // That no CORS header is in the answer, the client's list of headers sees to.
-    daemon.ask(ask).await.assert_refused(403, "origin_forbidden");
+    daemon
+        .ask(ask)
+        .await
+        .assert_refused(403, "origin_forbidden");
     assert_eq!(upstream.count(), 0);
 }
 
 #[tokio::test]
 async fn the_admin_listeners_have_the_same_guards() {
     let upstream = Upstream::https();
-    let setup = Setup::before(&upstream).more("[admin]\nunix = \"DIRX/admin.sock\"\ntcp = \"127.0.0.1:0\"");
+    let setup =
+        Setup::before(&upstream).more("[admin]\nunix = \"DIRX/admin.sock\"\ntcp = \"127.0.0.1:0\"");
     let config = setup.config().replace("DIRX", "DIR");
     let daemon = setup.written(&config).start().await;
     let socket = daemon.admin_socket();
-    for path in ["/status", "/metrics", "/healthz", "/readyz", "/-/reload", "/none"] {
+    for path in [
+        "/status",
+        "/metrics",
+        "/healthz",
+        "/readyz",
+        "/-/reload",
+        "/none",
+    ] {
         for headers in [
             "host: evil.example\r\n",
             "host: localhost\r\norigin: https://evil.example\r\n",
@@ -171,8 +203,18 @@ async fn each_refusal_is_logged_once_with_its_code() {
     for (id, ask, status, code) in [
         ("one", Ask::get("/else"), 404, "no_route"),
         ("two", Ask::get("/a/../b"), 400, "path_refused"),
-        ("three", Ask::get("/mcp").host("evil.example"), 403, "host_forbidden"),
-        ("four", Ask::get("/mcp").header("origin", "null"), 403, "origin_forbidden"),
+        (
+            "three",
+            Ask::get("/mcp").host("evil.example"),
+            403,
+            "host_forbidden",
+        ),
+        (
+            "four",
+            Ask::get("/mcp").header("origin", "null"),
+            403,
+            "origin_forbidden",
+        ),
         (
             "five",
             Ask::get("/mcp").header("sec-fetch-site", "cross-site"),
@@ -199,7 +241,10 @@ async fn a_json_rpc_request_is_refused_by_its_own_id() {
     let daemon = Setup::before(&upstream).start().await;
     for (body, ids) in [
         (r#"{"jsonrpc":"2.0","id":7,"method":"ping"}"#, "[7]"),
-        (r#"{"jsonrpc":"2.0","id":"a\u0062","method":"ping"}"#, r#"["ab"]"#),
+        (
+            r#"{"jsonrpc":"2.0","id":"a\u0062","method":"ping"}"#,
+            r#"["ab"]"#,
+        ),
         (r#"{"jsonrpc":"2.0","id":0,"method":"ping"}"#, "[0]"),
         (
             r#"[{"jsonrpc":"2.0","id":1,"method":"a"},{"jsonrpc":"2.0","method":"n"},{"jsonrpc":"2.0","id":"b","method":"c"}]"#,
@@ -219,7 +264,11 @@ async fn a_json_rpc_request_is_refused_by_its_own_id() {
     }
     let huge = r#"{"jsonrpc":"2.0","id":123456789012345678901234567890,"method":"ping"}"#;
     let answer = daemon.post("/a%2fb", huge).await;
-    assert!(answer.text().contains(r#""id":123456789012345678901234567890,"#));
+    assert!(
+        answer
+            .text()
+            .contains(r#""id":123456789012345678901234567890,"#)
+    );
     assert_eq!(upstream.count(), 0);
 }
 
@@ -235,7 +284,11 @@ async fn who_sent_no_request_gets_problem_details() {
     ] {
         let answer = daemon.post("/a%2fb", body).await;
         answer.assert_refused(400, "path_refused");
-        assert_eq!(answer.header("content-type"), Some("application/problem+json"), "{body}");
+        assert_eq!(
+            answer.header("content-type"),
+            Some("application/problem+json"),
+            "{body}"
+        );
     }
     assert_eq!(upstream.count(), 0);
 }
@@ -251,7 +304,10 @@ async fn oauth_discovery_ends_at_the_proxy() {
         "/.well-known/oauth-protected-resource/a/b",
     ] {
         for way in Way::ALL {
-            daemon.ask_by(way, Ask::get(path)).await.assert_refused(404, "not_offered");
+            daemon
+                .ask_by(way, Ask::get(path))
+                .await
+                .assert_refused(404, "not_offered");
         }
     }
     assert_eq!(upstream.count(), 0);

@@ -1,7 +1,7 @@
 //! The daemon as its users meet it: the built binary, a real upstream behind it, real clients before it.
 
-mod common;
 mod bodies;
+mod common;
 mod guards;
 mod malformed;
 mod routing;

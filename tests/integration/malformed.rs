@@ -10,7 +10,9 @@ async fn start(upstream: &Upstream) -> Daemon {
 }
 
 fn status(answer: &str) -> u16 {
-    let status = answer.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3));
+    let status = answer
+        .strip_prefix("HTTP/1.1 ")
+        .and_then(|rest| rest.get(..3));
     status.and_then(|status| status.parse().ok()).unwrap_or(0)
 }
 
@@ -19,7 +21,11 @@ async fn assert_refused(daemon: &Daemon, request: &str, expected: u16) -> String
     // `exchange` returns only once the connection is closed.
     let answer = raw::exchange(daemon.address(), request.as_bytes()).await;
     assert_eq!(status(&answer), expected, "{request:?}\n{answer}");
-    assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{request:?}\n{answer}");
+    assert_eq!(
+        answer.matches("HTTP/1.1 ").count(),
+        1,
+        "{request:?}\n{answer}"
+    );
     answer
 }
 
@@ -29,7 +35,7 @@ async fn what_is_no_http_is_refused() {
     let daemon = start(&upstream).await;
     for request in [
         "nonsense\r\n\r\n",
-        "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
+        "\x16\x03\x01\x02\x00\x01\x00\x01\x7c\x03\x03\r\n\r\n",
         "GET\r\n\r\n",
         "GET /mcp\r\n\r\n",
         "GET /mcp HTTP/3.0\r\nHost: localhost\r\n\r\n",
@@ -56,7 +62,10 @@ async fn a_request_without_a_host_or_with_two_is_malformed() {
         "GET /mcp HTTP/1.1\r\nHost: localhost\r\nhost: evil.example\r\n\r\n",
     ] {
         let answer = assert_refused(&daemon, request, 400).await;
-        assert!(answer.contains("x-mcp-auth-proxy-error: bad_request"), "{answer}");
+        assert!(
+            answer.contains("x-mcp-auth-proxy-error: bad_request"),
+            "{answer}"
+        );
     }
     assert_eq!(upstream.count(), 0);
 }
@@ -123,9 +132,8 @@ async fn transfer_codings_that_others_may_read_differently_are_refused() {
         "Transfer-Encoding : chunked",
         "Transfer-Encoding\r\n : chunked",
     ] {
-        let request = format!(
-            "POST /mcp HTTP/1.1\r\nHost: localhost\r\n{coding}\r\n\r\n0\r\n\r\n{smuggled}"
-        );
+        let request =
+            format!("POST /mcp HTTP/1.1\r\nHost: localhost\r\n{coding}\r\n\r\n0\r\n\r\n{smuggled}");
         assert_refused(&daemon, &request, 400).await;
     }
     assert_eq!(upstream.count(), 0);
@@ -144,18 +152,31 @@ async fn a_folded_header_is_refused() {
 async fn a_broken_chunk_ends_the_request_and_the_connection() {
     let upstream = Upstream::https();
     let daemon = start(&upstream).await;
-    for body in ["zz\r\nabc\r\n0\r\n\r\n", "5\r\nabcdefgh\r\n0\r\n\r\n", "-1\r\n\r\n", "ffffffffffffffffff\r\n"] {
+    for body in [
+        "zz\r\nabc\r\n0\r\n\r\n",
+        "5\r\nabcdefgh\r\n0\r\n\r\n",
+        "-1\r\n\r\n",
+        "ffffffffffffffffff\r\n",
+    ] {
         for media_type in ["application/json", "text/plain"] {
             let request = format!(
                 "POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: {media_type}\r\nTransfer-Encoding: chunked\r\n\r\n{body}"
             );
             let answer = assert_refused(&daemon, &request, 400).await;
-            assert!(answer.contains("x-mcp-auth-proxy-error: body_cut"), "{answer}");
+            assert!(
+                answer.contains("x-mcp-auth-proxy-error: body_cut"),
+                "{answer}"
+            );
         }
     }
     // What streams may have begun; none of it was ever whole.
     upstream.idle().await;
-    assert!(upstream.seen().iter().all(|seen| seen.body.lock().unwrap().is_none()));
+    assert!(
+        upstream
+            .seen()
+            .iter()
+            .all(|seen| seen.body.lock().unwrap().is_none())
+    );
 }
 
 #[tokio::test]
@@ -171,7 +192,10 @@ async fn header_bombs_get_a_431() {
     for request in [one_huge, many] {
         assert_refused(&daemon, &request, 431).await;
     }
-    let target = format!("GET /{} HTTP/1.1\r\nHost: localhost\r\n\r\n", "a".repeat(128 * 1024));
+    let target = format!(
+        "GET /{} HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        "a".repeat(128 * 1024)
+    );
     let answer = raw::exchange(daemon.address(), target.as_bytes()).await;
     assert!([414, 431].contains(&status(&answer)), "{answer}");
     assert_eq!(upstream.count(), 0);
@@ -211,7 +235,9 @@ async fn pipelined_requests_are_answered_in_order() {
     let last = "GET /end HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
     let answer = raw::exchange(daemon.address(), format!("{requests}{last}").as_bytes()).await;
     assert_eq!(answer.matches("HTTP/1.1 200").count(), 6, "{answer}");
-    let places: Vec<_> = (0..5).map(|i| answer.find(&format!("<{i}>")).unwrap()).collect();
+    let places: Vec<_> = (0..5)
+        .map(|i| answer.find(&format!("<{i}>")).unwrap())
+        .collect();
     assert!(places.is_sorted(), "{answer}");
 }
 
@@ -227,7 +253,10 @@ async fn a_malformed_connection_is_noted_and_others_go_on() {
             line["msg"] == "connection closed: not valid HTTP"
         })
         .await;
-    assert!(line["peer"].as_str().unwrap().starts_with("127.0.0.1:"), "{line}");
+    assert!(
+        line["peer"].as_str().unwrap().starts_with("127.0.0.1:"),
+        "{line}"
+    );
     assert_eq!(other.ask(Ask::get("/after")).await.status, 200);
 }
 
@@ -240,7 +269,10 @@ async fn slow_headers_are_closed_after_the_header_timeout() {
     let begun = std::time::Instant::now();
     let (mut reading, mut writing) = stream.split();
     let dripping = async {
-        for byte in "GET /mcp HTTP/1.1\r\nHost: localhost\r\nX-Slow: ".bytes().chain(std::iter::repeat(b'a')) {
+        for byte in "GET /mcp HTTP/1.1\r\nHost: localhost\r\nX-Slow: "
+            .bytes()
+            .chain(std::iter::repeat(b'a'))
+        {
             if writing.write_all(&[byte]).await.is_err() {
                 return;
             }
@@ -256,7 +288,10 @@ async fn slow_headers_are_closed_after_the_header_timeout() {
         () = crate::common::within("the slow connection was closed", closed) => {}
     }
     let lasted = begun.elapsed();
-    assert!(lasted >= std::time::Duration::from_millis(380), "{lasted:?}");
+    assert!(
+        lasted >= std::time::Duration::from_millis(380),
+        "{lasted:?}"
+    );
     assert!(lasted < std::time::Duration::from_secs(5), "{lasted:?}");
     assert_eq!(upstream.count(), 0);
 }
@@ -273,4 +308,45 @@ async fn a_connection_that_never_says_a_word_is_closed_after_the_idle_timeout() 
         assert_eq!(client.ask(Ask::get("/once")).await.status, 200);
         client.closed().await;
     }
+}
+
+#[tokio::test]
+async fn conflicting_lengths_are_seen_in_a_pipelined_request_too() {
+    let upstream = Upstream::https();
+    let daemon = start(&upstream).await;
+    for first in [
+        "GET /first HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        "POST /first HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}",
+        "POST /first HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+    ] {
+        let second = "POST /second HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
+        let third = "GET /third HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        let requests = format!("{first}{second}{third}");
+        let answer = raw::exchange(daemon.address(), requests.as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        assert_eq!(answer.matches("HTTP/1.1 400 ").count(), 1, "{answer}");
+        assert_eq!(answer.matches("HTTP/1.1 ").count(), 2, "{answer}");
+    }
+    assert!(upstream.seen().iter().all(|seen| seen.target == "/first"));
+}
+
+#[tokio::test]
+async fn a_head_in_the_smallest_pieces_is_read_as_one() {
+    let upstream = Upstream::https();
+    let daemon = start(&upstream).await;
+    let good = "POST /drops HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}";
+    let bad = "POST /drops HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
+    for (request, expected) in [(good, 200), (bad, 400)] {
+        let mut stream = TcpStream::connect(daemon.address()).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        for byte in request.bytes() {
+            if stream.write_all(&[byte]).await.is_err() {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        let answer = raw::read_to_end(&mut stream).await;
+        assert_eq!(status(&answer), expected, "{answer}");
+    }
+    assert_eq!(upstream.count(), 1);
 }

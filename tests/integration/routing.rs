@@ -24,7 +24,9 @@ async fn a_base_path_is_put_before_the_requests_own() {
 #[tokio::test]
 async fn a_base_path_with_escapes_is_signed_decoded_and_written_as_configured() {
     let upstream = Upstream::https();
-    let daemon = Setup::at(&format!("{}/b%20c", upstream.url())).start().await;
+    let daemon = Setup::at(&format!("{}/b%20c", upstream.url()))
+        .start()
+        .await;
     assert_eq!(daemon.get("/x").await.status, 200);
     assert_eq!(upstream.last().target, "/b%20c/x");
 }
@@ -221,7 +223,9 @@ async fn where_each_request_goes_is_said_once_at_the_start_and_at_each_reload() 
     let routes = || {
         let lines = daemon.log.all();
         let lines = lines.iter().map(|line| crate::common::daemon::fields(line));
-        lines.filter(|line| line["msg"] == "route").collect::<Vec<_>>()
+        lines
+            .filter(|line| line["msg"] == "route")
+            .collect::<Vec<_>>()
     };
     daemon.logged("ready", |line| line["msg"] == "ready").await;
     let first = routes();
@@ -250,7 +254,9 @@ async fn upstreams_in_clear_and_behind_unix_sockets_get_the_same() {
 #[tokio::test]
 async fn a_unix_upstream_may_have_a_base_path_and_is_called_localhost() {
     let upstream = Upstream::unix();
-    let daemon = Setup::at(&format!("{}:/base", upstream.url())).start().await;
+    let daemon = Setup::at(&format!("{}:/base", upstream.url()))
+        .start()
+        .await;
     assert_eq!(daemon.get("/x").await.status, 200);
     let seen = upstream.only();
     assert_eq!((&*seen.target, &*seen.authority), ("/base/x", "localhost"));

@@ -340,7 +340,11 @@ impl Answer {
     /// Asserts that this is the proxy's own refusal, in one of its two forms, and complete.
     #[track_caller]
     pub fn assert_refused(&self, status: u16, code: &str) {
-        assert_eq!((self.status.as_u16(), self.code()), (status, Some(code)), "{self:?}");
+        assert_eq!(
+            (self.status.as_u16(), self.code()),
+            (status, Some(code)),
+            "{self:?}"
+        );
         let page = self.json();
         let first = if page.is_array() { &page[0] } else { &page };
         let is_json_rpc = first["jsonrpc"] == "2.0";
@@ -348,10 +352,16 @@ impl Answer {
             assert_eq!(self.header("content-type"), Some("application/json"));
             (&first["error"]["message"], &first["error"]["data"])
         } else {
-            assert_eq!(self.header("content-type"), Some("application/problem+json"));
+            assert_eq!(
+                self.header("content-type"),
+                Some("application/problem+json")
+            );
             (&first["detail"], first)
         };
-        assert!(sentence.as_str().is_some_and(|text| text.len() > 20), "{self:?}");
+        assert!(
+            sentence.as_str().is_some_and(|text| text.len() > 20),
+            "{self:?}"
+        );
         assert_eq!(data["code"], code);
         assert_eq!(data["status"], status);
         assert_eq!(data["request_id"].as_str(), self.header("x-request-id"));

@@ -211,7 +211,9 @@ impl Daemon {
         let before = self.notified.len();
         self.signal(Signal::SIGHUP);
         self.notified
-            .find_after(before, "READY=1 after SIGHUP", |notice| notice.says("READY=1"))
+            .find_after(before, "READY=1 after SIGHUP", |notice| {
+                notice.says("READY=1")
+            })
             .await;
     }
 
@@ -270,7 +272,9 @@ impl Daemon {
     #[track_caller]
     pub fn logged_request(&self, id: &str) -> impl Future<Output = Value> {
         let id = id.to_owned();
-        self.logged(format!("request {id}"), move |line| line["request_id"] == *id)
+        self.logged(format!("request {id}"), move |line| {
+            line["request_id"] == *id
+        })
     }
 
     /// The log lines of requests with this id, once everything that could be among them is there.
@@ -368,13 +372,21 @@ fn hang_up(manager: &Path) {
 /// The shell puts its own process id, which will be the daemon's, where systemd puts it.
 fn activated(setup: &Setup) -> Command {
     let mut command = process::command(setup.dir());
-    let names: Vec<_> = setup.inherited.iter().map(|(name, _)| name.as_str()).collect();
+    let names: Vec<_> = setup
+        .inherited
+        .iter()
+        .map(|(name, _)| name.as_str())
+        .collect();
     let mut shell = Command::new("/bin/sh");
     shell
         .args(["-c", "LISTEN_PID=$$ exec \"$0\" \"$@\""])
         .arg(command.get_program())
         .env_clear()
-        .envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))))
+        .envs(
+            command
+                .get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        )
         .env("LISTEN_FDS", names.len().to_string())
         .env("LISTEN_FDNAMES", names.join(":"))
         .current_dir(setup.dir())

@@ -7,8 +7,10 @@ use super::secrets;
 
 /// The binary that these tests were built with, or the one that `MCP_AUTH_PROXY_BIN` names.
 pub fn binary() -> PathBuf {
-    std::env::var_os("MCP_AUTH_PROXY_BIN")
-        .map_or_else(|| env!("CARGO_BIN_EXE_mcp-auth-proxy").into(), PathBuf::from)
+    std::env::var_os("MCP_AUTH_PROXY_BIN").map_or_else(
+        || env!("CARGO_BIN_EXE_mcp-auth-proxy").into(),
+        PathBuf::from,
+    )
 }
 
 /// Whether figures are those of a build that is meant for use: a debug build is several times as big.

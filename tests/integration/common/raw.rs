@@ -23,11 +23,7 @@ pub async fn exchange(address: SocketAddr, bytes: &[u8]) -> String {
 /// Everything until the connection is closed, or reset.
 pub async fn read_to_end(stream: &mut tokio::net::TcpStream) -> String {
     let mut answer = Vec::new();
-    let _ = within(
-        "the connection was closed",
-        stream.read_to_end(&mut answer),
-    )
-    .await;
+    let _ = within("the connection was closed", stream.read_to_end(&mut answer)).await;
     String::from_utf8_lossy(&answer).into_owned()
 }
 

@@ -103,7 +103,11 @@ impl Tls {
         let mut config = builder
             .with_single_cert(chain.collect::<Result<_, _>>().unwrap(), key)
             .unwrap();
-        config.alpn_protocols = self.alpn.iter().map(|name| name.as_bytes().into()).collect();
+        config.alpn_protocols = self
+            .alpn
+            .iter()
+            .map(|name| name.as_bytes().into())
+            .collect();
         Arc::new(config)
     }
 }

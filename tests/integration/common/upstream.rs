@@ -71,12 +71,20 @@ impl Seen {
     pub fn header(&self, name: &str) -> Option<&str> {
         let mut values = self.headers.get_all(name).iter();
         let value = values.next()?.to_str().unwrap();
-        assert!(values.next().is_none(), "several {name}: {:?}", self.headers);
+        assert!(
+            values.next().is_none(),
+            "several {name}: {:?}",
+            self.headers
+        );
         Some(value)
     }
 
     pub fn body(&self) -> Bytes {
-        self.body.lock().unwrap().clone().expect("the body was read")
+        self.body
+            .lock()
+            .unwrap()
+            .clone()
+            .expect("the body was read")
     }
 }
 
@@ -89,7 +97,11 @@ pub struct Call {
 impl Call {
     /// The whole body; `Err` if the client broke it off.
     pub async fn read(&mut self) -> Result<Bytes, Cut> {
-        let body = (&mut self.body).collect().await.map_err(|_| Cut)?.to_bytes();
+        let body = (&mut self.body)
+            .collect()
+            .await
+            .map_err(|_| Cut)?
+            .to_bytes();
         *self.seen.body.lock().unwrap() = Some(body.clone());
         Ok(body)
     }
@@ -144,7 +156,9 @@ impl Upstream {
                 let (tls, shared) = (tls.clone(), Arc::clone(&shared));
                 tokio::spawn(async move {
                     // Who does not get through the handshake is none of the requests to count.
-                    let Ok(stream) = tls.accept(stream).await else { return };
+                    let Ok(stream) = tls.accept(stream).await else {
+                        return;
+                    };
                     let session = session(stream.get_ref().1);
                     serve(stream, session, shared).await;
                 });
@@ -169,14 +183,19 @@ impl Upstream {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("up.sock");
         let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
-        Self::start("unix", Address::Unix(path), Some(dir), move |shared| async move {
-            listener.set_nonblocking(true).unwrap();
-            let listener = UnixListener::from_std(listener).unwrap();
-            loop {
-                let (stream, _) = listener.accept().await.unwrap();
-                tokio::spawn(serve(stream, Session::default(), Arc::clone(&shared)));
-            }
-        })
+        Self::start(
+            "unix",
+            Address::Unix(path),
+            Some(dir),
+            move |shared| async move {
+                listener.set_nonblocking(true).unwrap();
+                let listener = UnixListener::from_std(listener).unwrap();
+                loop {
+                    let (stream, _) = listener.accept().await.unwrap();
+                    tokio::spawn(serve(stream, Session::default(), Arc::clone(&shared)));
+                }
+            },
+        )
     }
 
     fn start<F, A>(
@@ -319,7 +338,11 @@ impl Upstream {
     pub fn only(&self) -> Arc<Seen> {
         let seen = self.seen();
         let targets: Vec<_> = seen.iter().map(|seen| &seen.target).collect();
-        assert_eq!(seen.len(), 1, "one request was expected upstream: {targets:?}");
+        assert_eq!(
+            seen.len(),
+            1,
+            "one request was expected upstream: {targets:?}"
+        );
         Arc::clone(&seen[0])
     }
 
@@ -370,7 +393,10 @@ impl Drop for Upstream {
                 assert!(outcome.is_ok(), "the upstream panicked");
                 let refused = self.shared.refused.all();
                 let expected = self.shared.expects_refusals.load(Ordering::Relaxed);
-                assert!(expected || refused.is_empty(), "bad signatures: {refused:?}");
+                assert!(
+                    expected || refused.is_empty(),
+                    "bad signatures: {refused:?}"
+                );
             }
         }
     }
@@ -384,7 +410,9 @@ fn adopt(listener: std::net::TcpListener) -> TcpListener {
 fn session(connection: &rustls::ServerConnection) -> Session {
     Session {
         version: connection.protocol_version(),
-        group: connection.negotiated_key_exchange_group().map(|group| group.name()),
+        group: connection
+            .negotiated_key_exchange_group()
+            .map(|group| group.name()),
         server_name: connection.server_name().map(str::to_owned),
         has_client_certificate: connection.peer_certificates().is_some(),
     }
@@ -404,7 +432,9 @@ where
     let mut protocol = auto::Builder::new(TokioExecutor::new());
     // Tests speak of single bytes and chunks: nothing is to be put together on the way.
     protocol.http1().writev(true);
-    let _ = protocol.serve_connection(TokioIo::new(stream), service).await;
+    let _ = protocol
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
 }
 
 async fn answer(
@@ -428,7 +458,10 @@ async fn answer(
         body: Mutex::default(),
     });
     shared.seen.push(Arc::clone(&seen));
-    let call = Call { seen: Arc::clone(&seen), body };
+    let call = Call {
+        seen: Arc::clone(&seen),
+        body,
+    };
     let accepted = shared.accepted.lock().unwrap().clone();
     let verdict = if shared.takes_unsigned.load(Ordering::Relaxed) {
         Ok(())
@@ -448,7 +481,10 @@ async fn answer(
             unauthorized("Invalid Signature")
         }
     };
-    Ok(response.map(|body| Guarded { body, _guard: guard }))
+    Ok(response.map(|body| Guarded {
+        body,
+        _guard: guard,
+    }))
 }
 
 /// The request's own body, as JSON, or what was asked where there is none.

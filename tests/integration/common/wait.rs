@@ -24,7 +24,10 @@ pub fn until(what: &str, mut condition: impl FnMut() -> bool) -> impl Future<Out
     async move {
         let deadline = Instant::now() + PATIENCE;
         while !condition() {
-            assert!(Instant::now() < deadline, "{place}: never came true: {what}");
+            assert!(
+                Instant::now() < deadline,
+                "{place}: never came true: {what}"
+            );
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
