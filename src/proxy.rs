@@ -12,6 +12,7 @@ mod head;
 mod ids;
 mod local;
 mod respond;
+mod source;
 mod stream;
 
 pub use body::Body;
@@ -41,6 +42,7 @@ use crate::serve::{Connection, Handler};
 use crate::snapshot::{Snapshot, Upstream};
 
 use self::exchange::Exchange;
+use self::source::Source;
 
 /// Attempts at finding a living connection for a request that never left.
 const MAX_UNSENT_ATTEMPTS: u32 = 3;
@@ -85,7 +87,7 @@ impl Handler for Proxy {
             body: Some(body),
             message: None,
         };
-        match self.forward(&mut call, &mut exchange).await {
+        let response = match self.forward(&mut call, &mut exchange).await {
             Ok(response) => exchange.answer(response),
             Err(error) => {
                 let waiting = waiting_for(&mut call, &error).await;
@@ -98,7 +100,8 @@ impl Handler for Proxy {
                 }
                 exchange.refuse(&error, response)
             }
-        }
+        };
+        Body::follow(response, exchange)
     }
 }
 
@@ -125,7 +128,7 @@ impl Proxy {
         &self,
         call: &mut Call<'_>,
         exchange: &mut Exchange,
-    ) -> Result<Response<body::Source>, Error> {
+    ) -> Result<Response<Source>, Error> {
         let policy = call
             .snapshot
             .listener(call.connection.listener)
@@ -150,7 +153,7 @@ impl Proxy {
 
         let fallback = stream::Fallback::for_request(call, upstream);
         if fallback.is_always() {
-            return Ok(stream::local(&self.draining));
+            return Ok(stream::local(&self.draining).map(Source::events));
         }
         let body = self.read_body(call, exchange).await?;
         let head = head::outgoing(call, upstream, target, exchange.id());
@@ -158,7 +161,7 @@ impl Proxy {
         let (response, sent) = self.send(upstream, request, exchange).await?;
         call.message = None;
         if fallback.replaces(response.status()) {
-            return Ok(stream::local(&self.draining));
+            return Ok(stream::local(&self.draining).map(Source::events));
         }
         respond::incoming(self, call, route, upstream, response, &sent).await
     }
