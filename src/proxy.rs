@@ -63,6 +63,8 @@ struct Call<'a> {
     snapshot: &'a Arc<Snapshot>,
     connection: &'a Arc<Connection>,
     head: Parts,
+    /// Whether whoever sent it waits for JSON-RPC.
+    is_json_rpc: bool,
     /// Taken by the first step that reads it.
     body: Option<Incoming>,
     /// The whole JSON-RPC body, if it was read: whoever waits in it is owed an answer.
@@ -83,6 +85,7 @@ impl Handler for Proxy {
         let mut call = Call {
             snapshot: &snapshot,
             connection: &connection,
+            is_json_rpc: mcp::may_be_json_rpc(&head.method, &head.headers),
             head,
             body: Some(body),
             message: None,
@@ -159,7 +162,6 @@ impl Proxy {
         let head = head::outgoing(call, upstream, target, exchange.id());
         let request = Request::from_parts(head, body);
         let (response, sent) = self.send(upstream, request, exchange).await?;
-        call.message = None;
         if fallback.replaces(response.status()) {
             return Ok(stream::local(&self.draining).map(Source::events));
         }
@@ -181,7 +183,7 @@ impl Proxy {
         if http_body::Body::is_end_stream(&body) {
             return Ok(RequestBody::empty());
         }
-        if !mcp::may_be_json_rpc(&call.head.method, &call.head.headers) {
+        if !call.is_json_rpc {
             let upload = Upload::new(Bytes::new(), body, limits.max_body, stall);
             return Ok(RequestBody::Stream(Box::new(upload)));
         }
@@ -304,7 +306,7 @@ fn sign(upstream: &Upstream, request: &mut Request<RequestBody>) -> http::Header
 
 /// Who is owed an answer to a request that is refused.
 async fn waiting_for(call: &mut Call<'_>, error: &Error) -> Waiting {
-    if !mcp::may_be_json_rpc(&call.head.method, &call.head.headers) {
+    if !call.is_json_rpc {
         return Waiting::Nobody;
     }
     if call.message.is_none() && error.code.leaves_body_readable() {
