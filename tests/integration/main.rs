@@ -4,5 +4,7 @@ mod bodies;
 mod common;
 mod guards;
 mod malformed;
+mod rejected_credential;
 mod routing;
 mod signing;
+mod upstream_failures;
