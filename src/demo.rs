@@ -118,9 +118,13 @@ impl Company {
         })
     }
 
-    fn furnish(&self) -> std::io::Result<Home> {
+    fn furnish(&self) -> Result<Home, Failure> {
         let ca_pem = &self.certificate.ca_pem;
-        Home::furnish(self.address, ca_pem, &self.key_id, &self.secret)
+        let home = Home::furnish(self.address, ca_pem, &self.key_id, &self.secret);
+        home.map_err(|error| Failure {
+            message: error.to_string(),
+            exit: exit::UNAVAILABLE.into(),
+        })
     }
 
     /// Starts the server on the runtime of the caller.

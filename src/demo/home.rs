@@ -6,6 +6,9 @@ use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+/// A socket's whole path may have 103 bytes on some systems.
+const LONGEST_BASE: usize = 60;
+
 /// Removed when dropped.
 pub struct Home(PathBuf);
 
@@ -17,12 +20,25 @@ impl Home {
         key_id: &str,
         secret: &str,
     ) -> io::Result<Self> {
-        let template = std::env::temp_dir().join("mcp-auth-proxy-demo.XXXXXX");
-        let home = Self(nix::unistd::mkdtemp(&template)?);
+        let home = Self::make()?;
         home.write("ca.pem", ca_pem)?;
         home.write("secret", secret)?;
         home.write("config.toml", &home.configuration(upstream, key_id)?)?;
         Ok(home)
+    }
+
+    fn make() -> io::Result<Self> {
+        let mut base = std::env::temp_dir();
+        if base.as_os_str().len() > LONGEST_BASE {
+            base = PathBuf::from("/tmp");
+        }
+        let template = base.join("mcp-auth-proxy-demo.XXXXXX");
+        nix::unistd::mkdtemp(&template).map(Self).map_err(|error| {
+            let base = base.display();
+            io::Error::other(format!(
+                "no directory can be made in {base} ({error}); set TMPDIR to another one"
+            ))
+        })
     }
 
     pub fn file(&self, name: &str) -> PathBuf {
