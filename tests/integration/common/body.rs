@@ -38,9 +38,9 @@ pub fn full(bytes: impl Into<Bytes>) -> Body {
 
 /// The writing end of a body.
 #[derive(Clone)]
-pub struct Pipe(mpsc::Sender<Result<Bytes, Cut>>);
+pub struct Pipe(mpsc::Sender<Option<Result<Bytes, Cut>>>);
 
-/// A body that sends what is put into its pipe, at once, and ends when the pipe is dropped.
+/// A body that sends what is put into its pipe, at once, and ends with the pipe's last clone.
 pub fn piped() -> (Pipe, Body) {
     let (sender, receiver) = mpsc::channel(16);
     (Pipe(sender), Piped(receiver).boxed_unsync())
@@ -49,11 +49,16 @@ pub fn piped() -> (Pipe, Body) {
 impl Pipe {
     /// Returns whether anybody still reads.
     pub async fn send(&self, bytes: impl Into<Bytes>) -> bool {
-        self.0.send(Ok(bytes.into())).await.is_ok()
+        self.0.send(Some(Ok(bytes.into()))).await.is_ok()
     }
 
     pub async fn cut(self) {
-        let _ = self.0.send(Err(Cut)).await;
+        let _ = self.0.send(Some(Err(Cut))).await;
+    }
+
+    /// Ends the body, though others may have a clone.
+    pub async fn end(self) {
+        let _ = self.0.send(None).await;
     }
 
     /// Resolves when nobody reads any more.
@@ -62,7 +67,7 @@ impl Pipe {
     }
 }
 
-struct Piped(mpsc::Receiver<Result<Bytes, Cut>>);
+struct Piped(mpsc::Receiver<Option<Result<Bytes, Cut>>>);
 
 impl http_body::Body for Piped {
     type Data = Bytes;
@@ -73,7 +78,7 @@ impl http_body::Body for Piped {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         let next = ready!(self.0.poll_recv(cx));
-        Poll::Ready(next.map(|next| next.map(Frame::data)))
+        Poll::Ready(next.flatten().map(|next| next.map(Frame::data)))
     }
 }
 

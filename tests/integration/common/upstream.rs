@@ -279,10 +279,16 @@ impl Upstream {
 
     /// Answers requests to `path` with event streams; the writing ends are found in the journal.
     pub fn streams_at(&self, path: &str) -> Arc<Journal<Pipe>> {
+        self.streams_of("text/event-stream", path)
+    }
+
+    pub fn streams_of(&self, media_type: &'static str, path: &str) -> Arc<Journal<Pipe>> {
         let pipes = Arc::new(Journal::default());
         let of_handler = Arc::clone(&pipes);
         self.at(path, move |_| {
-            let (pipe, response) = event_stream();
+            let (pipe, mut response) = event_stream();
+            let headers = response.headers_mut();
+            headers.insert("content-type", media_type.parse().unwrap());
             of_handler.push(pipe);
             std::future::ready(Ok(response))
         });
@@ -481,10 +487,25 @@ async fn answer(
             unauthorized("Invalid Signature")
         }
     };
+    let response = if seen.method == "HEAD" {
+        without_body(response)
+    } else {
+        response
+    };
     Ok(response.map(|body| Guarded {
         body,
         _guard: guard,
     }))
+}
+
+/// The head alone, with the length that the body would have. hyper sees to that for HTTP/1.1 only.
+fn without_body(mut response: Response<Body>) -> Response<Body> {
+    if let Some(length) = http_body::Body::size_hint(response.body()).exact() {
+        response
+            .headers_mut()
+            .insert("content-length", length.into());
+    }
+    response.map(|_| body::empty())
 }
 
 /// The request's own body, as JSON, or what was asked where there is none.
