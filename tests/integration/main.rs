@@ -2,6 +2,7 @@
 
 mod bodies;
 mod common;
+mod configuration;
 mod guards;
 mod malformed;
 mod rejected_credential;
