@@ -3,9 +3,12 @@
 mod bodies;
 mod common;
 mod configuration;
+mod events;
 mod guards;
+mod headers;
 mod malformed;
 mod rejected_credential;
 mod routing;
 mod signing;
+mod streaming;
 mod upstream_failures;
