@@ -29,9 +29,9 @@ use crate::config::{HttpVersion, Target, Tls, Upstream};
 use crate::message::RequestBody;
 use crate::worker;
 
-use self::dial::{Dialer, EnvProxy};
+use self::dial::{Dialer, EnvProxy, Protocol};
 use self::error::Error;
-use self::pool::{Pool, Protocol};
+use self::pool::Pool;
 
 /// Connections kept for reuse are closed after this long without a request: below
 /// the 60 to 75 s after which common servers and load balancers close them.
@@ -159,7 +159,7 @@ impl Client {
         pool.set_protocol(protocol);
         match protocol {
             Protocol::H2 => Ok(Ready::H2(pool.add_h2(h2::handshake(io).await?))),
-            _ => Ok(Ready::H1(h1::handshake(io).await?)),
+            _ => Ok(Ready::H1(Box::new(h1::handshake(io).await?))),
         }
     }
 
@@ -202,6 +202,6 @@ impl Settings {
 
 /// A connection that can take a request now.
 enum Ready {
-    H1(h1::Connection),
+    H1(Box<h1::Connection>),
     H2(h2::Stream),
 }

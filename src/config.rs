@@ -14,12 +14,16 @@ mod decode;
 pub mod env;
 mod error;
 mod excerpt;
+mod field;
 mod files;
 mod listener;
 mod load;
+mod overlay;
 mod parse;
+mod report;
 mod route;
 mod server;
+mod suggest;
 mod target;
 #[cfg(test)]
 mod tests;
@@ -87,9 +91,7 @@ pub struct Flags {
 impl Sources {
     /// Whether anybody configured anything: a file is named or found, or an upstream is given.
     pub fn is_configured(&self) -> bool {
-        self.flags.upstream_url.is_some()
-            || self.env.bytes("MCP_UPSTREAM_URL").is_some()
-            || !matches!(self.main_file(), Ok(None))
+        self.gives_upstream() || !matches!(self.main_file(), Ok(None))
     }
 }
 

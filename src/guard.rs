@@ -1,6 +1,6 @@
 //! Who may not come in: browsers, foreign names, and requests that can be read in two ways.
 
-use std::net::IpAddr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
@@ -105,13 +105,17 @@ fn is_own_name(authority: &str, policy: Policy<'_>) -> bool {
     {
         return true;
     }
-    let address = name
+    match name
         .strip_prefix('[')
         .and_then(|name| name.strip_suffix(']'))
-        .unwrap_or(name);
-    address
-        .parse::<IpAddr>()
-        .is_ok_and(|address| address.is_loopback())
+    {
+        Some(address) => address
+            .parse::<Ipv6Addr>()
+            .is_ok_and(|address| address.is_loopback()),
+        None => name
+            .parse::<Ipv4Addr>()
+            .is_ok_and(|address| address.is_loopback()),
+    }
 }
 
 fn without_port(authority: &str) -> &str {

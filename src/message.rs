@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -131,9 +131,9 @@ impl Upload {
             }
         };
         match &polled {
-            None => self.progress.set(Progress::DONE),
-            Some(Ok(_)) if self.rest.is_end_stream() => self.progress.set(Progress::DONE),
-            Some(Ok(_)) => {}
+            None => self.progress.done(),
+            Some(Ok(_)) if self.rest.is_end_stream() => self.progress.done(),
+            Some(Ok(_)) => self.progress.moved(),
             Some(Err(error)) => self.progress.fail(*error),
         }
         Poll::Ready(polled)
@@ -160,18 +160,29 @@ impl Upload {
 
 /// Shared view of an [`Upload`] that has been handed to a connection.
 #[derive(Clone, Default)]
-pub struct Progress(Arc<AtomicU8>);
+pub struct Progress(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    state: AtomicU8,
+    frames: AtomicU64,
+}
 
 impl Progress {
     const DONE: u8 = 1;
 
     pub fn is_done(&self) -> bool {
-        self.0.load(Ordering::Acquire) == Self::DONE
+        self.0.state.load(Ordering::Acquire) == Self::DONE
+    }
+
+    /// Grows with every piece that the upstream takes.
+    pub fn frames(&self) -> u64 {
+        self.0.frames.load(Ordering::Acquire)
     }
 
     /// Why the client's side of the upload failed, if it did.
     pub fn error(&self) -> Option<BodyError> {
-        match self.0.load(Ordering::Acquire) {
+        match self.0.state.load(Ordering::Acquire) {
             2 => Some(BodyError::TooLarge),
             3 => Some(BodyError::Stalled),
             4 => Some(BodyError::Cut),
@@ -179,16 +190,21 @@ impl Progress {
         }
     }
 
-    fn set(&self, value: u8) {
-        self.0.store(value, Ordering::Release);
+    fn moved(&self) {
+        self.0.frames.fetch_add(1, Ordering::AcqRel);
+    }
+
+    fn done(&self) {
+        self.0.state.store(Self::DONE, Ordering::Release);
     }
 
     fn fail(&self, error: BodyError) {
-        self.set(match error {
+        let state = match error {
             BodyError::TooLarge => 2,
             BodyError::Stalled => 3,
             BodyError::Cut => 4,
-        });
+        };
+        self.0.state.store(state, Ordering::Release);
     }
 }
 

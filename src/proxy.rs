@@ -12,12 +12,14 @@ mod head;
 mod ids;
 mod local;
 mod respond;
+mod source;
 mod stream;
 
 pub use body::Body;
 pub use error::{Code, Error};
 pub use local::{probe, readiness};
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -33,13 +35,14 @@ use tokio_util::sync::CancellationToken;
 use crate::client::{self, Failure};
 use crate::guard::{self, Policy};
 use crate::mcp::{self, Waiting};
-use crate::message::{BodyError, ReadAhead, RequestBody, Upload, read_ahead};
+use crate::message::{BodyError, Progress, ReadAhead, RequestBody, Upload, read_ahead};
 use crate::metrics::Metrics;
 use crate::path;
 use crate::serve::{Connection, Handler};
 use crate::snapshot::{Snapshot, Upstream};
 
 use self::exchange::Exchange;
+use self::source::Source;
 
 /// Attempts at finding a living connection for a request that never left.
 const MAX_UNSENT_ATTEMPTS: u32 = 3;
@@ -60,6 +63,8 @@ struct Call<'a> {
     snapshot: &'a Arc<Snapshot>,
     connection: &'a Arc<Connection>,
     head: Parts,
+    /// Whether whoever sent it waits for JSON-RPC.
+    is_json_rpc: bool,
     /// Taken by the first step that reads it.
     body: Option<Incoming>,
     /// The whole JSON-RPC body, if it was read: whoever waits in it is owed an answer.
@@ -80,18 +85,26 @@ impl Handler for Proxy {
         let mut call = Call {
             snapshot: &snapshot,
             connection: &connection,
+            is_json_rpc: mcp::may_be_json_rpc(&head.method, &head.headers),
             head,
             body: Some(body),
             message: None,
         };
-        match self.forward(&mut call, &mut exchange).await {
+        let response = match self.forward(&mut call, &mut exchange).await {
             Ok(response) => exchange.answer(response),
             Err(error) => {
                 let waiting = waiting_for(&mut call, &error).await;
                 let response = answer::refusal(&error, &waiting, exchange.id());
+                if call
+                    .body
+                    .is_none_or(|body| !http_body::Body::is_end_stream(&body))
+                {
+                    exchange.body_is_unread();
+                }
                 exchange.refuse(&error, response)
             }
-        }
+        };
+        Body::follow(response, exchange)
     }
 }
 
@@ -118,7 +131,7 @@ impl Proxy {
         &self,
         call: &mut Call<'_>,
         exchange: &mut Exchange,
-    ) -> Result<Response<body::Source>, Error> {
+    ) -> Result<Response<Source>, Error> {
         let policy = call
             .snapshot
             .listener(call.connection.listener)
@@ -143,15 +156,14 @@ impl Proxy {
 
         let fallback = stream::Fallback::for_request(call, upstream);
         if fallback.is_always() {
-            return Ok(stream::local(&self.draining));
+            return Ok(stream::local(&self.draining).map(Source::events));
         }
         let body = self.read_body(call, exchange).await?;
         let head = head::outgoing(call, upstream, target, exchange.id());
         let request = Request::from_parts(head, body);
         let (response, sent) = self.send(upstream, request, exchange).await?;
-        call.message = None;
         if fallback.replaces(response.status()) {
-            return Ok(stream::local(&self.draining));
+            return Ok(stream::local(&self.draining).map(Source::events));
         }
         respond::incoming(self, call, route, upstream, response, &sent).await
     }
@@ -171,7 +183,7 @@ impl Proxy {
         if http_body::Body::is_end_stream(&body) {
             return Ok(RequestBody::empty());
         }
-        if !mcp::may_be_json_rpc(&call.head.method, &call.head.headers) {
+        if !call.is_json_rpc {
             let upload = Upload::new(Bytes::new(), body, limits.max_body, stall);
             return Ok(RequestBody::Stream(Box::new(upload)));
         }
@@ -201,21 +213,40 @@ impl Proxy {
         mut request: Request<RequestBody>,
         exchange: &mut Exchange,
     ) -> Result<(Response<client::Body>, http::HeaderMap), Error> {
-        let deadline = Instant::now() + upstream.config.request_timeout;
+        let limit = upstream.config.request_timeout;
+        let mut deadline = Instant::now() + limit;
         loop {
             let sent = sign(upstream, &mut request);
             let upload = request.body().progress();
             exchange.attempts += 1;
-            let attempt = tokio::time::timeout_at(deadline, upstream.client.send(request)).await;
-            let failure = match attempt {
-                Ok(Ok(response)) => {
+            let mut attempt = pin!(upstream.client.send(request));
+            let result = loop {
+                let before = upload.as_ref().map_or(0, Progress::frames);
+                match tokio::time::timeout_at(deadline, attempt.as_mut()).await {
+                    Ok(result) => break result,
+                    // A long upload that moves is no slow answer: the time runs from its last piece.
+                    Err(_)
+                        if upload
+                            .as_ref()
+                            .is_some_and(|upload| upload.frames() != before) =>
+                    {
+                        deadline = Instant::now() + limit;
+                    }
+                    Err(_) => return Err(Error::timeout(upstream, upload.as_ref())),
+                }
+            };
+            match result {
+                Ok(response) => {
+                    if upload.is_some_and(|upload| !upload.is_done()) {
+                        exchange.body_is_unread();
+                    }
                     upstream.health.reached(std::time::Instant::now());
                     return Ok((response, sent));
                 }
-                Ok(Err(failure)) => failure,
-                Err(_) => return Err(Error::timeout(upstream, upload.as_ref())),
-            };
-            request = self.again(upstream, failure, upload.as_ref(), exchange.attempts)?;
+                Err(failure) => {
+                    request = self.again(upstream, failure, upload.as_ref(), exchange.attempts)?;
+                }
+            }
         }
     }
 
@@ -224,10 +255,10 @@ impl Proxy {
         &self,
         upstream: &Upstream,
         mut failure: Box<Failure>,
-        upload: Option<&crate::message::Progress>,
+        upload: Option<&Progress>,
         attempts: u32,
     ) -> Result<Request<RequestBody>, Error> {
-        if let Some(error) = upload.and_then(crate::message::Progress::error) {
+        if let Some(error) = upload.and_then(Progress::error) {
             return Err(error.into());
         }
         let retryable = failure.kind == client::Kind::Reset && attempts < MAX_UNSENT_ATTEMPTS;
@@ -275,7 +306,7 @@ fn sign(upstream: &Upstream, request: &mut Request<RequestBody>) -> http::Header
 
 /// Who is owed an answer to a request that is refused.
 async fn waiting_for(call: &mut Call<'_>, error: &Error) -> Waiting {
-    if !mcp::may_be_json_rpc(&call.head.method, &call.head.headers) {
+    if !call.is_json_rpc {
         return Waiting::Nobody;
     }
     if call.message.is_none() && error.code.leaves_body_readable() {

@@ -53,7 +53,7 @@ pub async fn handshake(io: Io) -> Result<Connection, Error> {
 
 /// One request and the head of its response; the connection goes on inside the body.
 pub async fn exchange(
-    mut connection: Connection,
+    mut connection: Box<Connection>,
     request: Request<RequestBody>,
     pool: &Arc<Pool>,
 ) -> Result<Response<Body>, Box<Failure>> {
@@ -83,14 +83,14 @@ pub async fn exchange(
 
 fn attach(
     body: Incoming,
-    connection: Connection,
+    connection: Box<Connection>,
     pool: &Arc<Pool>,
     upload: Option<Progress>,
 ) -> Body {
     if upload.is_some_and(|upload| !upload.is_done()) {
         // The upstream answers while it still reads: both directions must move by
         // themselves, or a client that waits for neither would stop both.
-        let Connection { sender, driver, .. } = connection;
+        let Connection { sender, driver, .. } = *connection;
         tokio::spawn(async move {
             let _sender = sender;
             let _ = driver.await;
@@ -114,7 +114,7 @@ fn attach(
 /// is closed, which is how HTTP/1.1 tells an upstream that nobody listens.
 pub struct Bound {
     body: Incoming,
-    connection: Option<Connection>,
+    connection: Option<Box<Connection>>,
     pool: Arc<Pool>,
 }
 

@@ -6,20 +6,13 @@ use std::time::Instant;
 
 use tokio::sync::Semaphore;
 
+use super::dial::Protocol;
 use super::{IDLE_TIMEOUT, h1, h2};
 use crate::config::HttpVersion;
 
-/// What the upstream speaks on new connections, as far as known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Protocol {
-    Unknown = 0,
-    H1 = 1,
-    H2 = 2,
-}
-
 pub struct Pool {
     /// Last in, first out: the warmest is used, the others age and go.
-    idle: Mutex<Vec<(h1::Connection, Instant)>>,
+    idle: Mutex<Vec<(Box<h1::Connection>, Instant)>>,
     shared: Mutex<Vec<h2::Connection>>,
     protocol: AtomicU8,
     /// Held while a connection is dialled that others could share.
@@ -58,7 +51,7 @@ impl Pool {
     }
 
     /// The most recently used connection that is still alive.
-    pub async fn take_h1(&self) -> Option<h1::Connection> {
+    pub async fn take_h1(&self) -> Option<Box<h1::Connection>> {
         loop {
             let (mut connection, _) = lock(&self.idle).pop()?;
             // Nobody drives an idle connection: this look tells whether it was closed meanwhile.
@@ -69,7 +62,7 @@ impl Pool {
         }
     }
 
-    pub fn put_h1(&self, connection: h1::Connection) {
+    pub fn put_h1(&self, connection: Box<h1::Connection>) {
         lock(&self.idle).push((connection, Instant::now()));
         self.start_reaping();
     }

@@ -4,64 +4,86 @@ use std::path::{Path, PathBuf};
 
 use super::decode::{Field, Section};
 use super::listener::{Placed, loopback, same};
+use super::report::Report;
 use super::target::socket_path;
 use super::tree::Origin;
 use super::{Admin, ListenAddress, UnixAddress};
 use crate::paths;
 
 pub fn decode_admin(root: &mut Section<'_>, listeners: &[Placed]) -> Admin {
-    let Some(mut s) = root.field("admin").and_then(|field| field.section()) else {
-        return Admin {
-            unix: default_socket(root, listeners),
-            tcp: None,
-        };
+    let report = root.report;
+    let section = root.field("admin").and_then(|field| field.section());
+    let (unix, tcp) = match section {
+        None => (default_socket(report, listeners), None),
+        Some(mut s) => {
+            let unix = match s.field("unix") {
+                None => default_socket(report, listeners),
+                Some(field) => given(&field, |text| socket_path(Path::new(text))),
+            };
+            let tcp = s
+                .field("tcp")
+                .and_then(|field| given(&field, |text| loopback(text, false)));
+            s.finish();
+            (unix, tcp)
+        }
     };
-    let unix = match s.field("unix") {
-        None => default_socket(root, listeners),
-        Some(field) => given(&field, |text| socket_path(Path::new(text))).map(private),
-    };
-    let tcp = s
-        .field("tcp")
-        .and_then(|field| given(&field, |text| loopback(text, false)));
-    s.finish();
-    let admin = Admin { unix, tcp };
-    refuse_clashes(root, &admin, listeners);
-    admin
+    let unix = unix.map(|(path, origin)| (private(path), origin));
+    let addresses = [
+        (
+            "admin.unix",
+            unix.clone()
+                .map(|(unix, origin)| (ListenAddress::Unix(unix), origin)),
+        ),
+        (
+            "admin.tcp",
+            tcp.map(|(tcp, origin)| (ListenAddress::Tcp(tcp), origin)),
+        ),
+    ];
+    for (key, (address, origin)) in addresses.iter().filter_map(|(k, a)| Some((k, a.as_ref()?))) {
+        if let Some((_, first)) = listeners
+            .iter()
+            .find(|(other, _)| same(&other.address, address))
+        {
+            let place = report.place(*first, *origin);
+            let message = format!("a listener has this address already ({place}); choose another");
+            report.problem(*origin, key, message);
+        }
+    }
+    Admin {
+        unix: unix.map(|(unix, _)| unix),
+        tcp: tcp.map(|(tcp, _)| tcp),
+    }
 }
 
-/// An address, or `off`.
-fn given<T>(field: &Field<'_>, parse: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
-    field
-        .parse(|text| {
-            if text == "off" {
-                Ok(None)
-            } else {
-                parse(text).map(Some)
-            }
-        })
-        .flatten()
+/// An address and its place; nothing if it is `off`.
+fn given<T>(
+    field: &Field<'_>,
+    parse: impl FnOnce(&str) -> Result<T, String>,
+) -> Option<(T, Origin)> {
+    if field.is("off") {
+        return None;
+    }
+    field.parse(parse).map(|address| (address, field.origin()))
 }
 
 /// Beside the first Unix socket of the proxy's, else where sockets are by default.
-fn default_socket(root: &Section<'_>, listeners: &[Placed]) -> Option<UnixAddress> {
+fn default_socket(report: &Report<'_>, listeners: &[Placed]) -> Option<(PathBuf, Origin)> {
     let beside = listeners
         .iter()
         .find_map(|(listener, origin)| match &listener.address {
             ListenAddress::Unix(unix) => Some((unix.path.with_file_name("admin.sock"), *origin)),
             ListenAddress::Tcp(_) => None,
         });
-    let (path, origin) = match beside {
-        Some(found) => found,
-        None => (paths::admin_socket(root.report.env)?, Origin::Default),
-    };
+    let by_default = || Some((paths::admin_socket(report.env)?, Origin::Default));
+    let (path, origin) = beside.or_else(by_default)?;
     if let Err(message) = socket_path(&path) {
         let message = format!(
-            "for the default {}: {message}, or set admin.unix",
+            "for the admin socket {}: {message}, or set admin.unix",
             path.display()
         );
-        root.report.problem(origin, "admin.unix", message);
+        report.problem(origin, "admin.unix", message);
     }
-    Some(private(path))
+    Some((path, origin))
 }
 
 /// For its owner alone: whoever reaches it can reload the daemon and read its state.
@@ -71,21 +93,5 @@ fn private(path: PathBuf) -> UnixAddress {
         mode: 0o600,
         owner: None,
         group: None,
-    }
-}
-
-fn refuse_clashes(root: &Section<'_>, admin: &Admin, listeners: &[Placed]) {
-    let unix = admin.unix.clone().map(ListenAddress::Unix);
-    let tcp = admin.tcp.map(ListenAddress::Tcp);
-    for (address, key) in [(unix, "admin.unix"), (tcp, "admin.tcp")] {
-        let Some(address) = address else { continue };
-        for (_, origin) in listeners
-            .iter()
-            .filter(|(other, _)| same(&other.address, &address))
-        {
-            let message =
-                format!("this is the address of {key} too; choose another for one of the two");
-            root.report.problem(*origin, "listener", message);
-        }
     }
 }

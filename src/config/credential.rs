@@ -3,6 +3,7 @@
 use http::HeaderValue;
 
 use super::decode::{Field, Section};
+use super::suggest::nearest;
 use super::tree::Value;
 use super::upstream::check_name;
 use super::{Credential, CredentialScheme};
@@ -10,17 +11,39 @@ use crate::secret::{Secret, Source};
 
 pub fn decode_credential(field: &Field<'_>) -> Option<Credential> {
     check_name(field);
-    let mut s = field.section()?;
-    let advice = "write the keys under [credential.NAME.auth-gateway]";
-    let scheme = s
-        .exactly_one(&["auth-gateway"], advice)
-        .and_then(|scheme| auth_gateway(&scheme));
-    s.finish();
+    let name = field.key();
+    let mut schemes = Vec::new();
+    for scheme in field.section()?.entries() {
+        match scheme.key() {
+            "auth-gateway" => schemes.push(auth_gateway(&scheme)),
+            // What belongs one level deeper, rather than a scheme nobody has heard of.
+            "key_id" | "secret" => {
+                let advice = format!("it belongs under [credential.{name}.auth-gateway]");
+                scheme.unknown(&advice);
+                schemes.push(None);
+            }
+            unknown => {
+                scheme.unknown(&match nearest(unknown, SCHEMES.into_iter()) {
+                    Some(near) => format!("did you mean the scheme \"{near}\"?"),
+                    None => format!("the schemes are {}", SCHEMES.join(", ")),
+                });
+                schemes.push(None);
+            }
+        }
+    }
+    if schemes.is_empty() {
+        field.key_problem(format!(
+            "the scheme is missing; write [credential.{name}.auth-gateway]"
+        ));
+    }
     Some(Credential {
-        name: field.key().to_owned(),
-        scheme: scheme?,
+        name: name.to_owned(),
+        scheme: schemes.pop()??,
     })
 }
+
+/// One sub-table each, named after the scheme.
+const SCHEMES: [&str; 1] = ["auth-gateway"];
 
 fn auth_gateway(field: &Field<'_>) -> Option<CredentialScheme> {
     let mut s = field.section()?;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use super::excerpt::Excerpt;
+use super::excerpt::{Excerpt, printable};
 use super::tree::Origin;
 
 /// One thing that is wrong, or should be changed.
@@ -25,10 +25,13 @@ impl Problem {
         message: String,
         excerpt: Option<Excerpt>,
     ) -> Problem {
+        // Names and values of the operator's are quoted in messages: they must neither
+        // break the one line that a log has for a problem nor drive a terminal.
+        let (key, message) = (printable(key), printable(&message));
         Problem {
             origin,
             path,
-            key: key.to_owned(),
+            key,
             message,
             excerpt,
         }

@@ -71,7 +71,8 @@ impl Excerpt {
         hide_value: bool,
     ) -> Option<Excerpt> {
         let (line, column, text) = line_of(document, origin)?;
-        if hide_value || mentions_private(key) || may_hold_secret(text) || text.len() > MAX_LINE {
+        let private = hide_value || mentions_private(key) || may_hold_secret(text);
+        if (private && !is_header(text)) || text.len() > MAX_LINE {
             let assign = if document.format == Format::Toml {
                 " = …"
             } else {
@@ -119,6 +120,13 @@ fn line_of(document: &Document, origin: Origin) -> Option<(usize, usize, &str)> 
     Some((line, column, text))
 }
 
+/// `[a.b]` or `b:` alone: names, and no value that could be secret.
+fn is_header(line: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "[]_-.: ".contains(c);
+    let toml = line.starts_with('[') && line.ends_with(']');
+    line.chars().all(plain) && (toml || line.ends_with(':'))
+}
+
 /// A line can hold more than the key in question: an inline table, a whole JSON file.
 /// An `@` may end a password inside a URL.
 fn may_hold_secret(line: &str) -> bool {
@@ -132,7 +140,7 @@ fn mentions_private(text: &str) -> bool {
 
 /// Control characters would let a file drive the operator's terminal; a tab would
 /// move the caret from its place.
-fn printable(text: &str) -> String {
+pub fn printable(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() { ' ' } else { c })
         .collect()

@@ -31,12 +31,15 @@ pub struct Files {
     pub documents: Vec<Document>,
     pub tree: Table,
     pub faults: Vec<Fault>,
+    /// A file in a default place that this user may not read and does not need.
+    pub skipped: Option<PathBuf>,
 }
 
 impl Files {
     pub fn read(sources: &Sources) -> Files {
         let mut files = Files::default();
         match sources.main_file() {
+            Ok(Some(main)) if sources.can_do_without(&main) => files.skipped = Some(main),
             Ok(Some(main)) => {
                 files.add(&main);
                 for fragment in files.fragments(&main) {
@@ -122,6 +125,19 @@ fn read(document: &mut Document, index: usize) -> Result<Table, Vec<Fault>> {
 }
 
 impl Sources {
+    /// Whether an upstream is given outside the files.
+    pub(super) fn gives_upstream(&self) -> bool {
+        self.flags.upstream_url.is_some() || self.env.bytes("MCP_UPSTREAM_URL").is_some()
+    }
+
+    /// The system's file is often for the system's daemon alone. A user whose environment
+    /// says everything starts a daemon of its own all the same.
+    fn can_do_without(&self, main: &Path) -> bool {
+        let named = self.file.is_some() || self.env.bytes("MCP_CONFIG").is_some();
+        let denied = || matches!(file::read(main, MAX_FILE), Err(file::ReadError::Denied(_)));
+        !named && self.gives_upstream() && denied()
+    }
+
     /// The main file: the one that is named, else the one that is found. A named file
     /// need not exist; reading it says so.
     pub(super) fn main_file(&self) -> Result<Option<PathBuf>, Fault> {

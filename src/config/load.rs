@@ -4,15 +4,17 @@ use std::path::PathBuf;
 
 use super::admin::decode_admin;
 use super::credential::decode_credential;
-use super::decode::{Field, Report, Section};
-use super::env::{SECRET_VARIABLES, default_listeners, overlay};
+use super::decode::{Field, Section};
+use super::env::SECRET_VARIABLES;
 use super::error::Problems;
 use super::files::Files;
 use super::listener::decode_listeners;
+use super::overlay::{default_listeners, overlay};
+use super::report::Report;
 use super::route::{Upstreams, decode_routes, warn_of_unreachable};
 use super::server::{decode_limits, decode_log, decode_server};
 use super::tree::{Origin, Table};
-use super::upstream::{decode_upstream, warn_of_weakness};
+use super::upstream::decode_upstream;
 use super::{Config, Credential, Sources};
 use crate::paths;
 
@@ -21,6 +23,7 @@ pub fn load(sources: &Sources) -> Result<Config, Problems> {
         documents,
         mut tree,
         faults,
+        skipped,
     } = Files::read(sources);
     let report = Report::new(&sources.env, &documents);
     if !faults.is_empty() {
@@ -29,6 +32,13 @@ pub fn load(sources: &Sources) -> Result<Config, Problems> {
             report.fault(fault.origin, fault.message);
         }
         return Err(Problems::new(report.problems.into_inner()));
+    }
+    if let Some(path) = skipped {
+        let message = format!(
+            "{} is for other users only and was left out",
+            path.display()
+        );
+        report.warn(Origin::Default, "", message);
     }
     default_listeners(&mut tree, &sources.env);
     overlay(&mut tree, &sources.flags, &report);
@@ -57,22 +67,17 @@ fn decode(report: &Report<'_>, tree: &Table) -> Option<Config> {
     let credential_names: Vec<&str> = credential_fields.iter().map(Field::key).collect();
     let upstream_fields = named(&mut root, "upstream");
     if upstream_fields.is_empty() {
-        no_upstream(report);
+        root.missing(&["upstream"], no_upstream(report));
     }
     let upstreams = Upstreams {
-        names: upstream_fields.iter().map(Field::key).collect(),
         decoded: upstream_fields
             .iter()
             .map(|f| decode_upstream(f, &credential_names))
             .collect(),
+        fields: upstream_fields,
     };
     let routes = decode_routes(&mut root, &upstreams);
-    warn_of_unreachable(&upstream_fields, &routes);
-    for (field, upstream) in upstream_fields.iter().zip(&upstreams.decoded) {
-        if let Some(upstream) = upstream {
-            warn_of_weakness(field, upstream);
-        }
-    }
+    warn_of_unreachable(&upstreams.fields, &routes);
     let listeners = decode_listeners(&mut root);
     let admin = decode_admin(&mut root, &listeners);
     let (log, limits, server) = (
@@ -126,17 +131,16 @@ fn named<'a>(root: &mut Section<'a>, key: &'static str) -> Vec<Field<'a>> {
         .unwrap_or_default()
 }
 
-fn no_upstream(report: &Report<'_>) {
+fn no_upstream(report: &Report<'_>) -> String {
     let file = match report.first_document() {
         Some(document) => document.path.clone(),
         None => paths::config_candidates(report.env).swap_remove(0),
     };
-    let message = format!(
+    format!(
         "no upstream is configured; write [upstream.NAME] with a url into {}, \
          or set MCP_UPSTREAM_URL, MCP_API_KEY and MCP_API_SECRET",
         file.display()
-    );
-    report.problem(Origin::Default, "", message);
+    )
 }
 
 fn warnings(report: &Report<'_>) -> Vec<String> {

@@ -1,6 +1,7 @@
 //! `[[route]]`: which path leads to which upstream.
 
-use super::decode::{Field, Report, Section, nearest};
+use super::decode::{Field, Section};
+use super::suggest::nearest;
 use super::tree::Origin;
 use super::url_path;
 use super::{Route, TargetPath, Upstream};
@@ -19,11 +20,15 @@ const RESERVED: [&str; 4] = [
 /// What decoding a route needs to know about the upstreams. An upstream with a problem
 /// of its own is `None` but keeps its name, so that routes to it are not blamed.
 pub struct Upstreams<'a> {
-    pub names: Vec<&'a str>,
+    pub fields: Vec<Field<'a>>,
     pub decoded: Vec<Option<Upstream>>,
 }
 
-impl Upstreams<'_> {
+impl<'a> Upstreams<'a> {
+    fn names(&self) -> impl Iterator<Item = &'a str> {
+        self.fields.iter().map(Field::key)
+    }
+
     fn is_endpoint(&self, index: usize) -> bool {
         let upstream = self.decoded[index].as_ref();
         upstream.is_some_and(|u| matches!(u.target.path, TargetPath::Endpoint(_)))
@@ -32,7 +37,7 @@ impl Upstreams<'_> {
 
 pub fn decode_routes(root: &mut Section<'_>, upstreams: &Upstreams<'_>) -> Vec<Route> {
     let Some(field) = root.field("route") else {
-        return implied(root.report, upstreams);
+        return implied(upstreams);
     };
     let Some(items) = field.items() else {
         return Vec::new();
@@ -61,15 +66,19 @@ pub fn decode_routes(root: &mut Section<'_>, upstreams: &Upstreams<'_>) -> Vec<R
 }
 
 /// One upstream needs no routes: it gets everything.
-fn implied(report: &Report<'_>, upstreams: &Upstreams<'_>) -> Vec<Route> {
-    if upstreams.names.len() > 1 {
-        report.problem(Origin::Default, "route", format!(
-            "with several upstreams ({}) nothing says which requests go where; write a [[route]] for each",
-            upstreams.names.join(", ")
-        ));
-    }
-    if upstreams.names.len() != 1 {
-        return Vec::new();
+fn implied(upstreams: &Upstreams<'_>) -> Vec<Route> {
+    match upstreams.fields.as_slice() {
+        [] => return Vec::new(),
+        [_] => {}
+        [_, second, ..] => {
+            let names: Vec<&str> = upstreams.names().collect();
+            second.key_problem(format!(
+                "with several upstreams ({}) nothing says which requests go where; \
+                 write a [[route]] for each",
+                names.join(", ")
+            ));
+            return Vec::new();
+        }
     }
     let path = if upstreams.is_endpoint(0) {
         ENDPOINT_PATH
@@ -87,7 +96,7 @@ fn implied(report: &Report<'_>, upstreams: &Upstreams<'_>) -> Vec<Route> {
 fn decode_route(item: &Field<'_>, upstreams: &Upstreams<'_>) -> Option<(Route, Origin)> {
     let mut s = item.section()?;
     let upstream = s.required("upstream", "name the upstream that these requests go to");
-    let upstream = upstream.and_then(|field| find_upstream(&field, &upstreams.names));
+    let upstream = upstream.and_then(|field| find_upstream(&field, upstreams));
     let endpoint = upstream.is_some_and(|index| upstreams.is_endpoint(index));
     let path = if endpoint {
         s.field("path")
@@ -117,11 +126,11 @@ fn decode_route(item: &Field<'_>, upstreams: &Upstreams<'_>) -> Option<(Route, O
     ))
 }
 
-fn find_upstream(field: &Field<'_>, names: &[&str]) -> Option<usize> {
+fn find_upstream(field: &Field<'_>, upstreams: &Upstreams<'_>) -> Option<usize> {
     let name = field.text()?;
-    let index = names.iter().position(|known| *known == name);
+    let index = upstreams.names().position(|known| known == name);
     if index.is_none() {
-        let advice = match nearest(name, names.iter().copied()) {
+        let advice = match nearest(name, upstreams.names()) {
             Some(near) => format!("did you mean \"{near}\"?"),
             None => format!("define it as [upstream.{name}]"),
         };

@@ -7,9 +7,14 @@ use std::time::Duration;
 
 use super::*;
 
+mod cases;
 mod layers;
+mod listeners;
 mod meaning;
 mod places;
+mod privacy;
+mod syntax;
+mod upstreams;
 
 /// A directory with a configuration, the environment and the flags.
 struct Setup {
@@ -38,10 +43,12 @@ impl Setup {
             flags: Flags::default(),
             main: None,
         };
-        // Default paths must not depend on who runs the tests.
+        // Defaults must depend neither on who runs the tests nor on what is installed here.
+        let home = setup.path("home");
         setup
+            .file("home/mcp-auth-proxy/config.toml", "")
             .env("XDG_RUNTIME_DIR", "/run/user/4711")
-            .env("HOME", "/nonexistent")
+            .env("XDG_CONFIG_HOME", home.to_str().unwrap())
     }
 
     /// A main file of this name; `key` beside it holds a secret.

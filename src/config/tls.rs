@@ -13,12 +13,19 @@ use crate::secret::read_private_file;
 /// The largest PEM file that is read, in bytes; the system's whole bundle has a fifth of it.
 const MAX_PEM: usize = 1024 * 1024;
 
+const NOT_VERIFIED: &str = "the upstream's certificate is not verified, so anybody on the way can \
+                            pose as it; name its authority's certificate in ca_file instead";
+
 pub fn decode_tls(s: &mut Section<'_>) -> Tls {
     let extra_roots = s.field("ca_file").and_then(|field| certificates(&field));
     let client_identity = decode_identity(s);
-    let skip = s
-        .field("insecure_skip_verify")
-        .and_then(|field| field.boolean());
+    let skip = s.field("insecure_skip_verify").and_then(|field| {
+        let skip = field.boolean()?;
+        if skip {
+            field.warn(NOT_VERIFIED);
+        }
+        Some(skip)
+    });
     Tls {
         extra_roots: extra_roots.unwrap_or_default(),
         client_identity,

@@ -160,8 +160,14 @@ impl Table {
             })
     }
 
+    /// A secret's source: such a table is one value, and two of them do not mix.
     fn is_secret(&self) -> bool {
-        self.keys().any(|key| SECRET_SOURCES.contains(&key))
+        let source = |entry: &Entry| {
+            let named = SECRET_SOURCES.contains(&entry.key.as_str());
+            named && matches!(entry.node.value, Value::String(_))
+        };
+        let belongs = |entry: &Entry| source(entry) || entry.key == "insecure_permissions";
+        self.entries.iter().any(source) && self.entries.iter().all(belongs)
     }
 }
 

@@ -7,7 +7,8 @@ use http::uri::Scheme;
 use http::{HeaderName, HeaderValue};
 
 use super::credential::decode_secret;
-use super::decode::{Field, Section, nearest};
+use super::decode::{Field, Section};
+use super::suggest::nearest;
 use super::target::{self, Kind};
 use super::tls::decode_tls;
 use super::{HttpVersion, SessionHeader, SseFallback, Target, Upstream, Upstream401};
@@ -36,6 +37,9 @@ const RESERVED_HEADERS: [&str; 17] = [
     "x-signature",
     "x-timestamp",
 ];
+
+const IN_CLEAR: &str = "signatures cross the network in clear, and whoever sees one can use it \
+                        for 300 s; use https";
 
 /// An upstream's name is part of log lines, metric labels and `/readyz`.
 pub fn check_name(field: &Field<'_>) {
@@ -78,9 +82,13 @@ pub fn decode_upstream(field: &Field<'_>, credentials: &[&str]) -> Option<Upstre
     });
     let forward_authorization = s.field("forward_authorization").and_then(|f| f.boolean());
     s.finish();
+    let (target, place) = target?;
+    if target.scheme == Scheme::HTTP && !target.is_local() && credential.is_some() {
+        place.warn(IN_CLEAR);
+    }
     Some(Upstream {
         name: field.key().to_owned(),
-        target: target?,
+        target,
         credential,
         session,
         request_timeout: request_timeout.unwrap_or(REQUEST_TIMEOUT),
@@ -94,7 +102,8 @@ pub fn decode_upstream(field: &Field<'_>, credentials: &[&str]) -> Option<Upstre
     })
 }
 
-fn decode_target(s: &mut Section<'_>) -> Option<Target> {
+/// The target, and the field that names it.
+fn decode_target<'a>(s: &mut Section<'a>) -> Option<(Target, Field<'a>)> {
     let advice = "write url = \"https://…/\" (or endpoint = \"https://…/mcp\")";
     let field = s.exactly_one(&["url", "endpoint"], advice)?;
     let kind = if field.key() == "url" {
@@ -102,7 +111,8 @@ fn decode_target(s: &mut Section<'_>) -> Option<Target> {
     } else {
         Kind::Endpoint
     };
-    field.parse(|text| target::parse(text, kind))
+    let target = field.parse(|text| target::parse(text, kind))?;
+    Some((target, field))
 }
 
 /// The credential's index. An upstream without one is legal: some want no signature.
@@ -153,24 +163,4 @@ fn header_name(text: &str) -> Result<HeaderName, String> {
         ));
     }
     Ok(name)
-}
-
-/// Warns of what is legal and weak. Needs the whole upstream, so it comes last.
-pub fn warn_of_weakness(field: &Field<'_>, upstream: &Upstream) {
-    let clear = upstream.target.scheme == Scheme::HTTP && !upstream.target.is_local();
-    if clear && upstream.credential.is_some() {
-        field.report.warn(
-            field.key_origin,
-            &field.path,
-            "signatures cross the network in clear, and one is good for 300 s to whoever sees it; use https",
-        );
-    }
-    if upstream.tls.insecure_skip_verify {
-        field.report.warn(
-            field.key_origin,
-            &field.path,
-            "the upstream's certificate is not verified, so anybody on the way can pose as it; \
-             use ca_file instead of insecure_skip_verify",
-        );
-    }
 }

@@ -110,9 +110,9 @@ fn a_group_keeps_its_own_order_among_others() {
     struct Pair;
     impl slog::KV for Pair {
         fn serialize(&self, _: &Record, out: &mut dyn slog::Serializer) -> slog::Result {
-            out.emit_u8("first".into(), 1)?;
-            out.emit_none("absent".into())?;
-            out.emit_u8("second".into(), 2)
+            out.emit_u8("first", 1)?;
+            out.emit_none("absent")?;
+            out.emit_u8("second", 2)
         }
     }
     let story = |log: &Logger, _: &LogControl| {

@@ -2,13 +2,14 @@
 
 use std::time::Instant;
 
+use futures_util::future::join_all;
 use http::{Response, StatusCode};
 use serde_json::{Map, Value, json};
 
 use super::Call;
 use super::answer;
-use super::body::Source;
 use super::error::Error;
+use super::source::Source;
 use crate::snapshot::{Snapshot, Upstream};
 
 const OAUTH_DISCOVERY: [&str; 2] = [
@@ -58,8 +59,11 @@ fn readyz(ready: bool, report: &Value) -> Response<Source> {
 pub async fn readiness(snapshot: &Snapshot) -> (bool, Value) {
     let mut ready = true;
     let mut upstreams = Map::new();
-    for upstream in &snapshot.upstreams {
-        let (ok, entry) = upstream_entry(upstream).await;
+    let looks = snapshot
+        .upstreams
+        .iter()
+        .map(|upstream| upstream_entry(upstream));
+    for (upstream, (ok, entry)) in snapshot.upstreams.iter().zip(join_all(looks).await) {
         ready &= ok;
         upstreams.insert(upstream.config.name.clone(), entry);
     }

@@ -21,6 +21,7 @@ pub struct Activity {
     head_since: AtomicU64,
     blocked_since: AtomicU64,
     closing: AtomicBool,
+    lingering: AtomicBool,
 }
 
 /// For the two clocks that do not always run.
@@ -37,6 +38,7 @@ impl Activity {
             head_since: AtomicU64::new(NOT_RUNNING),
             blocked_since: AtomicU64::new(NOT_RUNNING),
             closing: AtomicBool::new(false),
+            lingering: AtomicBool::new(false),
         }
     }
 
@@ -114,6 +116,14 @@ impl Activity {
 
     pub fn is_closing(&self) -> bool {
         self.closing.load(Relaxed)
+    }
+
+    pub fn linger(&self) {
+        self.lingering.store(true, Relaxed);
+    }
+
+    pub fn is_lingering(&self) -> bool {
+        self.lingering.load(Relaxed)
     }
 
     /// The time at which this connection has to be given up if nothing changes. `None`: never.

@@ -97,6 +97,12 @@ impl Connection {
         self.wake();
     }
 
+    /// Reads on for a while after the last answer: closing on a client that still
+    /// sends would reset the connection, and the answer with it.
+    pub fn linger(&self) {
+        self.activity.linger();
+    }
+
     fn wake(&self) {
         if let Some(waker) = self.waker.get() {
             waker.wake_by_ref();
@@ -209,7 +215,7 @@ struct Deadlines<'a> {
 
 #[derive(PartialEq, Eq)]
 enum Drain {
-    /// Until the connection has been quiet for [`LINGER`].
+    /// Quiet; until it has been so for [`LINGER`].
     Lingering,
     Finishing,
 }
@@ -240,9 +246,9 @@ impl<'a> Deadlines<'a> {
             return Poll::Ready(Verdict::GiveUp);
         }
         if self.connection.is_closing()
-            && let Poll::Ready(verdict) = self.drain(cx)
+            && let Some(polled) = self.drain(cx)
         {
-            return Poll::Ready(verdict);
+            return polled;
         }
         while let Some(deadline) = self.connection.activity.deadline(&self.timeouts) {
             self.arm_before(deadline);
@@ -265,24 +271,27 @@ impl<'a> Deadlines<'a> {
         }
     }
 
-    fn drain(&mut self, cx: &mut Context<'_>) -> Poll<Verdict> {
-        if self.connection.activity.is_http2() && self.draining.is_none() {
-            self.draining = Some(Drain::Finishing);
-            return Poll::Ready(Verdict::Finish);
+    /// `None`: the ordinary deadlines apply.
+    fn drain(&mut self, cx: &mut Context<'_>) -> Option<Poll<Verdict>> {
+        if self.draining == Some(Drain::Finishing) {
+            return None;
         }
-        if self.draining == Some(Drain::Finishing) || !self.connection.activity.is_quiet() {
-            return Poll::Pending;
+        if self.connection.activity.is_http2() {
+            self.draining = Some(Drain::Finishing);
+            return Some(Poll::Ready(Verdict::Finish));
+        }
+        if !self.connection.activity.is_quiet() {
+            self.draining = None;
+            return None;
         }
         if self.draining.is_none() {
             self.draining = Some(Drain::Lingering);
-            self.timeouts.idle = LINGER;
             self.timer.as_mut().reset(Instant::now() + LINGER);
             self.armed = None;
         }
-        if self.timer.as_mut().poll(cx).is_pending() {
-            return Poll::Pending;
-        }
-        self.draining = Some(Drain::Finishing);
-        Poll::Ready(Verdict::Finish)
+        Some(self.timer.as_mut().poll(cx).map(|()| {
+            self.draining = Some(Drain::Finishing);
+            Verdict::Finish
+        }))
     }
 }

@@ -2,16 +2,23 @@
 //!
 //! [`Activity`]: super::activity::Activity
 
+use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::time::Sleep;
 
 use super::Connection;
 use crate::listen;
+
+/// How long a peer may go on sending after its answer.
+const LINGER: Duration = Duration::from_secs(2);
+const PIECES_PER_TURN: usize = 16;
 
 pub enum Stream {
     Unix(UnixStream),
@@ -45,16 +52,44 @@ macro_rules! either {
 pub struct Watched {
     stream: Stream,
     connection: Arc<Connection>,
+    lingering: Option<Pin<Box<Sleep>>>,
 }
 
 impl Watched {
     pub fn new(stream: Stream, connection: Arc<Connection>) -> Self {
-        Self { stream, connection }
+        Self {
+            stream,
+            connection,
+            lingering: None,
+        }
     }
 
     fn note_write<T>(&self, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         self.connection.activity.wrote(polled.is_pending());
         polled
+    }
+}
+
+impl Watched {
+    /// Throws away what still comes, until the peer has seen our end or [`LINGER`] is over.
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let timer = self
+            .lingering
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(LINGER)));
+        if timer.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Ok(()));
+        }
+        let mut discarded = [0; 16 * 1024];
+        for _ in 0..PIECES_PER_TURN {
+            let mut buf = ReadBuf::new(&mut discarded);
+            ready!(either!(&mut self.stream, s => Pin::new(s).poll_read(cx, &mut buf)))?;
+            if buf.filled().is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        // Others on this event loop want their turn too.
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 }
 
@@ -88,7 +123,15 @@ impl AsyncWrite for Watched {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        either!(&mut self.get_mut().stream, s => Pin::new(s).poll_shutdown(cx))
+        let this = self.get_mut();
+        if this.lingering.is_none() {
+            ready!(either!(&mut this.stream, s => Pin::new(s).poll_shutdown(cx)))?;
+        }
+        if this.connection.activity.is_lingering() {
+            this.poll_linger(cx)
+        } else {
+            Poll::Ready(Ok(()))
+        }
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -37,9 +37,10 @@ impl Router {
                 )
             })
             .collect();
-        let longest = by_prefix
-            .keys()
-            .map(|prefix: &Box<[u8]>| prefix.len())
+        let longest = config
+            .routes
+            .iter()
+            .map(|route| route.path.len())
             .max()
             .unwrap_or(0);
         Self { by_prefix, longest }

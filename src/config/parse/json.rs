@@ -24,10 +24,12 @@ pub(super) fn parse(text: &str, p: &mut Parsing<'_>) -> Table {
         Ok(result) => result.value,
         Err(error) => {
             let place = p.lines.origin(error.range().start);
-            p.fault(
-                place,
-                format!("{}; correct the JSON syntax here", error.kind()),
-            );
+            let message = error
+                .kind()
+                .to_string()
+                .to_lowercase()
+                .replace("json", "JSON");
+            p.fault(place, format!("{message}; correct the JSON syntax here"));
             return Table::default();
         }
     };

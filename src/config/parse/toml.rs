@@ -3,13 +3,22 @@ use toml::de::{DeInteger, DeTable, DeValue};
 use zeroize::Zeroizing;
 
 use super::{MAX_DEPTH, Parsing};
-use crate::config::tree::{Node, Table, Value};
+use crate::config::tree::{Node, Origin, Table, Value};
 
 pub(super) fn parse(text: &str, p: &mut Parsing<'_>) -> Table {
     let (table, errors) = DeTable::parse_recoverable(text);
+    let mut last_line = 0;
     for error in errors {
         let offset = error.span().map_or(0, |span| span.start);
-        p.fault(p.lines.origin(offset), message(error.message()));
+        let origin = p.lines.origin(offset);
+        let Origin::File { line, .. } = origin else {
+            continue;
+        };
+        // What follows the first error in a line is mostly its echo.
+        if line != last_line {
+            p.fault(origin, message(error.message(), text.lines().nth(line - 1)));
+        }
+        last_line = line;
     }
     if p.faults.is_empty() {
         convert_table(table.into_inner(), p, 0)
@@ -18,13 +27,18 @@ pub(super) fn parse(text: &str, p: &mut Parsing<'_>) -> Table {
     }
 }
 
-fn message(from_parser: &str) -> String {
-    let advice = match from_parser {
-        "duplicate key" => "keep one of the two",
-        m if m.starts_with("string values must be quoted") => "put it in double quotes",
-        _ => "correct the TOML syntax here",
-    };
-    format!("{from_parser}; {advice}")
+/// The parser takes bare text for a broken number or date, which helps nobody with the
+/// commonest mistake of all.
+fn message(from_parser: &str, line: Option<&str>) -> String {
+    let value = line
+        .and_then(|line| line.split_once('='))
+        .map(|(_, value)| value.trim());
+    let bare = value.is_some_and(|v| !v.is_empty() && !v.starts_with(['"', '\'', '[', '{']));
+    match from_parser {
+        "duplicate key" => "the key is already there; keep one of the two".to_owned(),
+        _ if bare => "text needs quotes in TOML; write the value in double quotes".to_owned(),
+        other => format!("{other}; correct the TOML syntax here"),
+    }
 }
 
 fn convert_table(table: DeTable<'_>, p: &mut Parsing<'_>, depth: usize) -> Table {

@@ -130,3 +130,58 @@ fn the_smallest_file_leaves_everything_else_to_defaults() {
     assert_eq!(config.server.graceful_shutdown, Duration::from_secs(10));
     assert!((1..=8).contains(&config.server.workers));
 }
+
+#[test]
+fn every_other_setting_has_its_words() {
+    let text = SMALL.replace(
+        "credential = \"acme\"",
+        "credential = \"acme\"\nhttp_version = \"2\"\nallow_encoded_slash = true\n\
+         upstream_401 = \"pass\"\nsse_fallback = \"never\"\nforward_authorization = true",
+    );
+    let more = "[limits]\nmax_body = 1000\nreplay_buffer = 0\n\
+                [server]\nworkers = 3\nread_timeout = \"1m\"\nidle_timeout = \"1h\"\n\
+                [log]\nlevel = \"warn\"\n[admin]\ntcp = \"off\"\n\
+                [[listener]]\nunix = \"/tmp/p.sock\"\nmode = \"0640\"\nowner = \"root\"\ngroup = \"12\"\n\
+                allowed_hosts = [\"Host.Docker.internal\"]\nallowed_origins = [\"http://A:3000\"]\n";
+    let config = Setup::toml(&format!("{text}{more}")).load();
+    let upstream = &config.upstreams[0];
+    assert_eq!(upstream.http_version, HttpVersion::Http2);
+    assert_eq!(upstream.upstream_401, Upstream401::Pass);
+    assert_eq!(upstream.sse_fallback, SseFallback::Never);
+    assert!(upstream.allow_encoded_slash && upstream.forward_authorization);
+    assert_eq!(
+        config.limits,
+        Limits {
+            max_body: 1000,
+            replay_buffer: 0
+        }
+    );
+    assert_eq!(
+        (config.server.workers, config.server.read_timeout.as_secs()),
+        (3, 60)
+    );
+    assert_eq!(config.log.level, slog::Level::Warning);
+    assert_eq!(config.admin.tcp, None);
+    let [listener] = config.listeners.as_slice() else {
+        panic!()
+    };
+    let path = "/tmp/p.sock".into();
+    let unix = UnixAddress {
+        path,
+        mode: 0o640,
+        owner: Some(0),
+        group: Some(12),
+    };
+    assert_eq!(listener.address, ListenAddress::Unix(unix));
+    assert_eq!(listener.allowed_hosts, ["host.docker.internal"]);
+    assert_eq!(listener.allowed_origins, ["http://a:3000"]);
+}
+
+#[test]
+fn a_misspelt_table_is_one_problem() {
+    let setup = Setup::toml(&SMALL.replace("[upstream", "[upsteam"));
+    assert_eq!(
+        setup.only_problem(),
+        "config.toml:2:2: upsteam: unknown key \"upsteam\"; did you mean \"upstream\"?"
+    );
+}
