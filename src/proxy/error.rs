@@ -151,6 +151,15 @@ impl Error {
         )
     }
 
+    /// An informational status as the final one, such as a 101 to a request that offered no upgrade.
+    pub fn not_asked_for(upstream: &Upstream, status: StatusCode) -> Self {
+        let name = &upstream.config.name;
+        Self::new(
+            Code::UpstreamBadResponse,
+            format!("upstream {name} answered {status}, which the request did not ask for"),
+        )
+    }
+
     pub fn of_upstream(upstream: &Upstream, failure: &Failure) -> Self {
         let name = &upstream.config.name;
         let target = &upstream.config.target;
