@@ -6,6 +6,8 @@ mod configuration;
 mod events;
 mod guards;
 mod headers;
+mod lifecycle;
+mod listeners;
 mod malformed;
 mod rejected_credential;
 mod routing;
