@@ -15,6 +15,7 @@ mod respond;
 mod source;
 mod stream;
 
+pub use answer::ERROR_HEADER;
 pub use body::Body;
 pub use error::{Code, Error};
 pub use local::{probe, readiness};
@@ -136,7 +137,7 @@ impl Proxy {
             .snapshot
             .listener(call.connection.listener)
             .map_or(Policy::NONE, Policy::of);
-        guard::admit(&call.head, policy, call.connection.has_two_lengths())?;
+        guard::admit(&call.head, policy, call.connection.saw_two_lengths())?;
         if let Some(reply) = local::reply(call).await {
             return reply;
         }

@@ -28,6 +28,9 @@ pub async fn incoming(
     response: Response<client::Body>,
     sent: &HeaderMap,
 ) -> Result<Response<Source>, Error> {
+    if response.status().is_informational() {
+        return Err(Error::not_asked_for(upstream, response.status()));
+    }
     if response.status() == StatusCode::UNAUTHORIZED && is_about_us(upstream) {
         return Err(rejected_credential(upstream, response.into_body(), sent).await);
     }
