@@ -14,6 +14,8 @@ use super::head::HeadScanner;
 pub struct Activity {
     start: Instant,
     head: Mutex<HeadScanner>,
+    /// Requests whose head was handed out, ever.
+    begun: AtomicU64,
     requests: AtomicUsize,
     event_streams: AtomicUsize,
     /// Milliseconds since `start`.
@@ -32,6 +34,7 @@ impl Activity {
         Self {
             start: Instant::now(),
             head: Mutex::default(),
+            begun: AtomicU64::new(0),
             requests: AtomicUsize::new(0),
             event_streams: AtomicUsize::new(0),
             idle_since: AtomicU64::new(0),
@@ -68,6 +71,7 @@ impl Activity {
     }
 
     pub fn request_begins(&self) {
+        self.begun.fetch_add(1, Relaxed);
         self.requests.fetch_add(1, Relaxed);
     }
 
@@ -93,8 +97,10 @@ impl Activity {
         self.event_streams.load(Relaxed)
     }
 
+    /// Whether the request that began last claims two lengths, or comes behind one that did.
     pub fn saw_two_lengths(&self) -> bool {
-        self.head().saw_two_lengths()
+        let at = self.head().two_lengths_at();
+        at.is_some_and(|at| self.begun.load(Relaxed) > at)
     }
 
     pub fn is_http2(&self) -> bool {
