@@ -4,6 +4,7 @@ mod bodies;
 mod common;
 mod configuration;
 mod events;
+mod figures;
 mod guards;
 mod headers;
 mod lifecycle;
