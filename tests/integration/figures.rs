@@ -17,7 +17,7 @@ use crate::common::{Ask, Client, Daemon, Http, SECRET, Setup, Upstream, Way, bod
 
 /// Promised memory, in KiB.
 fn mib(promised: u64) -> u64 {
-    const OF_DEBUG: u64 = 24;
+    const OF_DEBUG: u64 = 8;
     let allowed = if is_release() {
         promised
     } else {
@@ -168,11 +168,12 @@ async fn sigterm_under_load_answers_every_request_that_was_accepted() {
 
 #[tokio::test]
 async fn a_gibibyte_down_and_64_mebibytes_up_do_not_grow_the_memory() {
-    const DOWN: u64 = 1024 * 1024 * 1024;
     const UP: u64 = 64 * 1024 * 1024;
+    // Memory that grows with a body's length shows either way; a debug build is just slower.
+    let down = if is_release() { 1024 } else { 128 } * 1024 * 1024;
     let upstream = Upstream::https();
-    upstream.at("/down", |_| {
-        let body = body::long(DOWN, &Arc::new(AtomicU64::new(0)));
+    upstream.at("/down", move |_| {
+        let body = body::long(down, &Arc::new(AtomicU64::new(0)));
         std::future::ready(Ok(Response::new(body)))
     });
     upstream.at("/up", |mut call| async move {
@@ -188,8 +189,8 @@ async fn a_gibibyte_down_and_64_mebibytes_up_do_not_grow_the_memory() {
     let daemon = Setup::before(&upstream).log_level("info").start().await;
     let begun = Instant::now();
     let (bytes, end) = daemon.open(Ask::get("/down")).await.end().await;
-    assert!(end.is_ok() && bytes == DOWN, "{bytes} {end:?}");
-    note("1 GiB took", format!("{:?}", begun.elapsed()));
+    assert!(end.is_ok() && bytes == down, "{bytes} {end:?}");
+    note("the way down took", format!("{:?}", begun.elapsed()));
     for media_type in ["application/json", "application/octet-stream"] {
         let ask = Ask::new("POST", "/up")
             .header("content-type", media_type)
@@ -197,7 +198,7 @@ async fn a_gibibyte_down_and_64_mebibytes_up_do_not_grow_the_memory() {
         assert_eq!(daemon.ask(ask).await.text(), UP.to_string());
     }
     let peak = daemon.proc_status("VmHWM");
-    note("KiB at most with 1 GiB down and 64 MiB up", peak);
+    note("KiB at most with all of it down and 64 MiB up", peak);
     assert!(peak < mib(40), "{peak} KiB");
 }
 
