@@ -1,6 +1,7 @@
 //! The daemon as its users meet it: the built binary, a real upstream behind it, real clients before it.
 
 mod bodies;
+mod commands;
 mod common;
 mod configuration;
 mod events;
@@ -10,8 +11,10 @@ mod headers;
 mod lifecycle;
 mod listeners;
 mod malformed;
+mod observing;
 mod rejected_credential;
 mod routing;
 mod signing;
 mod streaming;
 mod upstream_failures;
+mod upstream_tls;
