@@ -83,6 +83,13 @@ pub fn reload(sources: &Sources, args: AdminArgs) -> ExitCode {
         println!("reloaded");
         return exit::OK.into();
     }
+    if status != StatusCode::UNPROCESSABLE_ENTITY {
+        eprintln!(
+            "mcp-auth-proxy: the daemon did not reload: {}",
+            page::reasons(&page)
+        );
+        return exit::UNAVAILABLE.into();
+    }
     eprintln!("mcp-auth-proxy: the reload was refused; the configuration before it goes on:");
     eprintln!("{}", page::reasons(&page));
     exit::CONFIG.into()

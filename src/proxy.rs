@@ -12,8 +12,10 @@ mod head;
 mod ids;
 mod local;
 mod respond;
+mod source;
 mod stream;
 
+pub use answer::ERROR_HEADER;
 pub use body::Body;
 pub use error::{Code, Error};
 pub use local::{probe, readiness};
@@ -32,6 +34,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::client::{self, Failure};
+use crate::deadline;
 use crate::guard::{self, Policy};
 use crate::mcp::{self, Waiting};
 use crate::message::{BodyError, Progress, ReadAhead, RequestBody, Upload, read_ahead};
@@ -41,6 +44,7 @@ use crate::serve::{Connection, Handler};
 use crate::snapshot::{Snapshot, Upstream};
 
 use self::exchange::Exchange;
+use self::source::Source;
 
 /// Attempts at finding a living connection for a request that never left.
 const MAX_UNSENT_ATTEMPTS: u32 = 3;
@@ -61,6 +65,8 @@ struct Call<'a> {
     snapshot: &'a Arc<Snapshot>,
     connection: &'a Arc<Connection>,
     head: Parts,
+    /// Whether whoever sent it waits for JSON-RPC.
+    is_json_rpc: bool,
     /// Taken by the first step that reads it.
     body: Option<Incoming>,
     /// The whole JSON-RPC body, if it was read: whoever waits in it is owed an answer.
@@ -81,11 +87,12 @@ impl Handler for Proxy {
         let mut call = Call {
             snapshot: &snapshot,
             connection: &connection,
+            is_json_rpc: mcp::may_be_json_rpc(&head.method, &head.headers),
             head,
             body: Some(body),
             message: None,
         };
-        match self.forward(&mut call, &mut exchange).await {
+        let response = match self.forward(&mut call, &mut exchange).await {
             Ok(response) => exchange.answer(response),
             Err(error) => {
                 let waiting = waiting_for(&mut call, &error).await;
@@ -98,7 +105,8 @@ impl Handler for Proxy {
                 }
                 exchange.refuse(&error, response)
             }
-        }
+        };
+        Body::follow(response, exchange)
     }
 }
 
@@ -125,22 +133,22 @@ impl Proxy {
         &self,
         call: &mut Call<'_>,
         exchange: &mut Exchange,
-    ) -> Result<Response<body::Source>, Error> {
+    ) -> Result<Response<Source>, Error> {
         let policy = call
             .snapshot
             .listener(call.connection.listener)
             .map_or(Policy::NONE, Policy::of);
-        guard::admit(&call.head, policy, call.connection.has_two_lengths())?;
+        guard::admit(&call.head, policy, call.connection.saw_two_lengths())?;
         if let Some(reply) = local::reply(call).await {
             return reply;
         }
         let decoded = path::check(call.head.uri.path(), true)?;
-        let route = call
+        let found = call
             .snapshot
             .router
             .find(&decoded)
             .ok_or_else(|| Error::no_route(&call.head))?;
-        let route = &call.snapshot.config.routes[route];
+        let route = &call.snapshot.config.routes[found];
         let upstream = &call.snapshot.upstreams[route.upstream];
         exchange.routed_to(upstream);
         path::check(call.head.uri.path(), upstream.config.allow_encoded_slash)?;
@@ -150,17 +158,16 @@ impl Proxy {
 
         let fallback = stream::Fallback::for_request(call, upstream);
         if fallback.is_always() {
-            return Ok(stream::local(&self.draining));
+            return Ok(stream::local(&self.draining).map(Source::events));
         }
         let body = self.read_body(call, exchange).await?;
         let head = head::outgoing(call, upstream, target, exchange.id());
         let request = Request::from_parts(head, body);
         let (response, sent) = self.send(upstream, request, exchange).await?;
-        call.message = None;
         if fallback.replaces(response.status()) {
-            return Ok(stream::local(&self.draining));
+            return Ok(stream::local(&self.draining).map(Source::events));
         }
-        respond::incoming(self, call, route, upstream, response, &sent).await
+        respond::incoming(self, call, found, upstream, response, &sent).await
     }
 
     /// Reads what has to be understood, and leaves the rest to be streamed.
@@ -178,7 +185,7 @@ impl Proxy {
         if http_body::Body::is_end_stream(&body) {
             return Ok(RequestBody::empty());
         }
-        if !mcp::may_be_json_rpc(&call.head.method, &call.head.headers) {
+        if !call.is_json_rpc {
             let upload = Upload::new(Bytes::new(), body, limits.max_body, stall);
             return Ok(RequestBody::Stream(Box::new(upload)));
         }
@@ -217,7 +224,7 @@ impl Proxy {
             let mut attempt = pin!(upstream.client.send(request));
             let result = loop {
                 let before = upload.as_ref().map_or(0, Progress::frames);
-                match tokio::time::timeout_at(deadline, attempt.as_mut()).await {
+                match deadline::before(deadline, attempt.as_mut()).await {
                     Ok(result) => break result,
                     // A long upload that moves is no slow answer: the time runs from its last piece.
                     Err(_)
@@ -301,7 +308,7 @@ fn sign(upstream: &Upstream, request: &mut Request<RequestBody>) -> http::Header
 
 /// Who is owed an answer to a request that is refused.
 async fn waiting_for(call: &mut Call<'_>, error: &Error) -> Waiting {
-    if !mcp::may_be_json_rpc(&call.head.method, &call.head.headers) {
+    if !call.is_json_rpc {
         return Waiting::Nobody;
     }
     if call.message.is_none() && error.code.leaves_body_readable() {

@@ -4,8 +4,8 @@ use std::time::{Instant, SystemTime};
 
 use serde_json::{Value, json};
 
-use crate::daemon::{Reloaded, State};
 use crate::snapshot::{Snapshot, Upstream};
+use crate::state::{Reloaded, State};
 
 pub fn status(state: &State) -> String {
     let snapshot = state.proxy.snapshot();
@@ -42,13 +42,9 @@ pub fn status(state: &State) -> String {
 }
 
 fn upstream_entry(snapshot: &Snapshot, upstream: &Upstream) -> Value {
-    let target = &upstream.config.target;
     let mut entry = json!({
         "name": upstream.config.name,
-        "url": match &target.unix {
-            Some(path) => format!("unix:{}", path.display()),
-            None => format!("{}://{}", target.scheme, target.authority),
-        },
+        "url": upstream.config.target.to_string(),
         "health": "unknown",
     });
     if let Some(verdict) = upstream.health.verdict() {

@@ -78,6 +78,7 @@ fn decode(report: &Report<'_>, tree: &Table) -> Option<Config> {
     };
     let routes = decode_routes(&mut root, &upstreams);
     warn_of_unreachable(&upstreams.fields, &routes);
+    warn_of_unused(&credential_fields, &upstreams);
     let listeners = decode_listeners(&mut root);
     let admin = decode_admin(&mut root, &listeners);
     let (log, limits, server) = (
@@ -129,6 +130,17 @@ fn named<'a>(root: &mut Section<'a>, key: &'static str) -> Vec<Field<'a>> {
     section
         .map(|section| section.entries().collect())
         .unwrap_or_default()
+}
+
+fn warn_of_unused(credentials: &[Field<'_>], upstreams: &Upstreams<'_>) {
+    for (index, field) in credentials.iter().enumerate() {
+        let mut decoded = upstreams.decoded.iter().flatten();
+        if !decoded.any(|upstream| upstream.credential == Some(index)) {
+            let message =
+                "no upstream uses this credential; name it in one (credential = ...) or remove it";
+            field.report.warn(field.key_origin, &field.path, message);
+        }
+    }
 }
 
 fn no_upstream(report: &Report<'_>) -> String {

@@ -4,9 +4,10 @@ use std::time::{Duration, SystemTime};
 
 use slog::{Logger, error, info, warn};
 
-use super::{Daemon, Reloaded};
+use super::Daemon;
 use crate::config::{Config, TargetPath};
 use crate::snapshot::Snapshot;
+use crate::state::Reloaded;
 
 /// Files on a network file system may never come; the daemon goes on without them.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -88,10 +89,6 @@ pub fn log_routes(log: &Logger, snapshot: &Snapshot) {
     for route in &snapshot.config.routes {
         let upstream = &snapshot.config.upstreams[route.upstream];
         let target = &upstream.target;
-        let via = match &target.unix {
-            Some(path) => format!("unix:{}", path.display()),
-            None => format!("{}://{}", target.scheme, target.authority),
-        };
         let (from, to) = match &target.path {
             TargetPath::Endpoint(endpoint) => (route.path.clone(), endpoint.to_string()),
             TargetPath::Base(base) if route.strip_prefix => {
@@ -105,6 +102,6 @@ pub fn log_routes(log: &Logger, snapshot: &Snapshot) {
         let credential = upstream
             .credential
             .map_or("none", |index| &snapshot.config.credentials[index].name);
-        info!(log, "route"; "from" => from, "to" => format!("{via}{to}"), "upstream" => &upstream.name, "credential" => credential);
+        info!(log, "route"; "from" => from, "to" => format!("{target}{to}"), "upstream" => &upstream.name, "credential" => credential);
     }
 }

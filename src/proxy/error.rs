@@ -151,32 +151,40 @@ impl Error {
         )
     }
 
+    /// An informational status as the final one, such as a 101 to a request that offered no upgrade.
+    pub fn not_asked_for(upstream: &Upstream, status: StatusCode) -> Self {
+        let name = &upstream.config.name;
+        Self::new(
+            Code::UpstreamBadResponse,
+            format!("upstream {name} answered {status}, which the request did not ask for"),
+        )
+    }
+
     pub fn of_upstream(upstream: &Upstream, failure: &Failure) -> Self {
         let name = &upstream.config.name;
-        let authority = &upstream.config.target.authority;
+        let target = &upstream.config.target;
         let (code, message) = match failure.kind {
             Kind::Dns => (
                 Code::UpstreamDns,
                 format!(
-                    "the host of upstream {name} ({authority}) cannot be resolved; check its url and this machine's DNS"
+                    "the host of upstream {name} ({target}) cannot be resolved; check its url and this machine's DNS"
                 ),
             ),
             Kind::Unreachable => (
                 Code::UpstreamUnreachable,
                 format!(
-                    "upstream {name} ({authority}) cannot be reached; check that it runs and that no firewall is in the way"
+                    "upstream {name} ({target}) cannot be reached; check that it runs and that no firewall is in the way"
                 ),
             ),
             Kind::ConnectTimeout => (
                 Code::UpstreamConnectTimeout,
-                format!(
-                    "no connection to upstream {name} ({authority}) within its connect_timeout"
-                ),
+                format!("no connection to upstream {name} ({target}) within its connect_timeout"),
             ),
             Kind::Tls => (
                 Code::UpstreamTls,
                 format!(
-                    "TLS with upstream {name} ({authority}) failed; if its certificate is from a private CA, set ca_file"
+                    "TLS with upstream {name} ({target}) failed: {}; if its certificate is from a private CA, set ca_file",
+                    failure.cause
                 ),
             ),
             Kind::Reset => (

@@ -9,11 +9,13 @@ use std::sync::{Mutex, PoisonError};
 use tokio::time::{Duration, Instant};
 
 use super::Timeouts;
-use super::head::{HeadScanner, Progress};
+use super::head::HeadScanner;
 
 pub struct Activity {
     start: Instant,
     head: Mutex<HeadScanner>,
+    /// Requests whose head was handed out, ever.
+    begun: AtomicU64,
     requests: AtomicUsize,
     event_streams: AtomicUsize,
     /// Milliseconds since `start`.
@@ -32,6 +34,7 @@ impl Activity {
         Self {
             start: Instant::now(),
             head: Mutex::default(),
+            begun: AtomicU64::new(0),
             requests: AtomicUsize::new(0),
             event_streams: AtomicUsize::new(0),
             idle_since: AtomicU64::new(0),
@@ -49,15 +52,11 @@ impl Activity {
     /// Bytes came in.
     pub fn read(&self, bytes: &[u8]) {
         let mut head = self.head();
-        if self.requests.load(Relaxed) == 0 {
-            head.next_request();
-        }
-        match head.feed(bytes) {
-            Progress::Begun if self.head_since.load(Relaxed) == NOT_RUNNING => {
-                self.head_since.store(self.now(), Relaxed);
-            }
-            Progress::Complete => self.head_since.store(NOT_RUNNING, Relaxed),
-            _ => {}
+        head.feed(bytes);
+        let is_running = self.head_since.load(Relaxed) != NOT_RUNNING;
+        if head.is_inside_head() != is_running {
+            let since = if is_running { NOT_RUNNING } else { self.now() };
+            self.head_since.store(since, Relaxed);
         }
     }
 
@@ -72,6 +71,7 @@ impl Activity {
     }
 
     pub fn request_begins(&self) {
+        self.begun.fetch_add(1, Relaxed);
         self.requests.fetch_add(1, Relaxed);
     }
 
@@ -97,8 +97,10 @@ impl Activity {
         self.event_streams.load(Relaxed)
     }
 
-    pub fn has_two_lengths(&self) -> bool {
-        self.head().has_two_lengths()
+    /// Whether the request that began last claims two lengths, or comes behind one that did.
+    pub fn saw_two_lengths(&self) -> bool {
+        let at = self.head().two_lengths_at();
+        at.is_some_and(|at| self.begun.load(Relaxed) > at)
     }
 
     pub fn is_http2(&self) -> bool {
@@ -129,12 +131,14 @@ impl Activity {
     /// The time at which this connection has to be given up if nothing changes. `None`: never.
     pub fn deadline(&self, timeouts: &Timeouts) -> Option<Instant> {
         let at = |since: u64, limit: Duration| self.start + Duration::from_millis(since) + limit;
-        let head = self.head_since.load(Relaxed);
-        if head != NOT_RUNNING {
-            return Some(at(head, timeouts.head));
-        }
         if self.requests() == 0 {
-            return Some(at(self.idle_since.load(Relaxed), timeouts.idle));
+            // A head that began behind a request counts from when that one is answered.
+            let head = self.head_since.load(Relaxed);
+            let idle = self.idle_since.load(Relaxed);
+            return Some(match head {
+                NOT_RUNNING => at(idle, timeouts.idle),
+                since => at(since.max(idle), timeouts.head),
+            });
         }
         let blocked = self.blocked_since.load(Relaxed);
         (blocked != NOT_RUNNING && self.event_streams() == 0).then(|| at(blocked, timeouts.write))

@@ -77,9 +77,9 @@ impl Connection {
         }
     }
 
-    /// Whether the current request claims two lengths. Meaningful for HTTP/1.1.
-    pub fn has_two_lengths(&self) -> bool {
-        self.activity.has_two_lengths()
+    /// Whether the current HTTP/1.1 request claims two lengths, or comes behind one that did.
+    pub fn saw_two_lengths(&self) -> bool {
+        self.activity.saw_two_lengths()
     }
 
     /// No further request is wanted here.

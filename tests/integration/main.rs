@@ -1,0 +1,10 @@
+//! The daemon as its users meet it: the built binary, a real upstream behind it, real clients before it.
+
+mod bodies;
+mod common;
+mod guards;
+mod malformed;
+mod rejected_credential;
+mod routing;
+mod signing;
+mod upstream_failures;
