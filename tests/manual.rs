@@ -546,15 +546,17 @@ fn the_sentences_that_the_manual_quotes_are_those_of_the_program() {
             }
         }
         for piece in pieces.iter().filter(|piece| piece.len() >= 8) {
-            // A file's kind, or the like, may stand in the midst of it.
             let words: Vec<_> = piece.split(' ').collect();
-            let but_for = |from: usize, to: usize| {
-                source.contains(&words[..from].join(" ")) && source.contains(&words[to..].join(" "))
+            // A placeholder may stand in the midst of it, or a sentence of its own follow.
+            let begins = |from: usize| source.contains(&format!("{} {{", words[..from].join(" ")));
+            let goes_on = |to: usize| {
+                let rest = words[to..].join(" ");
+                ["} ", "}; ", "\""]
+                    .iter()
+                    .any(|before| source.contains(&format!("{before}{rest}")))
             };
-            let in_two = || {
-                (1..words.len()).any(|at| (at..words.len().min(at + 3)).any(|to| but_for(at, to)))
-            };
-            let found = source.contains(piece) || in_two();
+            let around = |at: usize| begins(at) && (at..words.len().min(at + 3)).any(goes_on);
+            let found = source.contains(piece) || (1..words.len()).any(around);
             if !found {
                 unknown.push(format!("{sentence}: {piece}"));
             }
