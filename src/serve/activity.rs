@@ -22,6 +22,9 @@ pub struct Activity {
     idle_since: AtomicU64,
     head_since: AtomicU64,
     blocked_since: AtomicU64,
+    /// Responses that have been given a piece and not been asked for the next one.
+    waiting: AtomicUsize,
+    handed_at: AtomicU64,
     closing: AtomicBool,
     lingering: AtomicBool,
 }
@@ -40,6 +43,8 @@ impl Activity {
             idle_since: AtomicU64::new(0),
             head_since: AtomicU64::new(NOT_RUNNING),
             blocked_since: AtomicU64::new(NOT_RUNNING),
+            waiting: AtomicUsize::new(0),
+            handed_at: AtomicU64::new(0),
             closing: AtomicBool::new(false),
             lingering: AtomicBool::new(false),
         }
@@ -87,6 +92,17 @@ impl Activity {
 
     pub fn stream_ends(&self) {
         self.event_streams.fetch_sub(1, Relaxed);
+    }
+
+    /// A piece of a response was handed over, and more is to come.
+    pub fn piece_handed(&self) {
+        self.handed_at.store(self.now(), Relaxed);
+        self.waiting.fetch_add(1, Relaxed);
+    }
+
+    /// The next piece is asked for, or never will be.
+    pub fn piece_gone(&self) {
+        self.waiting.fetch_sub(1, Relaxed);
     }
 
     pub fn requests(&self) -> usize {
@@ -140,8 +156,16 @@ impl Activity {
                 since => at(since.max(idle), timeouts.head),
             });
         }
+        if self.event_streams() > 0 {
+            return None;
+        }
         let blocked = self.blocked_since.load(Relaxed);
-        (blocked != NOT_RUNNING && self.event_streams() == 0).then(|| at(blocked, timeouts.write))
+        if blocked != NOT_RUNNING {
+            return Some(at(blocked, timeouts.write));
+        }
+        // HTTP/2: a reader that grants no window leaves the socket writable, and its response unasked for.
+        (self.waiting.load(Relaxed) == self.requests())
+            .then(|| at(self.handed_at.load(Relaxed), timeouts.write))
     }
 
     fn head(&self) -> std::sync::MutexGuard<'_, HeadScanner> {
@@ -185,6 +209,19 @@ mod tests {
         assert_eq!(seconds_left(&activity), Some(20));
         activity.read(b"t: x\r\n\r\n");
         activity.request_begins();
+        assert_eq!(seconds_left(&activity), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn responses_that_nobody_asks_for_have_a_deadline_while_none_of_them_moves() {
+        let activity = Activity::new();
+        activity.request_begins();
+        activity.request_begins();
+        activity.piece_handed();
+        assert_eq!(seconds_left(&activity), None);
+        activity.piece_handed();
+        assert_eq!(seconds_left(&activity), Some(20));
+        activity.piece_gone();
         assert_eq!(seconds_left(&activity), None);
     }
 
