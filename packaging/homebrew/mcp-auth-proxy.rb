@@ -36,7 +36,6 @@ class McpAuthProxy < Formula
     # A configuration that cannot work is tried twice a minute, not six times.
     throttle_interval 30
     process_type :interactive
-    log_path File::NULL
     error_log_path var/"log/mcp-auth-proxy.log"
   end
 
