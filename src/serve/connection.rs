@@ -87,6 +87,11 @@ impl Connection {
         self.activity.is_closing()
     }
 
+    /// It was ended by us, whatever it was doing.
+    pub fn was_aborted(&self) -> bool {
+        self.aborted.load(Relaxed)
+    }
+
     pub(super) fn close(&self) {
         self.activity.close();
         self.wake();
