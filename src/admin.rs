@@ -11,12 +11,12 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use slog::{Logger, debug};
 
-use crate::daemon::{Reloaded, State};
 use crate::guard::{self, Policy};
 use crate::listen;
 use crate::metrics::Gauges;
 use crate::proxy;
 use crate::serve::{self, Connection, Handler, Timeouts};
+use crate::state::{Reloaded, State};
 
 /// Media type of `/metrics` (OpenMetrics 1.0).
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

@@ -29,9 +29,9 @@ use crate::config::{HttpVersion, Target, Tls, Upstream};
 use crate::message::RequestBody;
 use crate::worker;
 
-use self::dial::{Dialer, EnvProxy};
+use self::dial::{Dialer, EnvProxy, Protocol};
 use self::error::Error;
-use self::pool::{Pool, Protocol};
+use self::pool::Pool;
 
 /// Connections kept for reuse are closed after this long without a request: below
 /// the 60 to 75 s after which common servers and load balancers close them.

@@ -4,9 +4,6 @@ mod harden;
 mod listeners;
 mod reload;
 mod signals;
-mod state;
-
-pub use state::{Reloaded, State};
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -27,6 +24,7 @@ use crate::metrics::Metrics;
 use crate::proxy::{self, Proxy};
 use crate::serve::Workers;
 use crate::snapshot::Snapshot;
+use crate::state::{Reloaded, State};
 use crate::worker;
 
 use self::listeners::Listeners;

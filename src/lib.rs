@@ -24,4 +24,5 @@ pub mod proxy;
 pub mod secret;
 pub mod serve;
 pub mod snapshot;
+pub mod state;
 pub mod worker;

@@ -12,6 +12,7 @@ mod head;
 mod ids;
 mod local;
 mod respond;
+mod source;
 mod stream;
 
 pub use body::Body;
@@ -41,6 +42,7 @@ use crate::serve::{Connection, Handler};
 use crate::snapshot::{Snapshot, Upstream};
 
 use self::exchange::Exchange;
+use self::source::Source;
 
 /// Attempts at finding a living connection for a request that never left.
 const MAX_UNSENT_ATTEMPTS: u32 = 3;
@@ -61,6 +63,8 @@ struct Call<'a> {
     snapshot: &'a Arc<Snapshot>,
     connection: &'a Arc<Connection>,
     head: Parts,
+    /// Whether whoever sent it waits for JSON-RPC.
+    is_json_rpc: bool,
     /// Taken by the first step that reads it.
     body: Option<Incoming>,
     /// The whole JSON-RPC body, if it was read: whoever waits in it is owed an answer.
@@ -81,11 +85,12 @@ impl Handler for Proxy {
         let mut call = Call {
             snapshot: &snapshot,
             connection: &connection,
+            is_json_rpc: mcp::may_be_json_rpc(&head.method, &head.headers),
             head,
             body: Some(body),
             message: None,
         };
-        match self.forward(&mut call, &mut exchange).await {
+        let response = match self.forward(&mut call, &mut exchange).await {
             Ok(response) => exchange.answer(response),
             Err(error) => {
                 let waiting = waiting_for(&mut call, &error).await;
@@ -98,7 +103,8 @@ impl Handler for Proxy {
                 }
                 exchange.refuse(&error, response)
             }
-        }
+        };
+        Body::follow(response, exchange)
     }
 }
 
@@ -125,7 +131,7 @@ impl Proxy {
         &self,
         call: &mut Call<'_>,
         exchange: &mut Exchange,
-    ) -> Result<Response<body::Source>, Error> {
+    ) -> Result<Response<Source>, Error> {
         let policy = call
             .snapshot
             .listener(call.connection.listener)
@@ -150,15 +156,14 @@ impl Proxy {
 
         let fallback = stream::Fallback::for_request(call, upstream);
         if fallback.is_always() {
-            return Ok(stream::local(&self.draining));
+            return Ok(stream::local(&self.draining).map(Source::events));
         }
         let body = self.read_body(call, exchange).await?;
         let head = head::outgoing(call, upstream, target, exchange.id());
         let request = Request::from_parts(head, body);
         let (response, sent) = self.send(upstream, request, exchange).await?;
-        call.message = None;
         if fallback.replaces(response.status()) {
-            return Ok(stream::local(&self.draining));
+            return Ok(stream::local(&self.draining).map(Source::events));
         }
         respond::incoming(self, call, route, upstream, response, &sent).await
     }
@@ -178,7 +183,7 @@ impl Proxy {
         if http_body::Body::is_end_stream(&body) {
             return Ok(RequestBody::empty());
         }
-        if !mcp::may_be_json_rpc(&call.head.method, &call.head.headers) {
+        if !call.is_json_rpc {
             let upload = Upload::new(Bytes::new(), body, limits.max_body, stall);
             return Ok(RequestBody::Stream(Box::new(upload)));
         }
@@ -301,7 +306,7 @@ fn sign(upstream: &Upstream, request: &mut Request<RequestBody>) -> http::Header
 
 /// Who is owed an answer to a request that is refused.
 async fn waiting_for(call: &mut Call<'_>, error: &Error) -> Waiting {
-    if !mcp::may_be_json_rpc(&call.head.method, &call.head.headers) {
+    if !call.is_json_rpc {
         return Waiting::Nobody;
     }
     if call.message.is_none() && error.code.leaves_body_readable() {

@@ -4,8 +4,8 @@ use std::time::{Instant, SystemTime};
 
 use serde_json::{Value, json};
 
-use crate::daemon::{Reloaded, State};
 use crate::snapshot::{Snapshot, Upstream};
+use crate::state::{Reloaded, State};
 
 pub fn status(state: &State) -> String {
     let snapshot = state.proxy.snapshot();

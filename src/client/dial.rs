@@ -4,7 +4,6 @@ mod proxy;
 mod resolve;
 
 pub use proxy::{EnvProxy, ProxyVariables};
-pub use resolve::DnsError;
 
 use std::error::Error as StdError;
 use std::path::{Path, PathBuf};
@@ -23,7 +22,6 @@ use tokio::sync::OnceCell;
 use tower_service::Service;
 
 use super::error::{Error, Kind};
-use super::pool::Protocol;
 use super::{Settings, tls};
 use crate::config::{HttpVersion, Tls};
 
@@ -34,6 +32,14 @@ pub type Io = Box<dyn Transport>;
 
 pub trait Transport: Read + Write + Unpin + Send {}
 impl<T: Read + Write + Unpin + Send> Transport for T {}
+
+/// What the upstream speaks on new connections, as far as known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    Unknown = 0,
+    H1 = 1,
+    H2 = 2,
+}
 
 /// The silence after which the kernel asks whether the other end is still there.
 const TCP_KEEPALIVE: Duration = Duration::from_secs(30);

@@ -1,6 +1,7 @@
 //! Why an exchange with an upstream failed, and whether the request may have left.
 
 use std::error::Error as StdError;
+use std::fmt;
 use std::io;
 
 use http::Request;
@@ -38,6 +39,21 @@ pub struct Failure {
     /// The request, if no byte of it can have reached the upstream.
     pub unsent: Option<Request<RequestBody>>,
 }
+
+/// A name that did not resolve.
+#[derive(Debug)]
+pub struct DnsError {
+    pub host: String,
+    pub cause: io::Error,
+}
+
+impl fmt::Display for DnsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot resolve {}: {}", self.host, self.cause)
+    }
+}
+
+impl std::error::Error for DnsError {}
 
 impl Failure {
     pub(super) fn unsent(error: Error, request: Request<RequestBody>) -> Self {
@@ -87,7 +103,7 @@ impl Error {
 
     /// Tells apart what a connector reports: names, TLS, and the rest.
     pub fn of_connect(error: &(dyn StdError + 'static)) -> Self {
-        let kind = if find::<super::dial::DnsError>(error).is_some() {
+        let kind = if find::<DnsError>(error).is_some() {
             Kind::Dns
         } else if find::<rustls::Error>(error).is_some() {
             Kind::Tls

@@ -6,16 +6,9 @@ use std::time::Instant;
 
 use tokio::sync::Semaphore;
 
+use super::dial::Protocol;
 use super::{IDLE_TIMEOUT, h1, h2};
 use crate::config::HttpVersion;
-
-/// What the upstream speaks on new connections, as far as known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Protocol {
-    Unknown = 0,
-    H1 = 1,
-    H2 = 2,
-}
 
 pub struct Pool {
     /// Last in, first out: the warmest is used, the others age and go.

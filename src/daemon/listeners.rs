@@ -11,6 +11,7 @@ use crate::listen::{Bound, Inherited, ListenError, Stream};
 use crate::proxy::Proxy;
 use crate::serve::{self, Arrival, Connection, Timeouts, Workers};
 use crate::snapshot::listener_key;
+use crate::state::Description;
 
 /// Whom a listener is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,14 +36,6 @@ struct Open {
 
 /// Listeners of a coming configuration that are bound but not yet served.
 pub struct Opened(Vec<(Bound, Role)>);
-
-/// A listener in words.
-#[derive(Debug, Clone)]
-pub struct Description {
-    pub address: String,
-    pub role: &'static str,
-    pub inherited: bool,
-}
 
 impl Listeners {
     pub fn new(proxy: Arc<Proxy>, workers: Arc<Workers>, admin: Arc<Admin>, log: Logger) -> Self {

@@ -4,9 +4,10 @@ use std::time::{Duration, SystemTime};
 
 use slog::{Logger, error, info, warn};
 
-use super::{Daemon, Reloaded};
+use super::Daemon;
 use crate::config::{Config, TargetPath};
 use crate::snapshot::Snapshot;
+use crate::state::Reloaded;
 
 /// Files on a network file system may never come; the daemon goes on without them.
 const PATIENCE: Duration = Duration::from_secs(30);

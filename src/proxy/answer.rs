@@ -7,8 +7,8 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use serde_json::json;
 
-use super::body::Source;
 use super::error::{Code, Error};
+use super::source::Source;
 use crate::mcp::Waiting;
 
 pub const ERROR_HEADER: HeaderName = HeaderName::from_static("x-mcp-auth-proxy-error");

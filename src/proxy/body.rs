@@ -1,27 +1,14 @@
-//! What the client reads: from the upstream, from ourselves, and counted on the way.
+//! What the client reads, counted on the way.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use http::Response;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use super::exchange::{Exchange, Outcome};
-use super::stream::Events;
-use crate::client;
-
-/// Where a response's bytes come from.
-pub enum Source {
-    Full(Option<Bytes>),
-    Upstream(client::Body),
-    Events(Box<Events>),
-}
-
-impl Source {
-    pub fn text(text: impl Into<Bytes>) -> Self {
-        Self::Full(Some(text.into()).filter(|text: &Bytes| !text.is_empty()))
-    }
-}
+use super::source::Source;
 
 /// A response body with the record of its request.
 pub struct Body {
@@ -30,7 +17,12 @@ pub struct Body {
 }
 
 impl Body {
-    pub fn new(source: Source, mut exchange: Exchange) -> Self {
+    /// Joins a response and the record of its request.
+    pub fn follow(response: Response<Source>, exchange: Exchange) -> Response<Self> {
+        response.map(|source| Self::new(source, exchange))
+    }
+
+    fn new(source: Source, mut exchange: Exchange) -> Self {
         // hyper does not poll a body that is over before it begins.
         if source.is_end_stream() {
             exchange.ended(Outcome::Complete);
@@ -68,33 +60,6 @@ impl HttpBody for Body {
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.source {
-            Source::Full(bytes) => {
-                SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64)
-            }
-            Source::Upstream(body) => body.size_hint(),
-            Source::Events(_) => SizeHint::default(),
-        }
-    }
-}
-
-impl Source {
-    fn poll_frame(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        match self {
-            Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Self::Upstream(body) => Pin::new(body).poll_frame(cx),
-            Self::Events(events) => events.poll_frame(cx),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Full(bytes) => bytes.is_none(),
-            Self::Upstream(body) => body.is_end_stream(),
-            Self::Events(_) => false,
-        }
+        self.source.size_hint()
     }
 }

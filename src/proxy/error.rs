@@ -176,7 +176,8 @@ impl Error {
             Kind::Tls => (
                 Code::UpstreamTls,
                 format!(
-                    "TLS with upstream {name} ({authority}) failed; if its certificate is from a private CA, set ca_file"
+                    "TLS with upstream {name} ({authority}) failed: {}; if its certificate is from a private CA, set ca_file",
+                    failure.cause
                 ),
             ),
             Kind::Reset => (

@@ -9,8 +9,8 @@ use http::request::Parts;
 use http::{Method, Response};
 use slog::{KV, Key, Record, Serializer, info, warn};
 
-use super::body::{Body, Source};
 use super::error::Error;
+use super::source::Source;
 use super::{Proxy, head, ids};
 use crate::listen::Peer;
 use crate::log::InOrder;
@@ -89,17 +89,17 @@ impl Exchange {
         self.connection.linger();
     }
 
-    /// Sends `response` on its way; the record follows its body.
-    pub fn answer(mut self, mut response: Response<Source>) -> Response<Body> {
+    /// Notes what is answered, and gives it the request's id.
+    pub fn answer(&mut self, mut response: Response<Source>) -> Response<Source> {
         self.status = response.status().as_u16();
         response
             .headers_mut()
             .entry(head::REQUEST_ID)
             .or_insert_with(|| self.id.clone());
-        response.map(|source| Body::new(source, self))
+        response
     }
 
-    pub fn refuse(mut self, error: &Error, mut response: Response<Source>) -> Response<Body> {
+    pub fn refuse(&mut self, error: &Error, mut response: Response<Source>) -> Response<Source> {
         self.code = Some(error.code.as_str());
         self.cause = error.cause.clone();
         self.proxy.metrics.proxy_error(error.code.as_str());

@@ -8,8 +8,8 @@ use serde_json::{Map, Value, json};
 
 use super::Call;
 use super::answer;
-use super::body::Source;
 use super::error::Error;
+use super::source::Source;
 use crate::snapshot::{Snapshot, Upstream};
 
 const OAUTH_DISCOVERY: [&str; 2] = [

@@ -7,8 +7,8 @@ use http::header::{self, HeaderMap, HeaderValue};
 use http::{Response, StatusCode, Uri};
 use http_body_util::BodyExt;
 
-use super::body::Source;
 use super::error::{Code, Error};
+use super::source::Source;
 use super::{Call, Proxy, answer, stream};
 use crate::client;
 use crate::config::{Route, TargetPath, Upstream401};
@@ -40,7 +40,7 @@ pub async fn incoming(
     rewrite_location(&mut head.headers, route, upstream);
     head.version = http::Version::HTTP_11;
     let body = if stream::can_be_kept_alive(&head.headers) {
-        stream::passing(body, &call.head.method, &proxy.draining)
+        Source::events(stream::passing(body, &call.head.method, &proxy.draining))
     } else {
         Source::Upstream(body)
     };

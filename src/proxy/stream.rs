@@ -13,7 +13,6 @@ use tokio::time::{Instant, Sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::Call;
-use super::body::Source;
 use crate::client;
 use crate::config::SseFallback;
 use crate::mcp;
@@ -68,8 +67,8 @@ impl Fallback {
 }
 
 /// A stream that has nothing to say, for clients that insist on one.
-pub fn local(draining: &CancellationToken) -> Response<Source> {
-    let mut response = Response::new(Source::Events(Box::new(Events::new(None, true, draining))));
+pub fn local(draining: &CancellationToken) -> Response<Events> {
+    let mut response = Response::new(Events::new(None, true, draining));
     let headers = response.headers_mut();
     headers.insert(
         header::CONTENT_TYPE,
@@ -83,10 +82,10 @@ pub fn local(draining: &CancellationToken) -> Response<Source> {
 }
 
 /// An upstream's stream, passed on.
-pub fn passing(body: client::Body, method: &Method, draining: &CancellationToken) -> Source {
+pub fn passing(body: client::Body, method: &Method, draining: &CancellationToken) -> Events {
     // A POST's stream ends with its answer, which a drain waits for; a GET's never would.
     let is_endless = method == Method::GET;
-    Source::Events(Box::new(Events::new(Some(body), is_endless, draining)))
+    Events::new(Some(body), is_endless, draining)
 }
 
 /// Whether comments may be added: to an event stream in clear, of no announced length.

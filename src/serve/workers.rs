@@ -1,9 +1,8 @@
 //! The event loops: one current-thread runtime per worker, which connections never leave.
 
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 
 use slog::{Logger, debug};
 use tokio::sync::{mpsc, oneshot};
@@ -33,7 +32,6 @@ enum Job {
 pub struct Workers {
     all: Vec<Worker>,
     registry: Arc<Registry>,
-    threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 struct Worker {
@@ -49,17 +47,10 @@ impl Workers {
     pub fn start<H: Handler>(count: usize, handler: &Arc<H>, log: &Logger) -> io::Result<Self> {
         let registry = Arc::new(Registry::default());
         let mut all = Vec::with_capacity(count);
-        let mut threads = Vec::with_capacity(count);
         for index in 0..count {
-            let (worker, thread) = start_worker(index, handler, log)?;
-            all.push(worker);
-            threads.push(thread);
+            all.push(start_worker(index, handler, log)?);
         }
-        Ok(Self {
-            all,
-            registry,
-            threads: Mutex::new(threads),
-        })
+        Ok(Self { all, registry })
     }
 
     /// Hands a connection to the worker that has the fewest.
@@ -96,24 +87,16 @@ impl Workers {
         }
     }
 
-    /// Ends the event loops; what they still serve ends with them.
+    /// Ends the event loops; what they still serve ends with them. Waits for none:
+    /// one that hangs must not keep the process from ending.
     pub fn stop(&self) {
         for worker in &self.all {
             let _ = worker.jobs.send(Job::Stop);
         }
-        let threads =
-            std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
-        for thread in threads {
-            let _ = thread.join();
-        }
     }
 }
 
-fn start_worker<H: Handler>(
-    index: usize,
-    handler: &Arc<H>,
-    log: &Logger,
-) -> io::Result<(Worker, JoinHandle<()>)> {
+fn start_worker<H: Handler>(index: usize, handler: &Arc<H>, log: &Logger) -> io::Result<Worker> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(4)
@@ -122,7 +105,7 @@ fn start_worker<H: Handler>(
     let (jobs, queue) = mpsc::unbounded_channel();
     let connections = Arc::new(AtomicUsize::new(0));
     let serving = run(queue, Arc::clone(handler), log.clone());
-    let thread = std::thread::Builder::new()
+    std::thread::Builder::new()
         .name(format!("worker-{index}"))
         .spawn(move || {
             worker::enter(index);
@@ -130,7 +113,7 @@ fn start_worker<H: Handler>(
             // A name being looked up must not hold the exit.
             runtime.shutdown_background();
         })?;
-    Ok((Worker { jobs, connections }, thread))
+    Ok(Worker { jobs, connections })
 }
 
 async fn run<H: Handler>(mut queue: mpsc::UnboundedReceiver<Job>, handler: Arc<H>, log: Logger) {

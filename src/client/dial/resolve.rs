@@ -1,13 +1,13 @@
 //! Names, resolved by the system for every new connection, so that changes are followed.
 
-use std::fmt;
 use std::future::Future;
-use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use hyper_util::client::legacy::connect::dns::{GaiAddrs, GaiResolver, Name};
 use tower_service::Service;
+
+use crate::client::error::DnsError;
 
 /// The system's resolver, with errors that can be told from connection errors.
 #[derive(Clone)]
@@ -18,20 +18,6 @@ impl Default for Resolver {
         Self(GaiResolver::new())
     }
 }
-
-#[derive(Debug)]
-pub struct DnsError {
-    host: String,
-    cause: io::Error,
-}
-
-impl fmt::Display for DnsError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cannot resolve {}: {}", self.host, self.cause)
-    }
-}
-
-impl std::error::Error for DnsError {}
 
 impl Service<Name> for Resolver {
     type Response = GaiAddrs;

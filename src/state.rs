@@ -5,7 +5,6 @@ use std::time::SystemTime;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::listeners::Description;
 use crate::lifecycle::Lifecycle;
 use crate::log::LogControl;
 use crate::proxy::Proxy;
@@ -20,6 +19,14 @@ pub struct State {
     listeners: Mutex<Vec<Description>>,
     last_reload: Mutex<Option<Reloaded>>,
     reload: mpsc::Sender<oneshot::Sender<Reloaded>>,
+}
+
+/// A listener in words.
+#[derive(Debug, Clone)]
+pub struct Description {
+    pub address: String,
+    pub role: &'static str,
+    pub inherited: bool,
 }
 
 /// How a reload went.
@@ -71,14 +78,14 @@ impl State {
             .clone()
     }
 
-    pub(super) fn set_listeners(&self, listeners: Vec<Description>) {
+    pub fn set_listeners(&self, listeners: Vec<Description>) {
         *self
             .listeners
             .lock()
             .unwrap_or_else(PoisonError::into_inner) = listeners;
     }
 
-    pub(super) fn set_last_reload(&self, reloaded: Reloaded) {
+    pub fn set_last_reload(&self, reloaded: Reloaded) {
         *self
             .last_reload
             .lock()
