@@ -67,6 +67,7 @@ impl Admin {
             (_, "/-/reload") => not_allowed("POST"),
             _ => problem(
                 StatusCode::NOT_FOUND,
+                "no_page",
                 "the admin socket has /status, /metrics, /healthz, /readyz and /-/reload",
             ),
         }
@@ -84,6 +85,7 @@ impl Admin {
             Ok(()) => reply(StatusCode::OK, OPEN_METRICS, page),
             Err(_) => problem(
                 StatusCode::INTERNAL_SERVER_ERROR,
+                "internal",
                 "the metrics could not be written",
             ),
         }
@@ -91,7 +93,11 @@ impl Admin {
 
     async fn reload(&self) -> Response<Full<Bytes>> {
         match self.state.reload().await {
-            None => problem(StatusCode::SERVICE_UNAVAILABLE, "the daemon is stopping"),
+            None => problem(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "stopping",
+                "the daemon is stopping",
+            ),
             Some(Reloaded {
                 outcome: Ok(()), ..
             }) => reply(
@@ -119,8 +125,9 @@ impl Handler for Admin {
         connection: Arc<Connection>,
     ) -> Response<Full<Bytes>> {
         let (head, body) = request.into_parts();
-        if let Err(refused) = guard::admit(&head, Policy::NONE, connection.has_two_lengths()) {
-            return problem(StatusCode::FORBIDDEN, refused.reason());
+        if let Err(refused) = guard::admit(&head, Policy::NONE, connection.saw_two_lengths()) {
+            let error = proxy::Error::from(refused);
+            return problem(error.code.status(), error.code.as_str(), &error.message);
         }
         self.route(&Request::from_parts(head, body)).await
     }
@@ -129,6 +136,7 @@ impl Handler for Admin {
 fn not_allowed(allow: &'static str) -> Response<Full<Bytes>> {
     let mut response = problem(
         StatusCode::METHOD_NOT_ALLOWED,
+        "method_not_allowed",
         "this page has other methods, see Allow",
     );
     response
@@ -137,10 +145,14 @@ fn not_allowed(allow: &'static str) -> Response<Full<Bytes>> {
     response
 }
 
-fn problem(status: StatusCode, detail: &str) -> Response<Full<Bytes>> {
+fn problem(status: StatusCode, code: &'static str, detail: &str) -> Response<Full<Bytes>> {
     let title = status.canonical_reason().unwrap_or("Error");
-    let page = serde_json::json!({ "type": "about:blank", "title": title, "status": status.as_u16(), "detail": detail });
-    reply(status, "application/problem+json", page.to_string())
+    let page = serde_json::json!({ "type": "about:blank", "title": title, "status": status.as_u16(), "detail": detail, "code": code });
+    let mut response = reply(status, "application/problem+json", page.to_string());
+    response
+        .headers_mut()
+        .insert(proxy::ERROR_HEADER, HeaderValue::from_static(code));
+    response
 }
 
 fn reply(status: StatusCode, media_type: &'static str, page: String) -> Response<Full<Bytes>> {

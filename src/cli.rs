@@ -88,6 +88,9 @@ pub struct StatusArgs {
     /// Print the daemon's own JSON
     #[arg(long)]
     pub json: bool,
+    /// Only tell whether it is ready, as /readyz does: fail while an upstream cannot be used
+    #[arg(long)]
+    pub ready: bool,
 }
 
 #[derive(Debug, Args)]

@@ -85,29 +85,42 @@ pub fn reload(sources: &Sources, args: AdminArgs) -> ExitCode {
         println!("reloaded");
         return exit::OK.into();
     }
+    if status != StatusCode::UNPROCESSABLE_ENTITY {
+        eprintln!(
+            "mcp-auth-proxy: the daemon did not reload: {}",
+            page::reasons(&page)
+        );
+        return exit::UNAVAILABLE.into();
+    }
     eprintln!("mcp-auth-proxy: the reload was refused; the configuration before it goes on:");
     eprintln!("{}", page::reasons(&page));
     exit::CONFIG.into()
 }
 
 pub fn status(sources: &Sources, args: StatusArgs) -> ExitCode {
-    match ask::daemon(sources, args.admin, Method::GET, "/status") {
-        Ok((StatusCode::OK, page)) => {
-            print!(
-                "{}",
-                if args.json {
-                    format!("{page}\n")
-                } else {
-                    page::status(&page)
-                }
-            );
-            exit::OK.into()
-        }
-        Ok((status, page)) => {
-            eprintln!("mcp-auth-proxy: the daemon answered {status}: {page}");
-            exit::UNAVAILABLE.into()
-        }
-        Err(unanswered) => not_answered(&unanswered),
+    let (from, human): (_, fn(&str) -> String) = if args.ready {
+        ("/readyz", page::readiness)
+    } else {
+        ("/status", page::status)
+    };
+    let (status, page) = match ask::daemon(sources, args.admin, Method::GET, from) {
+        Ok(answer) => answer,
+        Err(unanswered) => return not_answered(&unanswered),
+    };
+    let not_ready = args.ready && status == StatusCode::SERVICE_UNAVAILABLE;
+    if status != StatusCode::OK && !not_ready {
+        eprintln!("mcp-auth-proxy: the daemon answered {status}: {page}");
+        return exit::UNAVAILABLE.into();
+    }
+    if args.json {
+        println!("{page}");
+    } else {
+        print!("{}", human(&page));
+    }
+    if not_ready {
+        exit::UNAVAILABLE.into()
+    } else {
+        exit::OK.into()
     }
 }
 

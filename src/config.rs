@@ -145,6 +145,16 @@ pub struct Target {
     pub path: TargetPath,
 }
 
+/// For people: the socket, or scheme and authority.
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.unix {
+            Some(path) => write!(f, "unix:{}", path.display()),
+            None => write!(f, "{}://{}", self.scheme, self.authority),
+        }
+    }
+}
+
 /// How a request's path becomes the upstream's.
 #[derive(Debug, Clone, PartialEq)]
 pub enum TargetPath {

@@ -42,13 +42,9 @@ pub fn status(state: &State) -> String {
 }
 
 fn upstream_entry(snapshot: &Snapshot, upstream: &Upstream) -> Value {
-    let target = &upstream.config.target;
     let mut entry = json!({
         "name": upstream.config.name,
-        "url": match &target.unix {
-            Some(path) => format!("unix:{}", path.display()),
-            None => format!("{}://{}", target.scheme, target.authority),
-        },
+        "url": upstream.config.target.to_string(),
         "health": "unknown",
     });
     if let Some(verdict) = upstream.health.verdict() {

@@ -74,12 +74,24 @@ impl Signed {
     }
 }
 
-/// Takes the signature in `sent` out of a text that may echo it.
+/// Takes the signature in `sent` out of a text that may echo it, and that may be cut anywhere.
 pub fn redact(sent: &HeaderMap, text: &str) -> String {
-    match sent.get(SIGNATURE).and_then(|value| value.to_str().ok()) {
-        Some(signature) => replace_ignoring_case(text, signature, "[signature]"),
-        None => text.to_owned(),
-    }
+    let Some(signature) = sent.get(SIGNATURE).and_then(|value| value.to_str().ok()) else {
+        return text.to_owned();
+    };
+    let mut text = replace_ignoring_case(text, signature, "[signature]");
+    text.truncate(text.len() - begun(&text, signature));
+    text
+}
+
+/// How many bytes at the end of `text` are the beginning of `needle`; few enough tell nothing.
+fn begun(text: &str, needle: &str) -> usize {
+    const TELLING: usize = 8;
+    let lower = text.to_ascii_lowercase();
+    (TELLING..needle.len())
+        .rev()
+        .find(|&len| lower.ends_with(&needle[..len]))
+        .unwrap_or(0)
 }
 
 fn replace_ignoring_case(text: &str, needle: &str, with: &str) -> String {
@@ -177,6 +189,15 @@ mod tests {
             .write_to(&mut headers);
         assert_eq!(headers.get_all(SIGNATURE).iter().count(), 1);
         assert_ne!(headers[SIGNATURE], "forged");
+    }
+
+    #[test]
+    fn the_beginning_of_a_signature_at_the_end_of_a_cut_text_is_taken_out_too() {
+        let mut sent = HeaderMap::new();
+        sent.insert(SIGNATURE, HeaderValue::from_static("abcdef0123456789"));
+        assert_eq!(redact(&sent, "bad: ABCDEF01234567"), "bad: ");
+        assert_eq!(redact(&sent, "abcdef0123456789 abcdef0123"), "[signature] ");
+        assert_eq!(redact(&sent, "a cab"), "a cab");
     }
 
     #[test]

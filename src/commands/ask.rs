@@ -31,6 +31,9 @@ pub enum Unanswered {
 impl fmt::Display for Unanswered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::NoDaemon(looked) if looked.is_empty() => f.write_str(
+                "the configuration has no admin socket; set admin.unix, or name the socket with --admin-socket",
+            ),
             Self::NoDaemon(looked) => {
                 let looked: Vec<_> = looked
                     .iter()
@@ -78,12 +81,19 @@ pub fn daemon(
     Err(Unanswered::NoDaemon(candidates))
 }
 
-/// Where the configuration puts it, then where it is by default.
+/// Where the configuration puts it. Where nobody named one, the default places count too:
+/// a named one must not lead to another daemon.
 fn candidates(sources: &Sources) -> Vec<PathBuf> {
+    let is_named = sources.file.is_some()
+        || ["MCP_CONFIG", "MCP_SOCKET"]
+            .iter()
+            .any(|name| sources.env.get(name).is_some());
     let mut found: Vec<_> = Config::admin_socket(sources).into_iter().collect();
-    for path in paths::admin_socket_candidates(&sources.env) {
-        if !found.contains(&path) {
-            found.push(path);
+    if !is_named {
+        for path in paths::admin_socket_candidates(&sources.env) {
+            if !found.contains(&path) {
+                found.push(path);
+            }
         }
     }
     found

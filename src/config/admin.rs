@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::decode::{Field, Section};
 use super::listener::{Placed, loopback, same};
 use super::report::Report;
-use super::target::socket_path;
+use super::target::listening_path;
 use super::tree::Origin;
 use super::{Admin, ListenAddress, UnixAddress};
 use crate::paths;
@@ -18,7 +18,7 @@ pub fn decode_admin(root: &mut Section<'_>, listeners: &[Placed]) -> Admin {
         Some(mut s) => {
             let unix = match s.field("unix") {
                 None => default_socket(report, listeners),
-                Some(field) => given(&field, |text| socket_path(Path::new(text))),
+                Some(field) => given(&field, |text| listening_path(Path::new(text))),
             };
             let tcp = s
                 .field("tcp")
@@ -76,7 +76,7 @@ fn default_socket(report: &Report<'_>, listeners: &[Placed]) -> Option<(PathBuf,
         });
     let by_default = || Some((paths::admin_socket(report.env)?, Origin::Default));
     let (path, origin) = beside.or_else(by_default)?;
-    if let Err(message) = socket_path(&path) {
+    if let Err(message) = listening_path(&path) {
         let message = format!(
             "for the admin socket {}: {message}, or set admin.unix",
             path.display()

@@ -7,7 +7,7 @@ use nix::unistd::{Gid, Group, User};
 
 use super::browser::{decode_hosts, decode_origins};
 use super::decode::{Field, Section};
-use super::target::socket_path;
+use super::target::listening_path;
 use super::tree::Origin;
 use super::{ListenAddress, Listener, UnixAddress};
 use crate::env::Env;
@@ -136,7 +136,7 @@ fn loopback_of(ip: IpAddr) -> &'static str {
 }
 
 fn decode_unix(s: &mut Section<'_>, field: &Field<'_>) -> Option<UnixAddress> {
-    let path = field.parse(|text| socket_path(Path::new(text)));
+    let path = field.parse(|text| listening_path(Path::new(text)));
     let mode = s.field("mode").and_then(|f| f.parse(octal));
     let owner = s.field("owner").and_then(|f| f.parse(user_id));
     let group = s.field("group").and_then(|f| f.parse(group_id));

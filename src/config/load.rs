@@ -24,8 +24,14 @@ pub fn load(sources: &Sources) -> Result<Config, Problems> {
         mut tree,
         faults,
         skipped,
+        secret_variables,
     } = Files::read(sources);
     let report = Report::new(&sources.env, &documents);
+    // One that is overridden is as much a secret, and stands in the environment as well.
+    report
+        .secret_variables
+        .borrow_mut()
+        .extend(secret_variables);
     if !faults.is_empty() {
         // Half a file makes every check after it speak of what it has not seen.
         for fault in faults {
@@ -43,6 +49,9 @@ pub fn load(sources: &Sources) -> Result<Config, Problems> {
     default_listeners(&mut tree, &sources.env);
     overlay(&mut tree, &sources.flags, &report);
     let decoded = decode(&report, &tree);
+    if let Some(config) = &decoded {
+        warn_of_no_socket(&report, config);
+    }
     let problems = report.problems.take();
     match decoded {
         Some(mut config) if problems.is_empty() => {
@@ -51,7 +60,7 @@ pub fn load(sources: &Sources) -> Result<Config, Problems> {
                 .map(|document| document.path.clone())
                 .collect();
             config.warnings = warnings(&report);
-            config.secret_variables = secret_variables(&report);
+            config.secret_variables = variables_to_scrub(&report);
             Ok(config)
         }
         _ => Err(Problems::new(problems)),
@@ -78,6 +87,7 @@ fn decode(report: &Report<'_>, tree: &Table) -> Option<Config> {
     };
     let routes = decode_routes(&mut root, &upstreams);
     warn_of_unreachable(&upstreams.fields, &routes);
+    warn_of_unused(&credential_fields, &upstreams);
     let listeners = decode_listeners(&mut root);
     let admin = decode_admin(&mut root, &listeners);
     let (log, limits, server) = (
@@ -131,6 +141,26 @@ fn named<'a>(root: &mut Section<'a>, key: &'static str) -> Vec<Field<'a>> {
         .unwrap_or_default()
 }
 
+fn warn_of_unused(credentials: &[Field<'_>], upstreams: &Upstreams<'_>) {
+    for (index, field) in credentials.iter().enumerate() {
+        let mut decoded = upstreams.decoded.iter().flatten();
+        if !decoded.any(|upstream| upstream.credential == Some(index)) {
+            let message =
+                "no upstream uses this credential; name it in one (credential = ...) or remove it";
+            field.report.warn(field.key_origin, &field.path, message);
+        }
+    }
+}
+
+/// Without an admin socket that nobody switched off, `status` and `reload` would find nobody.
+fn warn_of_no_socket(report: &Report<'_>, config: &Config) {
+    if config.listeners_are_default && paths::runtime_dir(report.env).is_none() {
+        let message = "this user has no runtime directory, so there is no Unix socket and no admin socket; \
+                       set XDG_RUNTIME_DIR, or name sockets with MCP_SOCKET or [[listener]]";
+        report.warn(Origin::Default, "listener", message);
+    }
+}
+
 fn no_upstream(report: &Report<'_>) -> String {
     let file = match report.first_document() {
         Some(document) => document.path.clone(),
@@ -150,7 +180,7 @@ fn warnings(report: &Report<'_>) -> Vec<String> {
     }
 }
 
-fn secret_variables(report: &Report<'_>) -> Vec<String> {
+fn variables_to_scrub(report: &Report<'_>) -> Vec<String> {
     let mut names = report.secret_variables.take();
     let present = SECRET_VARIABLES
         .iter()

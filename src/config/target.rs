@@ -52,6 +52,9 @@ fn over_unix(rest: &str, kind: Kind) -> Result<Target, String> {
 }
 
 /// Checks that a path can be a Unix socket's address.
+/// Bytes of `/.xxxx/s`, where a socket is made ready before it gets its name.
+const STAGING_NAME: usize = 8;
+
 pub fn socket_path(path: &Path) -> Result<PathBuf, String> {
     if !path.is_absolute() {
         return Err("a socket's path must begin with \"/\"; write the whole path".into());
@@ -63,6 +66,19 @@ pub fn socket_path(path: &Path) -> Result<PathBuf, String> {
         ));
     }
     Ok(path.to_path_buf())
+}
+
+/// As [`socket_path`], for a socket that is to be opened: it is made in a directory beside
+/// its place first, which must have a path too.
+pub fn listening_path(path: &Path) -> Result<PathBuf, String> {
+    let directory = path.parent().map_or(0, |parent| parent.as_os_str().len());
+    let length = directory + STAGING_NAME;
+    if length > MAX_SOCKET_PATH {
+        return Err(format!(
+            "the socket's directory leaves no room for its name: the kernel allows paths of {MAX_SOCKET_PATH} bytes; choose a shorter one"
+        ));
+    }
+    socket_path(path)
 }
 
 fn over_tcp(text: &str, kind: Kind) -> Result<Target, String> {
@@ -111,6 +127,10 @@ fn normal_authority(authority: &Authority, scheme: &Scheme) -> Result<Authority,
     let host = authority.host();
     if host.is_empty() {
         return Err("the URL has no host; write it as in https://mcp.example.com/".into());
+    }
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    if *scheme == Scheme::HTTPS && rustls::pki_types::ServerName::try_from(bare).is_err() {
+        return Err(format!("{host:?} can be no host's name; correct it"));
     }
     let default_port = if *scheme == Scheme::HTTPS { 443 } else { 80 };
     let has_port = authority.as_str().len() > host.len();

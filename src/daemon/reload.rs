@@ -89,10 +89,6 @@ pub fn log_routes(log: &Logger, snapshot: &Snapshot) {
     for route in &snapshot.config.routes {
         let upstream = &snapshot.config.upstreams[route.upstream];
         let target = &upstream.target;
-        let via = match &target.unix {
-            Some(path) => format!("unix:{}", path.display()),
-            None => format!("{}://{}", target.scheme, target.authority),
-        };
         let (from, to) = match &target.path {
             TargetPath::Endpoint(endpoint) => (route.path.clone(), endpoint.to_string()),
             TargetPath::Base(base) if route.strip_prefix => {
@@ -106,6 +102,6 @@ pub fn log_routes(log: &Logger, snapshot: &Snapshot) {
         let credential = upstream
             .credential
             .map_or("none", |index| &snapshot.config.credentials[index].name);
-        info!(log, "route"; "from" => from, "to" => format!("{via}{to}"), "upstream" => &upstream.name, "credential" => credential);
+        info!(log, "route"; "from" => from, "to" => format!("{target}{to}"), "upstream" => &upstream.name, "credential" => credential);
     }
 }

@@ -14,6 +14,8 @@ use super::source::Source;
 pub struct Body {
     source: Source,
     exchange: Exchange,
+    /// The upstream broke off; told at the next poll.
+    broken: Option<hyper::Error>,
 }
 
 impl Body {
@@ -27,7 +29,11 @@ impl Body {
         if source.is_end_stream() {
             exchange.ended(Outcome::Complete);
         }
-        Self { source, exchange }
+        Self {
+            source,
+            exchange,
+            broken: None,
+        }
     }
 }
 
@@ -40,6 +46,9 @@ impl HttpBody for Body {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let this = self.get_mut();
+        if let Some(error) = this.broken.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
         let polled = this.source.poll_frame(cx);
         match &polled {
             Poll::Ready(Some(Ok(frame))) => {
@@ -52,7 +61,16 @@ impl HttpBody for Body {
             Poll::Ready(None) => this.exchange.ended(Outcome::Complete),
             Poll::Pending => {}
         }
-        polled
+        match polled {
+            // hyper drops what it has not yet sent when it hears of the break: what had come,
+            // an event perhaps, must leave first.
+            Poll::Ready(Some(Err(error))) => {
+                this.broken = Some(error);
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            polled => polled,
+        }
     }
 
     fn is_end_stream(&self) -> bool {

@@ -151,33 +151,41 @@ impl Error {
         )
     }
 
+    /// An informational status as the final one, such as a 101 to a request that offered no upgrade.
+    pub fn not_asked_for(upstream: &Upstream, status: StatusCode) -> Self {
+        let name = &upstream.config.name;
+        Self::new(
+            Code::UpstreamBadResponse,
+            format!("upstream {name} answered {status}, which the request did not ask for"),
+        )
+    }
+
     pub fn of_upstream(upstream: &Upstream, failure: &Failure) -> Self {
         let name = &upstream.config.name;
-        let authority = &upstream.config.target.authority;
+        let target = &upstream.config.target;
         let (code, message) = match failure.kind {
             Kind::Dns => (
                 Code::UpstreamDns,
                 format!(
-                    "the host of upstream {name} ({authority}) cannot be resolved; check its url and this machine's DNS"
+                    "the host of upstream {name} ({target}) cannot be resolved; check its url and this machine's DNS"
                 ),
             ),
             Kind::Unreachable => (
                 Code::UpstreamUnreachable,
                 format!(
-                    "upstream {name} ({authority}) cannot be reached; check that it runs and that no firewall is in the way"
+                    "upstream {name} ({target}) cannot be reached; check that it runs and that no firewall is in the way"
                 ),
             ),
             Kind::ConnectTimeout => (
                 Code::UpstreamConnectTimeout,
-                format!(
-                    "no connection to upstream {name} ({authority}) within its connect_timeout"
-                ),
+                format!("no connection to upstream {name} ({target}) within its connect_timeout"),
             ),
             Kind::Tls => (
                 Code::UpstreamTls,
                 format!(
-                    "TLS with upstream {name} ({authority}) failed: {}; if its certificate is from a private CA, set ca_file",
-                    failure.cause
+                    "TLS with upstream {name} ({target}) failed: {}; {}",
+                    failure.cause,
+                    tls_advice(&failure.cause)
                 ),
             ),
             Kind::Reset => (
@@ -196,6 +204,16 @@ impl Error {
             message,
             cause: Some(failure.cause.clone()),
         }
+    }
+}
+
+fn tls_advice(cause: &str) -> &'static str {
+    if cause.contains("CaUsedAsEndEntity") {
+        "the server shows a CA's certificate as its own; issue it one with basicConstraints CA:FALSE"
+    } else if cause.contains("Expired") {
+        "renew the server's certificate, or set this machine's clock"
+    } else {
+        "if its certificate is from a private CA, set ca_file"
     }
 }
 

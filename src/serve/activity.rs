@@ -9,17 +9,22 @@ use std::sync::{Mutex, PoisonError};
 use tokio::time::{Duration, Instant};
 
 use super::Timeouts;
-use super::head::{HeadScanner, Progress};
+use super::head::HeadScanner;
 
 pub struct Activity {
     start: Instant,
     head: Mutex<HeadScanner>,
+    /// Requests whose head was handed out, ever.
+    begun: AtomicU64,
     requests: AtomicUsize,
     event_streams: AtomicUsize,
     /// Milliseconds since `start`.
     idle_since: AtomicU64,
     head_since: AtomicU64,
     blocked_since: AtomicU64,
+    /// Responses that have been given a piece and not been asked for the next one.
+    waiting: AtomicUsize,
+    handed_at: AtomicU64,
     closing: AtomicBool,
     lingering: AtomicBool,
 }
@@ -32,11 +37,14 @@ impl Activity {
         Self {
             start: Instant::now(),
             head: Mutex::default(),
+            begun: AtomicU64::new(0),
             requests: AtomicUsize::new(0),
             event_streams: AtomicUsize::new(0),
             idle_since: AtomicU64::new(0),
             head_since: AtomicU64::new(NOT_RUNNING),
             blocked_since: AtomicU64::new(NOT_RUNNING),
+            waiting: AtomicUsize::new(0),
+            handed_at: AtomicU64::new(0),
             closing: AtomicBool::new(false),
             lingering: AtomicBool::new(false),
         }
@@ -49,15 +57,11 @@ impl Activity {
     /// Bytes came in.
     pub fn read(&self, bytes: &[u8]) {
         let mut head = self.head();
-        if self.requests.load(Relaxed) == 0 {
-            head.next_request();
-        }
-        match head.feed(bytes) {
-            Progress::Begun if self.head_since.load(Relaxed) == NOT_RUNNING => {
-                self.head_since.store(self.now(), Relaxed);
-            }
-            Progress::Complete => self.head_since.store(NOT_RUNNING, Relaxed),
-            _ => {}
+        head.feed(bytes);
+        let is_running = self.head_since.load(Relaxed) != NOT_RUNNING;
+        if head.is_inside_head() != is_running {
+            let since = if is_running { NOT_RUNNING } else { self.now() };
+            self.head_since.store(since, Relaxed);
         }
     }
 
@@ -72,6 +76,7 @@ impl Activity {
     }
 
     pub fn request_begins(&self) {
+        self.begun.fetch_add(1, Relaxed);
         self.requests.fetch_add(1, Relaxed);
     }
 
@@ -89,6 +94,17 @@ impl Activity {
         self.event_streams.fetch_sub(1, Relaxed);
     }
 
+    /// A piece of a response was handed over, and more is to come.
+    pub fn piece_handed(&self) {
+        self.handed_at.store(self.now(), Relaxed);
+        self.waiting.fetch_add(1, Relaxed);
+    }
+
+    /// The next piece is asked for, or never will be.
+    pub fn piece_gone(&self) {
+        self.waiting.fetch_sub(1, Relaxed);
+    }
+
     pub fn requests(&self) -> usize {
         self.requests.load(Relaxed)
     }
@@ -97,8 +113,10 @@ impl Activity {
         self.event_streams.load(Relaxed)
     }
 
-    pub fn has_two_lengths(&self) -> bool {
-        self.head().has_two_lengths()
+    /// Whether the request that began last claims two lengths, or comes behind one that did.
+    pub fn saw_two_lengths(&self) -> bool {
+        let at = self.head().two_lengths_at();
+        at.is_some_and(|at| self.begun.load(Relaxed) > at)
     }
 
     pub fn is_http2(&self) -> bool {
@@ -129,15 +147,25 @@ impl Activity {
     /// The time at which this connection has to be given up if nothing changes. `None`: never.
     pub fn deadline(&self, timeouts: &Timeouts) -> Option<Instant> {
         let at = |since: u64, limit: Duration| self.start + Duration::from_millis(since) + limit;
-        let head = self.head_since.load(Relaxed);
-        if head != NOT_RUNNING {
-            return Some(at(head, timeouts.head));
-        }
         if self.requests() == 0 {
-            return Some(at(self.idle_since.load(Relaxed), timeouts.idle));
+            // A head that began behind a request counts from when that one is answered.
+            let head = self.head_since.load(Relaxed);
+            let idle = self.idle_since.load(Relaxed);
+            return Some(match head {
+                NOT_RUNNING => at(idle, timeouts.idle),
+                since => at(since.max(idle), timeouts.head),
+            });
+        }
+        if self.event_streams() > 0 {
+            return None;
         }
         let blocked = self.blocked_since.load(Relaxed);
-        (blocked != NOT_RUNNING && self.event_streams() == 0).then(|| at(blocked, timeouts.write))
+        if blocked != NOT_RUNNING {
+            return Some(at(blocked, timeouts.write));
+        }
+        // HTTP/2: a reader that grants no window leaves the socket writable, and its response unasked for.
+        (self.waiting.load(Relaxed) == self.requests())
+            .then(|| at(self.handed_at.load(Relaxed), timeouts.write))
     }
 
     fn head(&self) -> std::sync::MutexGuard<'_, HeadScanner> {
@@ -181,6 +209,19 @@ mod tests {
         assert_eq!(seconds_left(&activity), Some(20));
         activity.read(b"t: x\r\n\r\n");
         activity.request_begins();
+        assert_eq!(seconds_left(&activity), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn responses_that_nobody_asks_for_have_a_deadline_while_none_of_them_moves() {
+        let activity = Activity::new();
+        activity.request_begins();
+        activity.request_begins();
+        activity.piece_handed();
+        assert_eq!(seconds_left(&activity), None);
+        activity.piece_handed();
+        assert_eq!(seconds_left(&activity), Some(20));
+        activity.piece_gone();
         assert_eq!(seconds_left(&activity), None);
     }
 

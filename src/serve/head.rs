@@ -1,102 +1,163 @@
-//! Watching a request's head go by: when it begins, when it ends, and whether it claims two lengths.
+//! Following a client's HTTP/1.1 messages as they go by: where a head begins and ends, and whether it claims two lengths.
 //!
-//! hyper parses the head; but it does not tell that bytes of one have begun to
-//! arrive (which starts the header timeout), nor that both `Content-Length` and
-//! `Transfer-Encoding` were there (which smells of smuggling and gets a 400).
+//! hyper parses the requests; but it does not tell that bytes of a head have
+//! begun to arrive (which starts the header timeout), nor that a head had both
+//! `Content-Length` and `Transfer-Encoding` (which smells of smuggling and gets a
+//! 400). Bodies are followed too, or a second request in the same segment would
+//! not be seen.
 
-/// Longest line start that matters: `transfer-encoding:`.
-const LINE_START: usize = 18;
+/// As much of a line as matters: the longest name, and a length's digits.
+const LINE_START: usize = 48;
 
 #[derive(Debug, Default)]
 pub struct HeadScanner {
     state: State,
     line: LineStart,
-    content_length: bool,
-    transfer_encoding: bool,
+    length: Option<u64>,
+    chunked: bool,
+    two_lengths: bool,
+    /// Heads that are complete.
+    heads: u64,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// Between requests.
+    /// Between messages.
     #[default]
     Before,
-    Inside,
-    /// The rest is body, until the request is over.
-    After,
-    /// HTTP/2: frames, not lines.
-    Frames,
-}
-
-/// What a piece of input did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Progress {
-    Begun,
-    Complete,
-    Nothing,
+    Head,
+    /// This many bytes of body are left.
+    Body(u64),
+    ChunkSize,
+    /// Data and its line end.
+    Chunk(u64),
+    Trailers,
+    /// Not ours to follow: HTTP/2, or something that hyper will refuse.
+    Lost,
+    Http2,
 }
 
 impl HeadScanner {
-    pub fn feed(&mut self, bytes: &[u8]) -> Progress {
-        match self.state {
-            State::After | State::Frames => return Progress::Nothing,
-            State::Before | State::Inside => {}
+    pub fn feed(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            bytes = match self.state {
+                State::Lost | State::Http2 => return,
+                State::Body(left) => self.skip(bytes, left, State::Body, State::Before),
+                State::Chunk(left) => self.skip(bytes, left, State::Chunk, State::ChunkSize),
+                State::Before | State::Head | State::ChunkSize | State::Trailers => {
+                    self.read_line(bytes)
+                }
+            };
         }
-        let mut rest = bytes;
-        while let Some(at) = rest.iter().position(|&byte| byte == b'\n') {
-            self.line.push(&rest[..at]);
-            rest = &rest[at + 1..];
-            if self.end_of_line() {
-                return Progress::Complete;
-            }
-        }
-        self.line.push(rest);
-        self.state = State::Inside;
-        Progress::Begun
     }
 
-    /// Returns whether the head is complete.
-    fn end_of_line(&mut self) -> bool {
-        let line = self.line.take();
-        if line.starts_with(b"pri * http/2") {
-            self.state = State::Frames;
-            return true;
-        }
-        self.content_length |= line.starts_with(b"content-length:");
-        self.transfer_encoding |= line.starts_with(b"transfer-encoding:");
-        let blank = matches!(line.bytes(), b"" | b"\r");
-        // Empty lines before a request line are permitted (RFC 9112, section 2.2).
-        if blank && self.state == State::Inside {
-            self.state = State::After;
-            return true;
-        }
-        if !blank {
-            self.state = State::Inside;
-        }
-        false
-    }
-
-    /// The next bytes belong to another request.
-    pub fn next_request(&mut self) {
-        if self.state == State::After {
-            *self = Self::default();
-        }
+    /// Whether part of a head has come, and part is still missing.
+    pub fn is_inside_head(&self) -> bool {
+        self.state == State::Head
     }
 
     pub fn is_http2(&self) -> bool {
-        self.state == State::Frames
+        self.state == State::Http2
     }
 
-    /// Whether the last head had both `Content-Length` and `Transfer-Encoding`.
-    pub fn has_two_lengths(&self) -> bool {
-        self.content_length && self.transfer_encoding
+    /// The head that had both lengths, counted from 0. What follows it cannot be trusted
+    /// and is not followed.
+    pub fn two_lengths_at(&self) -> Option<u64> {
+        self.two_lengths.then(|| self.heads.saturating_sub(1))
+    }
+
+    fn skip<'a>(
+        &mut self,
+        bytes: &'a [u8],
+        left: u64,
+        on: fn(u64) -> State,
+        then: State,
+    ) -> &'a [u8] {
+        let skipped = bytes.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        let left = left - skipped as u64;
+        self.state = if left == 0 { then } else { on(left) };
+        &bytes[skipped..]
+    }
+
+    fn read_line<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+        if self.state == State::Before {
+            self.state = State::Head;
+        }
+        let end = bytes.iter().position(|&byte| byte == b'\n');
+        self.line.push(&bytes[..end.unwrap_or(bytes.len())]);
+        let Some(end) = end else { return &[] };
+        let line = std::mem::take(&mut self.line);
+        self.state = match self.state {
+            State::Head => self.head_line(line.text()),
+            State::ChunkSize => chunk_size(line.text()),
+            State::Trailers if line.text().is_empty() => State::Before,
+            other => other,
+        };
+        &bytes[end + 1..]
+    }
+
+    fn head_line(&mut self, line: &[u8]) -> State {
+        if line.starts_with(b"pri * http/2") {
+            return State::Http2;
+        }
+        if let Some(value) = line.strip_prefix(b"content-length:") {
+            self.length = number(value.trim_ascii(), 10);
+            self.two_lengths |= self.chunked;
+        } else if let Some(value) = line.strip_prefix(b"transfer-encoding:") {
+            self.chunked = true;
+            self.two_lengths |= self.length.is_some();
+            if !value.ends_with(b"chunked") {
+                return State::Lost;
+            }
+        } else if line.is_empty() {
+            return self.end_of_head();
+        }
+        State::Head
+    }
+
+    fn end_of_head(&mut self) -> State {
+        self.heads += 1;
+        let (length, chunked) = (self.length.take(), std::mem::take(&mut self.chunked));
+        match length {
+            _ if self.two_lengths => State::Lost,
+            _ if chunked => State::ChunkSize,
+            None | Some(0) => State::Before,
+            Some(length) => State::Body(length),
+        }
     }
 }
 
-/// The first bytes of a line that may arrive in pieces, in lower case.
-#[derive(Debug, Default, Clone, Copy)]
+fn chunk_size(line: &[u8]) -> State {
+    let digits = line.split(|&byte| byte == b';').next().unwrap_or(line);
+    match number(digits.trim_ascii(), 16) {
+        None => State::Lost,
+        Some(0) => State::Trailers,
+        Some(size) => State::Chunk(size.saturating_add(2)),
+    }
+}
+
+fn number(digits: &[u8], radix: u32) -> Option<u64> {
+    let plain = digits.iter().all(u8::is_ascii_hexdigit);
+    std::str::from_utf8(digits)
+        .ok()
+        .filter(|_| plain)
+        .and_then(|digits| u64::from_str_radix(digits, radix).ok())
+}
+
+/// The first bytes of a line that may arrive in pieces, in lower case, without its line end.
+#[derive(Debug, Clone, Copy)]
 struct LineStart {
     bytes: [u8; LINE_START],
     len: usize,
+}
+
+impl Default for LineStart {
+    fn default() -> Self {
+        Self {
+            bytes: [0; LINE_START],
+            len: 0,
+        }
+    }
 }
 
 impl LineStart {
@@ -108,16 +169,9 @@ impl LineStart {
         self.len += taken;
     }
 
-    fn take(&mut self) -> Self {
-        std::mem::take(self)
-    }
-
-    fn bytes(&self) -> &[u8] {
-        &self.bytes[..self.len]
-    }
-
-    fn starts_with(&self, prefix: &[u8]) -> bool {
-        self.bytes().starts_with(prefix)
+    fn text(&self) -> &[u8] {
+        let text = &self.bytes[..self.len];
+        text.strip_suffix(b"\r").unwrap_or(text)
     }
 }
 
@@ -125,66 +179,103 @@ impl LineStart {
 mod tests {
     use super::*;
 
-    const HEAD: &[u8] = b"POST /mcp HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}";
+    const PLAIN: &str = "POST /mcp HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}";
+    const CHUNKED: &str = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3;x=y\r\nabc\r\n0\r\nTrailer: 1\r\n\r\n";
+    const BOTH: [&str; 2] = [
+        "POST / HTTP/1.1\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n",
+        "POST / HTTP/1.1\r\nTRANSFER-encoding: chunked\r\ncontent-LENGTH: 4\r\n\r\n",
+    ];
 
-    #[test]
-    fn a_head_in_one_piece_is_complete_at_once() {
+    fn fed(text: &str) -> HeadScanner {
         let mut scanner = HeadScanner::default();
-        assert_eq!(scanner.feed(HEAD), Progress::Complete);
-
-        assert!(!scanner.has_two_lengths());
-        assert_eq!(scanner.feed(b"body\r\n\r\n"), Progress::Nothing);
+        scanner.feed(text.as_bytes());
+        scanner
     }
 
     #[test]
-    fn a_head_in_single_bytes_is_complete_at_its_blank_line() {
-        let mut scanner = HeadScanner::default();
-        let end = HEAD.len() - 2;
-        for byte in &HEAD[..end - 1] {
-            assert_eq!(scanner.feed(&[*byte]), Progress::Begun);
+    fn whole_messages_leave_it_between_messages() {
+        for message in [PLAIN, CHUNKED, "GET / HTTP/1.1\r\n\r\n"] {
+            assert_eq!(fed(message).state, State::Before, "{message}");
+            assert_eq!(fed(&message.repeat(3)).state, State::Before, "{message}");
         }
-        assert_eq!(scanner.feed(&HEAD[end - 1..end]), Progress::Complete);
+    }
+
+    #[test]
+    fn the_same_is_seen_when_bytes_come_one_by_one() {
+        for message in [PLAIN, CHUNKED] {
+            let mut scanner = HeadScanner::default();
+            for byte in message.as_bytes() {
+                scanner.feed(&[*byte]);
+            }
+            assert_eq!(scanner.state, State::Before, "{message}");
+        }
+    }
+
+    #[test]
+    fn a_head_is_under_way_from_its_first_byte_to_its_blank_line() {
+        let mut scanner = HeadScanner::default();
+        assert!(!scanner.is_inside_head());
+        scanner.feed(b"G");
+        assert!(scanner.is_inside_head());
+        scanner.feed(b"ET / HTTP/1.1\r\nHost: x\r\n");
+        assert!(scanner.is_inside_head());
+        scanner.feed(b"\r\n");
+        assert!(!scanner.is_inside_head());
     }
 
     #[test]
     fn two_kinds_of_length_are_noticed_in_any_order_and_case() {
-        for head in [
-            "POST / HTTP/1.1\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n",
-            "POST / HTTP/1.1\r\nTRANSFER-encoding: chunked\r\ncontent-LENGTH: 4\r\n\r\n",
-        ] {
-            let mut scanner = HeadScanner::default();
-            scanner.feed(head.as_bytes());
-            assert!(scanner.has_two_lengths(), "{head}");
-            scanner.next_request();
-            assert!(!scanner.has_two_lengths());
+        for head in BOTH {
+            assert_eq!(fed(head).two_lengths_at(), Some(0), "{head}");
+        }
+        assert_eq!(fed(PLAIN).two_lengths_at(), None);
+        assert_eq!(fed(CHUNKED).two_lengths_at(), None);
+    }
+
+    #[test]
+    fn they_are_noticed_behind_other_messages_in_the_same_segment() {
+        for before in [PLAIN, CHUNKED] {
+            for head in BOTH {
+                assert_eq!(fed(&format!("{before}{head}")).two_lengths_at(), Some(1));
+            }
         }
     }
 
     #[test]
-    fn lengths_named_in_the_body_do_not_count() {
-        let mut scanner = HeadScanner::default();
-        scanner.feed(
-            b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\ncontent-length: 4\r\n\r\n",
+    fn lengths_named_in_a_body_do_not_count() {
+        let body = BOTH[0];
+        let plain = format!(
+            "POST / HTTP/1.1\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
         );
-        assert!(!scanner.has_two_lengths());
+        let chunked = format!(
+            "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{body}\r\n0\r\n\r\n",
+            body.len()
+        );
+        for message in [plain, chunked] {
+            let scanner = fed(&message);
+            assert_eq!(scanner.two_lengths_at(), None);
+            assert_eq!(scanner.state, State::Before);
+        }
     }
 
     #[test]
     fn the_http2_preface_ends_the_watch() {
-        let mut scanner = HeadScanner::default();
-        assert_eq!(
-            scanner.feed(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
-            Progress::Complete
-        );
-        assert!(scanner.is_http2());
-        scanner.next_request();
-        assert!(scanner.is_http2());
+        let scanner = fed("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+        assert!(scanner.is_http2() && !scanner.is_inside_head());
     }
 
-    #[test]
-    fn empty_lines_before_a_request_are_skipped() {
-        let mut scanner = HeadScanner::default();
-        assert_eq!(scanner.feed(b"\r\n\r\n"), Progress::Begun);
-        assert_eq!(scanner.feed(b"GET / HTTP/1.1\r\n\r\n"), Progress::Complete);
+    proptest::proptest! {
+        #[test]
+        fn the_cut_of_the_input_makes_no_difference(bytes in "[a-zA-Z0-9:; \r\n]{0,200}", at in 0usize..200) {
+            let bytes = bytes.as_bytes();
+            let at = at.min(bytes.len());
+            let (mut whole, mut cut) = (HeadScanner::default(), HeadScanner::default());
+            whole.feed(bytes);
+            cut.feed(&bytes[..at]);
+            cut.feed(&bytes[at..]);
+            proptest::prop_assert_eq!(whole.state, cut.state);
+            proptest::prop_assert_eq!(whole.two_lengths, cut.two_lengths);
+        }
     }
 }

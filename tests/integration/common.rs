@@ -1,0 +1,23 @@
+//! The stage: a fake upstream, the real daemon as a child process, and clients of several kinds.
+
+pub mod admin;
+pub mod body;
+pub mod client;
+pub mod daemon;
+pub mod journal;
+pub mod process;
+pub mod raw;
+pub mod secrets;
+pub mod setup;
+pub mod tls;
+pub mod upstream;
+pub mod verify;
+pub mod wait;
+
+pub use body::{Body, Pipe};
+pub use client::{Answer, Ask, Client, Http, Opened, Way};
+pub use daemon::Daemon;
+pub use secrets::{KEY_ID, SECRET};
+pub use setup::Setup;
+pub use upstream::{Call, Outcome, Seen, Upstream};
+pub use wait::{until, within};

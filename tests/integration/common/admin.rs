@@ -1,0 +1,33 @@
+//! The admin socket, asked without any library: also from `drop`, where nothing can be awaited.
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
+
+use super::secrets;
+
+/// One question on a connection of its own: status and body.
+pub fn ask(socket: &Path, method: &str, path: &str) -> std::io::Result<(u16, String)> {
+    ask_with(socket, method, path, "host: localhost\r\n")
+}
+
+pub fn ask_with(
+    socket: &Path,
+    method: &str,
+    path: &str,
+    headers: &str,
+) -> std::io::Result<(u16, String)> {
+    let mut stream = UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+    write!(
+        stream,
+        "{method} {path} HTTP/1.1\r\n{headers}connection: close\r\n\r\n"
+    )?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    secrets::assert_none(path, &answer);
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    let status = head.get(9..12).and_then(|status| status.parse().ok());
+    Ok((status.unwrap_or(0), body.to_owned()))
+}

@@ -1,0 +1,65 @@
+//! The binary under test, as a command that runs and ends.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use super::secrets;
+
+/// The binary that these tests were built with, or the one that `MCP_AUTH_PROXY_BIN` names.
+pub fn binary() -> PathBuf {
+    std::env::var_os("MCP_AUTH_PROXY_BIN").map_or_else(
+        || env!("CARGO_BIN_EXE_mcp-auth-proxy").into(),
+        PathBuf::from,
+    )
+}
+
+/// Whether figures are those of a build that is meant for use: a debug build is several times as big.
+pub fn is_release() -> bool {
+    std::env::var_os("MCP_AUTH_PROXY_BIN").is_some() || !cfg!(debug_assertions)
+}
+
+/// The command, in an environment of its own where nothing is configured.
+pub fn command(home: &Path) -> Command {
+    let mut command = Command::new(binary());
+    command
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .env("HOME", home)
+        .env("XDG_RUNTIME_DIR", home)
+        // Root's default would be the system's own directory.
+        .env("RUNTIME_DIRECTORY", home)
+        .current_dir(home)
+        .stdin(Stdio::null());
+    command
+}
+
+/// How a command ended.
+#[derive(Debug)]
+pub struct Ended {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Ended {
+    pub fn output(&self) -> String {
+        format!("{}{}", self.stdout, self.stderr)
+    }
+}
+
+/// Runs a command to its end. What it prints may hold no secret and no signature.
+pub fn run(command: &mut Command) -> Ended {
+    let ended = run_showing_signatures(command);
+    secrets::assert_none("a command's output", &ended.output());
+    ended
+}
+
+/// For `sign`, whose purpose it is.
+pub fn run_showing_signatures(command: &mut Command) -> Ended {
+    let output = command.output().unwrap();
+    Ended {
+        code: output.status.code(),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}

@@ -1,0 +1,17 @@
+//! The daemon as its users meet it: the built binary, a real upstream behind it, real clients before it.
+
+mod bodies;
+mod common;
+mod configuration;
+mod events;
+mod figures;
+mod guards;
+mod headers;
+mod lifecycle;
+mod listeners;
+mod malformed;
+mod rejected_credential;
+mod routing;
+mod signing;
+mod streaming;
+mod upstream_failures;
