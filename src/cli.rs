@@ -36,6 +36,8 @@ pub enum Command {
     Status(StatusArgs),
     /// Print the headers that sign one request, for curl and for tests
     Sign(SignArgs),
+    /// Print a shell's completions: sourced by it, or put where it looks for them
+    Completions(CompletionsArgs),
     /// Try it all on this machine: an MCP server that verifies signatures, and the proxy before it
     Demo(DemoArgs),
 }
@@ -100,6 +102,12 @@ pub struct SignArgs {
     /// The credential to sign with, where the configuration has several
     #[arg(long, value_name = "NAME")]
     pub credential: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct CompletionsArgs {
+    /// Whose completions
+    pub shell: clap_complete::Shell,
 }
 
 #[derive(Debug, Args)]

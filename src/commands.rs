@@ -3,14 +3,16 @@
 mod ask;
 mod page;
 
+use std::io::Write;
 use std::process::ExitCode;
 use std::time::SystemTime;
 
+use clap::CommandFactory;
 use http::header::HeaderMap;
 use http::{Method, StatusCode};
 
 use crate::auth::Auth;
-use crate::cli::{AdminArgs, SignArgs, StatusArgs};
+use crate::cli::{AdminArgs, Cli, CompletionsArgs, SignArgs, StatusArgs};
 use crate::config::{Config, Problems, Sources};
 use crate::{daemon, exit, lifecycle, path};
 
@@ -172,4 +174,23 @@ fn signed(config: &Config, args: &SignArgs) -> Result<HeaderMap, String> {
     let mut headers = HeaderMap::new();
     Auth::new(&credential.scheme).apply(&args.method, &args.url, &mut headers, SystemTime::now());
     Ok(headers)
+}
+
+pub fn completions(args: &CompletionsArgs) -> ExitCode {
+    let mut script = Vec::new();
+    clap_complete::generate(
+        args.shell,
+        &mut Cli::command(),
+        env!("CARGO_PKG_NAME"),
+        &mut script,
+    );
+    match std::io::stdout().write_all(&script) {
+        Ok(()) => exit::OK.into(),
+        // Whoever reads has seen enough, as with `| head`.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => exit::OK.into(),
+        Err(error) => {
+            eprintln!("mcp-auth-proxy: the completions could not be written: {error}");
+            exit::UNAVAILABLE.into()
+        }
+    }
 }

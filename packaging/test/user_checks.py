@@ -1,0 +1,5 @@
+TITLE = "a user's daemon"
+
+
+def run(checks, machine):
+    pass
