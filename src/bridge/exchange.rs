@@ -107,7 +107,11 @@ impl Exchange {
             () = self.stopped() => return None,
         }
         if !self.is_modern() {
-            let _ = tokio::time::timeout(CANCELLED_PATIENCE, posting).await;
+            tokio::select! {
+                _ = posting => {}
+                () = tokio::time::sleep(CANCELLED_PATIENCE) => {}
+                () = self.relay.stopping.cancelled() => {}
+            }
         }
         None
     }

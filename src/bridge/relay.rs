@@ -229,16 +229,11 @@ impl Relay {
             for answer in self.answers.fail_all(&problem) {
                 self.output.send(answer).await;
             }
+            self.output.flush().await;
         };
-        tokio::join!(
-            async {
-                let _ = tokio::time::timeout(goodbye, telling).await;
-                self.output.flush(goodbye).await;
-            },
-            async {
-                let _ = tokio::time::timeout(goodbye, self.end_session()).await;
-            }
-        );
+        // A client that no longer reads, or a server that no longer answers, holds nothing up.
+        let parting = async { tokio::join!(telling, self.end_session()) };
+        let _ = tokio::time::timeout(goodbye, parting).await;
     }
 
     async fn end_session(&self) {
