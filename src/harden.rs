@@ -1,6 +1,6 @@
-//! What the process gives up before it holds a secret for long.
+//! What the process asks of the system at start: fewer ways to its memory, more descriptors.
 
-use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 /// No core file, and (on Linux) no memory or environment for other processes of the same user.
 ///
@@ -9,4 +9,8 @@ pub fn apply() {
     let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
     #[cfg(target_os = "linux")]
     let _ = nix::sys::prctl::set_dumpable(false);
+    // The soft limit is for programs that use select(2); a stream takes two descriptors.
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    }
 }

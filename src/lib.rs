@@ -8,6 +8,7 @@ pub mod client;
 pub mod commands;
 pub mod config;
 pub mod daemon;
+pub mod deadline;
 pub mod demo;
 pub mod env;
 pub mod exit;

@@ -34,6 +34,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::client::{self, Failure};
+use crate::deadline;
 use crate::guard::{self, Policy};
 use crate::mcp::{self, Waiting};
 use crate::message::{BodyError, Progress, ReadAhead, RequestBody, Upload, read_ahead};
@@ -142,12 +143,12 @@ impl Proxy {
             return reply;
         }
         let decoded = path::check(call.head.uri.path(), true)?;
-        let route = call
+        let found = call
             .snapshot
             .router
             .find(&decoded)
             .ok_or_else(|| Error::no_route(&call.head))?;
-        let route = &call.snapshot.config.routes[route];
+        let route = &call.snapshot.config.routes[found];
         let upstream = &call.snapshot.upstreams[route.upstream];
         exchange.routed_to(upstream);
         path::check(call.head.uri.path(), upstream.config.allow_encoded_slash)?;
@@ -166,7 +167,7 @@ impl Proxy {
         if fallback.replaces(response.status()) {
             return Ok(stream::local(&self.draining).map(Source::events));
         }
-        respond::incoming(self, call, route, upstream, response, &sent).await
+        respond::incoming(self, call, found, upstream, response, &sent).await
     }
 
     /// Reads what has to be understood, and leaves the rest to be streamed.
@@ -223,7 +224,7 @@ impl Proxy {
             let mut attempt = pin!(upstream.client.send(request));
             let result = loop {
                 let before = upload.as_ref().map_or(0, Progress::frames);
-                match tokio::time::timeout_at(deadline, attempt.as_mut()).await {
+                match deadline::before(deadline, attempt.as_mut()).await {
                     Ok(result) => break result,
                     // A long upload that moves is no slow answer: the time runs from its last piece.
                     Err(_)

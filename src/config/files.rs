@@ -33,6 +33,8 @@ pub struct Files {
     pub faults: Vec<Fault>,
     /// A file in a default place that this user may not read and does not need.
     pub skipped: Option<PathBuf>,
+    /// The variables that any of them takes a secret from, overridden later or not.
+    pub secret_variables: Vec<String>,
 }
 
 impl Files {
@@ -61,7 +63,10 @@ impl Files {
             world_readable: false,
         };
         match read(&mut document, index) {
-            Ok(table) => self.tree.merge(table, &APPENDED),
+            Ok(table) => {
+                table.secret_variables(&mut self.secret_variables);
+                self.tree.merge(table, &APPENDED);
+            }
             Err(faults) => self.faults.extend(faults),
         }
         self.documents.push(document);

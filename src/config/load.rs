@@ -24,8 +24,14 @@ pub fn load(sources: &Sources) -> Result<Config, Problems> {
         mut tree,
         faults,
         skipped,
+        secret_variables,
     } = Files::read(sources);
     let report = Report::new(&sources.env, &documents);
+    // One that is overridden is as much a secret, and stands in the environment as well.
+    report
+        .secret_variables
+        .borrow_mut()
+        .extend(secret_variables);
     if !faults.is_empty() {
         // Half a file makes every check after it speak of what it has not seen.
         for fault in faults {
@@ -51,7 +57,7 @@ pub fn load(sources: &Sources) -> Result<Config, Problems> {
                 .map(|document| document.path.clone())
                 .collect();
             config.warnings = warnings(&report);
-            config.secret_variables = secret_variables(&report);
+            config.secret_variables = variables_to_scrub(&report);
             Ok(config)
         }
         _ => Err(Problems::new(problems)),
@@ -162,7 +168,7 @@ fn warnings(report: &Report<'_>) -> Vec<String> {
     }
 }
 
-fn secret_variables(report: &Report<'_>) -> Vec<String> {
+fn variables_to_scrub(report: &Report<'_>) -> Vec<String> {
     let mut names = report.secret_variables.take();
     let present = SECRET_VARIABLES
         .iter()

@@ -122,6 +122,18 @@ impl Table {
         }
     }
 
+    /// Collects the names in every `{ env = "NAME" }`, here and further down.
+    pub fn secret_variables(&self, names: &mut Vec<String>) {
+        if let Some(Value::String(name)) = self.get("env").map(|entry| &entry.node.value) {
+            names.push(name.to_string());
+        }
+        for entry in &self.entries {
+            if let Value::Table(table) = &entry.node.value {
+                table.secret_variables(names);
+            }
+        }
+    }
+
     /// Sets a value deep in the tree, making the tables on the way. A value on the way
     /// that is no table is left for the decoder to report.
     pub fn set(&mut self, path: &[&str], node: Node) {

@@ -1,5 +1,6 @@
 //! An upstream's response on its way to the client: whole, byte for byte, with few and stated exceptions.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
@@ -23,7 +24,7 @@ const QUOTE_PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
 pub async fn incoming(
     proxy: &Proxy,
     call: &Call<'_>,
-    route: &Route,
+    route: usize,
     upstream: &Upstream,
     response: Response<client::Body>,
     sent: &HeaderMap,
@@ -40,10 +41,20 @@ pub async fn incoming(
     let (mut head, body) = response.into_parts();
     message::remove_hop_by_hop(&mut head.headers);
     remove_forbidden(&mut head.headers);
-    rewrite_location(&mut head.headers, route, upstream);
+    rewrite_location(
+        &mut head.headers,
+        &call.snapshot.config.routes[route],
+        upstream,
+    );
     head.version = http::Version::HTTP_11;
     let body = if stream::can_be_kept_alive(&head.headers) {
-        Source::events(stream::passing(body, &call.head.method, &proxy.draining))
+        let endpoint = stream::Endpoint::new(Arc::clone(call.snapshot), route);
+        Source::events(stream::passing(
+            body,
+            &call.head.method,
+            endpoint,
+            &proxy.draining,
+        ))
     } else {
         Source::Upstream(body)
     };
@@ -125,7 +136,7 @@ fn rewrite_location(headers: &mut HeaderMap, route: &Route, upstream: &Upstream)
     }
 }
 
-fn through_proxy(location: &str, route: &Route, upstream: &Upstream) -> Option<String> {
+pub fn through_proxy(location: &str, route: &Route, upstream: &Upstream) -> Option<String> {
     let target = &upstream.config.target;
     let uri: Uri = location.parse().ok()?;
     let is_own = match (uri.scheme(), uri.authority()) {

@@ -1,5 +1,9 @@
 //! Event streams: kept alive while silent, made up where an upstream has none, ended cleanly on drain.
 
+mod endpoint;
+
+pub use endpoint::Endpoint;
+
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -82,10 +86,17 @@ pub fn local(draining: &CancellationToken) -> Response<Events> {
 }
 
 /// An upstream's stream, passed on.
-pub fn passing(body: client::Body, method: &Method, draining: &CancellationToken) -> Events {
+pub fn passing(
+    body: client::Body,
+    method: &Method,
+    endpoint: Endpoint,
+    draining: &CancellationToken,
+) -> Events {
     // A POST's stream ends with its answer, which a drain waits for; a GET's never would.
     let is_endless = method == Method::GET;
-    Events::new(Some(body), is_endless, draining)
+    let mut events = Events::new(Some(body), is_endless, draining);
+    events.endpoint = is_endless.then(|| Box::new(endpoint));
+    events
 }
 
 /// Whether comments may be added: to an event stream in clear, of no announced length.
@@ -101,6 +112,8 @@ pub struct Events {
     /// `None` for a stream of our own.
     upstream: Option<client::Body>,
     opening: Option<Bytes>,
+    /// Until the first event of a GET's stream has been seen.
+    endpoint: Option<Box<Endpoint>>,
     boundary: Boundary,
     last_sent: Instant,
     silence: Pin<Box<Sleep>>,
@@ -116,6 +129,7 @@ impl Events {
         Self {
             opening: upstream.is_none().then_some(OPENING),
             upstream,
+            endpoint: None,
             boundary: Boundary::default(),
             last_sent: Instant::now(),
             silence: Box::pin(tokio::time::sleep(KEEPALIVE_INTERVAL)),
@@ -140,17 +154,43 @@ impl Events {
     }
 
     fn poll_upstream(&mut self, cx: &mut Context<'_>) -> Polled {
-        let Some(upstream) = &mut self.upstream else {
-            return Poll::Pending;
-        };
-        let polled = Pin::new(upstream).poll_frame(cx);
-        if let Poll::Ready(Some(Ok(frame))) = &polled
-            && let Some(data) = frame.data_ref()
-        {
-            self.boundary.pass(data);
-            self.last_sent = Instant::now();
+        loop {
+            let Some(upstream) = &mut self.upstream else {
+                return Poll::Pending;
+            };
+            let polled = match Pin::new(upstream).poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => match self.look(frame) {
+                    Some(frame) => Some(Ok(frame)),
+                    None => continue,
+                },
+                Poll::Ready(end) => end,
+                Poll::Pending => return Poll::Pending,
+            };
+            if let Some(Ok(frame)) = &polled
+                && let Some(data) = frame.data_ref()
+            {
+                self.boundary.pass(data);
+                self.last_sent = Instant::now();
+            }
+            return Poll::Ready(polled);
         }
-        polled
+    }
+
+    /// The frame to pass on, unless it is held until the first event is complete.
+    fn look(&mut self, frame: Frame<Bytes>) -> Option<Frame<Bytes>> {
+        let Some(endpoint) = &mut self.endpoint else {
+            return Some(frame);
+        };
+        match frame.into_data() {
+            Ok(data) => match endpoint.look(data) {
+                endpoint::Seen::Held => None,
+                endpoint::Seen::Done(data) => {
+                    self.endpoint = None;
+                    Some(Frame::data(data))
+                }
+            },
+            Err(trailers) => Some(trailers),
+        }
     }
 
     fn poll_draining(&mut self, cx: &mut Context<'_>) -> bool {

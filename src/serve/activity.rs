@@ -14,12 +14,17 @@ use super::head::HeadScanner;
 pub struct Activity {
     start: Instant,
     head: Mutex<HeadScanner>,
+    /// Requests whose head was handed out, ever.
+    begun: AtomicU64,
     requests: AtomicUsize,
     event_streams: AtomicUsize,
     /// Milliseconds since `start`.
     idle_since: AtomicU64,
     head_since: AtomicU64,
     blocked_since: AtomicU64,
+    /// Responses that have been given a piece and not been asked for the next one.
+    waiting: AtomicUsize,
+    handed_at: AtomicU64,
     closing: AtomicBool,
     lingering: AtomicBool,
 }
@@ -32,11 +37,14 @@ impl Activity {
         Self {
             start: Instant::now(),
             head: Mutex::default(),
+            begun: AtomicU64::new(0),
             requests: AtomicUsize::new(0),
             event_streams: AtomicUsize::new(0),
             idle_since: AtomicU64::new(0),
             head_since: AtomicU64::new(NOT_RUNNING),
             blocked_since: AtomicU64::new(NOT_RUNNING),
+            waiting: AtomicUsize::new(0),
+            handed_at: AtomicU64::new(0),
             closing: AtomicBool::new(false),
             lingering: AtomicBool::new(false),
         }
@@ -68,6 +76,7 @@ impl Activity {
     }
 
     pub fn request_begins(&self) {
+        self.begun.fetch_add(1, Relaxed);
         self.requests.fetch_add(1, Relaxed);
     }
 
@@ -85,6 +94,17 @@ impl Activity {
         self.event_streams.fetch_sub(1, Relaxed);
     }
 
+    /// A piece of a response was handed over, and more is to come.
+    pub fn piece_handed(&self) {
+        self.handed_at.store(self.now(), Relaxed);
+        self.waiting.fetch_add(1, Relaxed);
+    }
+
+    /// The next piece is asked for, or never will be.
+    pub fn piece_gone(&self) {
+        self.waiting.fetch_sub(1, Relaxed);
+    }
+
     pub fn requests(&self) -> usize {
         self.requests.load(Relaxed)
     }
@@ -93,8 +113,10 @@ impl Activity {
         self.event_streams.load(Relaxed)
     }
 
+    /// Whether the request that began last claims two lengths, or comes behind one that did.
     pub fn saw_two_lengths(&self) -> bool {
-        self.head().saw_two_lengths()
+        let at = self.head().two_lengths_at();
+        at.is_some_and(|at| self.begun.load(Relaxed) > at)
     }
 
     pub fn is_http2(&self) -> bool {
@@ -134,8 +156,16 @@ impl Activity {
                 since => at(since.max(idle), timeouts.head),
             });
         }
+        if self.event_streams() > 0 {
+            return None;
+        }
         let blocked = self.blocked_since.load(Relaxed);
-        (blocked != NOT_RUNNING && self.event_streams() == 0).then(|| at(blocked, timeouts.write))
+        if blocked != NOT_RUNNING {
+            return Some(at(blocked, timeouts.write));
+        }
+        // HTTP/2: a reader that grants no window leaves the socket writable, and its response unasked for.
+        (self.waiting.load(Relaxed) == self.requests())
+            .then(|| at(self.handed_at.load(Relaxed), timeouts.write))
     }
 
     fn head(&self) -> std::sync::MutexGuard<'_, HeadScanner> {
@@ -179,6 +209,19 @@ mod tests {
         assert_eq!(seconds_left(&activity), Some(20));
         activity.read(b"t: x\r\n\r\n");
         activity.request_begins();
+        assert_eq!(seconds_left(&activity), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn responses_that_nobody_asks_for_have_a_deadline_while_none_of_them_moves() {
+        let activity = Activity::new();
+        activity.request_begins();
+        activity.request_begins();
+        activity.piece_handed();
+        assert_eq!(seconds_left(&activity), None);
+        activity.piece_handed();
+        assert_eq!(seconds_left(&activity), Some(20));
+        activity.piece_gone();
         assert_eq!(seconds_left(&activity), None);
     }
 

@@ -77,7 +77,7 @@ impl Connection {
         }
     }
 
-    /// Whether a request on this HTTP/1.1 connection claimed two lengths: what follows cannot be trusted.
+    /// Whether the current HTTP/1.1 request claims two lengths, or comes behind one that did.
     pub fn saw_two_lengths(&self) -> bool {
         self.activity.saw_two_lengths()
     }

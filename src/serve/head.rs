@@ -16,6 +16,8 @@ pub struct HeadScanner {
     length: Option<u64>,
     chunked: bool,
     two_lengths: bool,
+    /// Heads that are complete.
+    heads: u64,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -58,9 +60,10 @@ impl HeadScanner {
         self.state == State::Http2
     }
 
-    /// Whether any head on this connection had both lengths. What follows one cannot be trusted.
-    pub fn saw_two_lengths(&self) -> bool {
-        self.two_lengths
+    /// The head that had both lengths, counted from 0. What follows it cannot be trusted
+    /// and is not followed.
+    pub fn two_lengths_at(&self) -> Option<u64> {
+        self.two_lengths.then(|| self.heads.saturating_sub(1))
     }
 
     fn skip<'a>(
@@ -113,6 +116,7 @@ impl HeadScanner {
     }
 
     fn end_of_head(&mut self) -> State {
+        self.heads += 1;
         let (length, chunked) = (self.length.take(), std::mem::take(&mut self.chunked));
         match length {
             _ if self.two_lengths => State::Lost,
@@ -222,17 +226,17 @@ mod tests {
     #[test]
     fn two_kinds_of_length_are_noticed_in_any_order_and_case() {
         for head in BOTH {
-            assert!(fed(head).saw_two_lengths(), "{head}");
+            assert_eq!(fed(head).two_lengths_at(), Some(0), "{head}");
         }
-        assert!(!fed(PLAIN).saw_two_lengths());
-        assert!(!fed(CHUNKED).saw_two_lengths());
+        assert_eq!(fed(PLAIN).two_lengths_at(), None);
+        assert_eq!(fed(CHUNKED).two_lengths_at(), None);
     }
 
     #[test]
     fn they_are_noticed_behind_other_messages_in_the_same_segment() {
         for before in [PLAIN, CHUNKED] {
             for head in BOTH {
-                assert!(fed(&format!("{before}{head}")).saw_two_lengths());
+                assert_eq!(fed(&format!("{before}{head}")).two_lengths_at(), Some(1));
             }
         }
     }
@@ -250,7 +254,7 @@ mod tests {
         );
         for message in [plain, chunked] {
             let scanner = fed(&message);
-            assert!(!scanner.saw_two_lengths());
+            assert_eq!(scanner.two_lengths_at(), None);
             assert_eq!(scanner.state, State::Before);
         }
     }

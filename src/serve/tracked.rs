@@ -11,13 +11,15 @@ use super::Connection;
 
 pub struct Tracked<B> {
     body: B,
-    _request: RequestGuard,
+    request: RequestGuard,
 }
 
 /// One request in progress, from its head to the end of its response.
 pub struct RequestGuard {
     connection: Arc<Connection>,
     is_event_stream: bool,
+    /// A piece was handed over, and the next not yet asked for.
+    is_waiting: bool,
 }
 
 impl RequestGuard {
@@ -26,6 +28,7 @@ impl RequestGuard {
         Self {
             connection: Arc::clone(connection),
             is_event_stream: false,
+            is_waiting: false,
         }
     }
 
@@ -36,13 +39,27 @@ impl RequestGuard {
         }
         Tracked {
             body,
-            _request: self,
+            request: self,
+        }
+    }
+}
+
+impl RequestGuard {
+    fn set_waiting(&mut self, waiting: bool) {
+        if waiting != self.is_waiting {
+            self.is_waiting = waiting;
+            if waiting {
+                self.connection.activity.piece_handed();
+            } else {
+                self.connection.activity.piece_gone();
+            }
         }
     }
 }
 
 impl Drop for RequestGuard {
     fn drop(&mut self) {
+        self.set_waiting(false);
         if self.is_event_stream {
             self.connection.activity.stream_ends();
         }
@@ -58,7 +75,12 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Tracked<B> {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        Pin::new(&mut self.get_mut().body).poll_frame(cx)
+        let this = self.get_mut();
+        this.request.set_waiting(false);
+        let polled = Pin::new(&mut this.body).poll_frame(cx);
+        let more = matches!(polled, Poll::Ready(Some(Ok(_)))) && !this.body.is_end_stream();
+        this.request.set_waiting(more);
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

@@ -2,9 +2,13 @@
 
 mod bodies;
 mod common;
+mod configuration;
+mod events;
 mod guards;
+mod headers;
 mod malformed;
 mod rejected_credential;
 mod routing;
 mod signing;
+mod streaming;
 mod upstream_failures;

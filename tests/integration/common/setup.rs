@@ -21,6 +21,7 @@ pub struct Setup {
     log_level: &'static str,
     more: String,
     whole: Option<String>,
+    name: &'static str,
     pub(super) env: Vec<(String, String)>,
     pub(super) args: Vec<String>,
     pub(super) inherited: Vec<(String, OwnedFd)>,
@@ -42,6 +43,7 @@ impl Setup {
             log_level: "debug",
             more: String::new(),
             whole: None,
+            name: "config.toml",
             env: Vec::new(),
             args: Vec::new(),
             inherited: Vec::new(),
@@ -109,6 +111,17 @@ impl Setup {
         let dir = self.dir.path().display().to_string();
         self.whole = Some(toml.replace("DIR", &dir));
         self
+    }
+
+    /// The file's name, which says what it is written in.
+    pub fn named(mut self, name: &'static str) -> Self {
+        self.name = name;
+        self
+    }
+
+    /// A file that says nothing, where another would be found.
+    pub fn without_file(self) -> Self {
+        self.written("")
     }
 
     pub fn env(mut self, name: &str, value: &str) -> Self {
@@ -184,7 +197,7 @@ level = "{log_level}"
 
     /// Writes the configuration as it is now.
     pub fn write(&self) -> PathBuf {
-        self.file("config.toml", &self.config())
+        self.file(self.name, &self.config())
     }
 
     pub async fn start(self) -> Daemon {
