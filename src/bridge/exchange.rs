@@ -13,7 +13,7 @@ use super::follow::{self, Followed};
 use super::message::{Kind, Message, Request};
 use super::problem::Problem;
 use super::refusal::Refusal;
-use super::relay::Relay;
+use super::relay::{self, Relay};
 use super::session::Sight;
 use super::{body, head, old, recover};
 use crate::client::Body;
@@ -174,9 +174,7 @@ impl Exchange {
                 .session
                 .named(response.headers().get(head::SESSION_ID).cloned());
         }
-        if matches!(&self.message.kind, Kind::Notification { method, .. } if &**method == "notifications/initialized")
-        {
-            relay.session.set_initialized(self.message.bytes.clone());
+        if relay::is_initialized(&self.message.kind) {
             relay.listen();
         }
         let Some(call) = &self.call else {
@@ -210,26 +208,21 @@ impl Exchange {
 
     async fn refused(&self, refusal: Refusal, sight: &Sight) -> Result<Step, Problem> {
         let relay = &self.relay;
-        match &self.message.kind {
-            Kind::Request(request) if is_initialize(request) => {
-                if sight.old.is_none() && refusal.may_be_old_transport() {
-                    // What the server said first is the answer if it is not of the old kind either.
-                    if let Ok(endpoint) = old::open(relay).await {
-                        relay.session.set_old(endpoint);
-                        return Ok(Step::Again);
-                    }
-                }
+        let opens = matches!(&self.message.kind, Kind::Request(request) if is_initialize(request));
+        if opens && sight.old.is_none() && refusal.may_be_old_transport()
+            // What the server said first is the answer if it is not of the old kind either.
+            && let Ok(endpoint) = old::open(relay).await
+        {
+            relay.session.set_old(endpoint);
+            return Ok(Step::Again);
+        }
+        if self.is_modern() {
+            if refusal.is_header_mismatch() && recover::listing(self).await {
+                return Ok(Step::Again);
             }
-            _ if self.is_modern() => {
-                if refusal.is_header_mismatch() && recover::listing(self).await {
-                    return Ok(Step::Again);
-                }
-            }
-            _ if sight.id.is_some() && refusal.says_session_is_gone() => {
-                recover::session(relay, sight.generation).await?;
-                return Ok(self.after_recovery());
-            }
-            _ => {}
+        } else if !opens && sight.id.is_some() && refusal.says_session_is_gone() {
+            recover::session(relay, sight.generation).await?;
+            return Ok(self.after_recovery());
         }
         self.pass_refusal(refusal).await
     }
@@ -237,16 +230,17 @@ impl Exchange {
     /// A 404 says that nothing was done: what the new session can understand is sent again.
     fn after_recovery(&self) -> Step {
         match &self.message.kind {
-            Kind::Request(_) | Kind::Batch(_) => Step::Again,
-            // It was part of opening the session, or concerns a request of the old one.
-            Kind::Response => Step::Done,
-            Kind::Notification { method, cancels } => {
-                if &**method == "notifications/initialized" || cancels.is_some() {
-                    Step::Done
-                } else {
-                    Step::Again
-                }
+            // It was sent when the session was opened.
+            kind if relay::is_initialized(kind) => {
+                self.relay.listen();
+                Step::Done
             }
+            // It concerns a request of the old session.
+            Kind::Response
+            | Kind::Notification {
+                cancels: Some(_), ..
+            } => Step::Done,
+            _ => Step::Again,
         }
     }
 

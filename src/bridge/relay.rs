@@ -61,9 +61,12 @@ impl Order {
 fn opens_session(kind: &Kind) -> bool {
     match kind {
         Kind::Request(request) => exchange::is_initialize(request),
-        Kind::Notification { method, .. } => &**method == "notifications/initialized",
-        _ => false,
+        kind => is_initialized(kind),
     }
+}
+
+pub fn is_initialized(kind: &Kind) -> bool {
+    matches!(kind, Kind::Notification { method, .. } if &**method == "notifications/initialized")
 }
 
 impl Relay {
@@ -153,6 +156,9 @@ impl Relay {
             } else if let Some(version) = &request.version {
                 self.session.set_modern(crate::mcp::mirror::encode(version));
             }
+        }
+        if is_initialized(&message.kind) {
+            self.session.set_initialized(message.bytes.clone());
         }
         let (before, guard) = order.turn(&message);
         let relay = Arc::clone(self);
