@@ -12,6 +12,7 @@ mod follow;
 mod head;
 mod input;
 mod link;
+mod memory;
 mod message;
 mod old;
 mod output;
@@ -70,7 +71,7 @@ pub fn run(sources: &Sources, args: &StdioArgs) -> ExitCode {
         }
         harden::apply();
     }
-    give_memory_back();
+    memory::prepare();
     let settings = Log {
         level: args.log_level,
         format: LogFormat::Text,
@@ -92,19 +93,6 @@ pub fn run(sources: &Sources, args: &StdioArgs) -> ExitCode {
         Err(error) => {
             eprintln!("mcp-auth-proxy: the system refuses what the bridge needs: {error}");
             exit::UNAVAILABLE.into()
-        }
-    }
-}
-
-/// A large message's memory goes back to the system with it: glibc would keep as much for the next one.
-fn give_memory_back() {
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    {
-        const THRESHOLD: libc::c_int = 256 * 1024;
-        // SAFETY: it sets a number under the allocator's own lock.
-        #[expect(unsafe_code, reason = "no safe interface sets it")]
-        unsafe {
-            libc::mallopt(libc::M_MMAP_THRESHOLD, THRESHOLD);
         }
     }
 }
