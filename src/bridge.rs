@@ -12,6 +12,7 @@ mod follow;
 mod head;
 mod input;
 mod link;
+mod memory;
 mod message;
 mod old;
 mod output;
@@ -70,6 +71,7 @@ pub fn run(sources: &Sources, args: &StdioArgs) -> ExitCode {
         }
         harden::apply();
     }
+    memory::prepare();
     let settings = Log {
         level: args.log_level,
         format: LogFormat::Text,

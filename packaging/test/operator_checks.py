@@ -33,6 +33,7 @@ def run(checks, machine):
     hanging(checks, machine)
     reading_the_journal(checks, machine)
     the_port(checks, machine)
+    more_sockets(checks, machine)
     credentials(checks, machine)
     names_and_certificates(checks, machine)
     replacing(checks, machine)
@@ -82,13 +83,20 @@ def starting_in_vain(checks, m):
         m.systemctl("reset-failed", UNIT)
         waiting = connect(m.host.path(SOCKET), timeout=10)
         eventually("the socket unit gives up", lambda: m.show("ActiveState", SOCKET_UNIT) == "failed")
-        equal(waiting.recv(1), b"")
+        assert ended(waiting), "the client still waits"
         starts = m.journal("-u", UNIT, "--grep=Starting|Failed to start").count("Failed to start")
         assert starts <= 12, f"{starts} starts"
         m.systemctl("reset-failed", UNIT, SOCKET_UNIT)
         return f"{starts} starts in all"
 
     checks.that("a client that waits for such a daemon does not make it loop, and is told", gives_up)
+
+
+def ended(connection):
+    try:
+        return connection.recv(1) == b""
+    except ConnectionResetError:
+        return True
 
 
 def starting(checks, m):
@@ -353,13 +361,77 @@ print while <$c>;
 """
 
 
+def more_sockets(checks, m):
+    def listener():
+        m.configure(CONFIG + '\n[[listener]]\nunix = "/run/mcp-auth-proxy/more.sock"\n')
+        m.systemctl("reload", UNIT)
+        equal(m.host.out("stat", "--format=%a %U:%G", "/run/mcp-auth-proxy/more.sock"), "660 mcp-auth-proxy:mcp-auth-proxy")
+        contains(m.as_user("alice", "get.pl", "/run/mcp-auth-proxy/more.sock", "/echo").stdout, "200 OK")
+        equal(m.get()[0], 200)
+        m.configure()
+        m.systemctl("reload", UNIT)
+        assert not m.host.path("/run/mcp-auth-proxy/more.sock").exists()
+
+    checks.that("a listener added to the configuration is opened by a reload, for the group", listener)
+
+    def team():
+        m.host.run("groupadd", "--system", "team")
+        m.host.run("gpasswd", "--add", "mallory", "team")
+        example(m, "team.socket", "/etc/systemd/system/mcp-auth-proxy-team.socket")
+        m.systemctl("daemon-reload")
+        m.systemctl("enable", "mcp-auth-proxy-team.socket")
+        m.systemctl("stop", UNIT)
+        m.systemctl("start", UNIT)
+        contains(m.as_user("mallory", "get.pl", "/run/mcp-auth-proxy/team.sock", "/echo").stdout, "200 OK")
+        contains(m.as_user("mallory", "get.pl", SOCKET, "/echo", check=False).stdout, "Permission denied")
+        m.systemctl("disable", "--now", "mcp-auth-proxy-team.socket")
+        m.host.path("/etc/systemd/system/mcp-auth-proxy-team.socket").unlink()
+        m.systemctl("daemon-reload")
+        m.systemctl("restart", UNIT)
+
+    checks.that("the example for another group's socket works", team)
+
+    def tenant():
+        for line in example_commands("tenant.conf"):
+            m.host.run("sh", "-ec", "cd /etc/systemd/system\n" + line.replace("systemctl enable --now", "systemctl daemon-reload; :"))
+        directory = "/etc/mcp-auth-proxy/acme"
+        m.host.write(f"{directory}/config.toml", CONFIG.replace("/etc/mcp-auth-proxy/secrets", directory), 0o640)
+        m.set_secret("second", f"{directory}/acme")
+        m.host.run("chgrp", "mcp-auth-proxy-acme", f"{directory}/config.toml", f"{directory}/acme")
+        m.host.run("gpasswd", "--add", "mallory", "acme")
+        m.systemctl("enable", "--now", "mcp-auth-proxy@acme")
+        socket_of_acme = "/run/mcp-auth-proxy-acme/proxy.sock"
+        contains(m.as_user("mallory", "get.pl", socket_of_acme, "/echo").stdout, '"secret": "second"')
+        contains(m.as_user("alice", "get.pl", socket_of_acme, "/echo", check=False).stdout, "Permission denied")
+        contains(m.host.out("mcp-auth-proxy", "status", "--admin-socket", "/run/mcp-auth-proxy-acme/admin.sock"), "is ready")
+        m.systemctl("reload", "mcp-auth-proxy@acme")
+        equal(m.get()[1]["secret"], "first")
+        m.systemctl("disable", "--now", "mcp-auth-proxy@acme.service", "mcp-auth-proxy@acme.socket")
+        m.host.run("sh", "-c", "rm -r /etc/systemd/system/mcp-auth-proxy@* /run/mcp-auth-proxy-acme")
+        m.host.run("userdel", "mcp-auth-proxy-acme")
+        m.systemctl("daemon-reload")
+
+    checks.that("the example for tenants gives one a daemon of its own", tenant)
+
+
+def example(m, name, to):
+    m.host.run("cp", f"/usr/share/doc/mcp-auth-proxy/examples/{name}", to)
+
+
+def example_commands(name):
+    """The shell commands in an example's comments: what is indented, without remarks."""
+    text = (Path(__file__).parents[2] / "systemd/examples" / name).read_text()
+    commands = [line[4:] for line in text.splitlines() if line.startswith("#   ") and not line.startswith("#   (")]
+    return "\n".join(commands).replace("\\\n", "").splitlines()
+
+
 def credentials(checks, m):
     with_credential = CONFIG.replace(f'file = "{SECRET_FILE}"', 'credential = "acme"')
     dropin = "/run/systemd/system/mcp-auth-proxy.service.d/credential.conf"
 
     def try_example(name, prepare):
         prepare()
-        m.host.copy(Path(__file__).parents[2] / "systemd/examples" / name, dropin)
+        example(m, name, dropin)
         m.host.path(CONFIG_FILE).write_text(with_credential)
         m.systemctl("daemon-reload")
         m.systemctl("restart", UNIT)

@@ -14,6 +14,7 @@ use super::answers::{self, Answers, Call, Cancelled};
 use super::exchange::{self, Exchange};
 use super::head;
 use super::link::Link;
+use super::memory;
 use super::message::{Kind, Message, Unreadable};
 use super::output::Output;
 use super::problem::Problem;
@@ -89,6 +90,7 @@ impl Relay {
     /// Takes a line from the client: it is under way, or answered, when this returns.
     pub async fn accept(self: &Arc<Self>, line: Bytes, order: &mut Order) {
         let length = line.len();
+        memory::passes(length);
         let message = match Message::parse(line) {
             Ok(message) => message,
             Err(Unreadable(code, why)) => return self.refuse_line(code, why).await,
@@ -168,12 +170,14 @@ impl Relay {
             }
             exchange::run(Exchange::new(&relay, message, call)).await;
             drop(guard);
+            memory::tidy();
         });
     }
 
     /// Passes on what an upstream sent, if it is MCP and, where it is an answer, the first one.
     pub async fn pass(&self, bytes: Bytes, call: Option<&Call>, is_whole: bool) {
         let length = bytes.len();
+        memory::passes(length);
         let Some(passed) = self.answers.admit(bytes, call, is_whole) else {
             debug!(self.log, "dropped what is no MCP message or a second answer"; "bytes" => length);
             return;
