@@ -1,6 +1,5 @@
 //! Wiring: listeners, workers, and one loop for everything that happens to the daemon as a whole.
 
-mod harden;
 mod listeners;
 mod reload;
 mod signals;
@@ -16,7 +15,6 @@ use tokio::time::Instant;
 use crate::admin::Admin;
 use crate::client::ProxyVariables;
 use crate::config::{Config, Sources};
-use crate::exit;
 use crate::lifecycle::{Lifecycle, Notifier};
 use crate::listen::{Inherited, ListenError};
 use crate::log::{self, LogControl};
@@ -26,6 +24,7 @@ use crate::serve::Workers;
 use crate::snapshot::Snapshot;
 use crate::state::{Reloaded, State};
 use crate::worker;
+use crate::{exit, harden};
 
 use self::listeners::Listeners;
 use self::signals::{Signal, Signals};
@@ -272,18 +271,20 @@ impl Daemon {
         self.state.proxy.draining.cancel();
         let registry = Arc::clone(self.workers.registry());
         registry.close(|_| true);
-        let drained = tokio::select! {
-            () = registry.emptied() => true,
-            () = tokio::time::sleep_until(deadline - LAST_MOMENT.min(grace / 2)) => false,
-            () = self.second_stop() => false,
+        let cut = tokio::select! {
+            () = registry.emptied() => None,
+            () = tokio::time::sleep_until(deadline - LAST_MOMENT.min(grace / 2)) => {
+                Some("graceful_shutdown was too short for them")
+            }
+            () = self.second_stop() => Some("a second signal asked not to wait"),
         };
-        if drained {
+        let Some(reason) = cut else {
             info!(self.log, "stopped; every request was answered");
             return;
-        }
+        };
         let (requests, streams) = registry.requests();
-        warn!(self.log, "stopped before every request was answered; graceful_shutdown is too short for them";
-            "requests" => requests, "event_streams" => streams);
+        warn!(self.log, "stopped before every request was answered";
+            "reason" => reason, "requests" => requests, "event_streams" => streams);
         registry.abort();
         let _ = tokio::time::timeout_at(deadline, registry.emptied()).await;
     }

@@ -15,6 +15,7 @@ mod observing;
 mod rejected_credential;
 mod routing;
 mod signing;
+mod stdio;
 mod streaming;
 mod upstream_failures;
 mod upstream_tls;
