@@ -28,6 +28,8 @@ pub struct Cli {
 pub enum Command {
     /// Run the daemon in the foreground (the default)
     Serve(ServeArgs),
+    /// Be an MCP server on stdin and stdout, for clients that launch one, and relay to the daemon
+    Stdio(StdioArgs),
     /// Validate configuration and secrets without starting
     Check(ServeArgs),
     /// Ask the running daemon to reload, wait, and print the outcome
@@ -102,6 +104,51 @@ pub struct SignArgs {
     /// The credential to sign with, where the configuration has several
     #[arg(long, value_name = "NAME")]
     pub credential: Option<String>,
+}
+
+/// The MCP client launches this and speaks with it; nothing has to be configured in the client.
+#[derive(Debug, Args)]
+pub struct StdioArgs {
+    /// The daemon's socket, where it is not the user's or the system's default one
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["url", "standalone"])]
+    pub socket: Option<PathBuf>,
+    /// Relay to this URL instead of a daemon's socket: the whole URL of an MCP endpoint, as it is
+    #[arg(long, value_name = "URL", conflicts_with_all = ["route", "standalone"])]
+    pub url: Option<String>,
+    /// The path asked for at the daemon, used exactly as given: for a route "/acme/" before a
+    /// server's /mcp, write /acme/mcp
+    #[arg(long, value_name = "PATH", default_value = "/mcp", value_parser = absolute_path)]
+    pub route: http::uri::PathAndQuery,
+    /// What to call this server in messages and to the daemon
+    #[arg(long, value_name = "NAME", value_parser = plain_name)]
+    pub name: Option<String>,
+    /// Sign without a daemon, with the configuration that one would use
+    #[arg(long)]
+    pub standalone: bool,
+    /// What to say on stderr: trace, debug, info, warning, error or critical
+    #[arg(long, value_name = "LEVEL", default_value = "warning", value_parser = log_level)]
+    pub log_level: slog::Level,
+}
+
+fn absolute_path(text: &str) -> Result<http::uri::PathAndQuery, String> {
+    if !text.starts_with('/') {
+        return Err("a route's path begins with \"/\", as in /acme/mcp".to_owned());
+    }
+    text.parse().map_err(|error| format!("no path: {error}"))
+}
+
+/// It becomes part of a header and of log lines.
+fn plain_name(text: &str) -> Result<String, String> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    if text.is_empty() || text.len() > 64 || !text.chars().all(is_plain) {
+        return Err("use up to 64 letters, digits, \"-\", \"_\" and \".\"".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+fn log_level(text: &str) -> Result<slog::Level, String> {
+    text.parse()
+        .map_err(|()| "use trace, debug, info, warning, error or critical".to_owned())
 }
 
 #[derive(Debug, Args)]

@@ -1,6 +1,5 @@
 //! Wiring: listeners, workers, and one loop for everything that happens to the daemon as a whole.
 
-mod harden;
 mod listeners;
 mod reload;
 mod signals;
@@ -16,7 +15,6 @@ use tokio::time::Instant;
 use crate::admin::Admin;
 use crate::client::ProxyVariables;
 use crate::config::{Config, Sources};
-use crate::exit;
 use crate::lifecycle::{Lifecycle, Notifier};
 use crate::listen::{Inherited, ListenError};
 use crate::log::{self, LogControl};
@@ -26,6 +24,7 @@ use crate::serve::Workers;
 use crate::snapshot::Snapshot;
 use crate::state::{Reloaded, State};
 use crate::worker;
+use crate::{exit, harden};
 
 use self::listeners::Listeners;
 use self::signals::{Signal, Signals};

@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod auth;
+pub mod bridge;
 pub mod cli;
 pub mod client;
 pub mod commands;
@@ -13,6 +14,7 @@ pub mod env;
 pub mod exit;
 pub mod file;
 pub mod guard;
+pub mod harden;
 pub mod lifecycle;
 pub mod listen;
 pub mod log;

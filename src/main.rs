@@ -31,6 +31,9 @@ fn main() -> ExitCode {
     match cli.command {
         None => serve_or_help(sources(ServeArgs::default())),
         Some(Command::Serve(args)) => commands::serve(sources(args)),
+        Some(Command::Stdio(args)) => {
+            mcp_auth_proxy::bridge::run(&sources(ServeArgs::default()), &args)
+        }
         Some(Command::Check(args)) => commands::check(&sources(args)),
         Some(Command::Reload(args)) => commands::reload(&sources(ServeArgs::default()), args),
         Some(Command::Status(args)) => commands::status(&sources(ServeArgs::default()), args),

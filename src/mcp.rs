@@ -1,5 +1,8 @@
 //! What we understand of MCP: enough to name a request in a log and to answer it in kind.
 
+pub mod mirror;
+pub mod params;
+
 use std::borrow::Cow;
 
 use http::{HeaderMap, Method, header};

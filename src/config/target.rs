@@ -161,6 +161,27 @@ fn target_path(path: &PathAndQuery, kind: Kind) -> Result<TargetPath, String> {
 }
 
 impl Target {
+    /// The whole URL of one endpoint.
+    ///
+    /// # Errors
+    /// A sentence for whoever wrote it.
+    pub fn endpoint(url: &str) -> Result<Self, String> {
+        parse(url, Kind::Endpoint)
+    }
+
+    /// A Unix socket of this host.
+    ///
+    /// # Errors
+    /// A sentence about a path that cannot be a socket's.
+    pub fn socket(path: &Path) -> Result<Self, String> {
+        Ok(Self {
+            scheme: Scheme::HTTP,
+            authority: Authority::from_static("localhost"),
+            unix: Some(socket_path(path)?),
+            path: TargetPath::Base(String::new()),
+        })
+    }
+
     /// Whether what is sent stays on this host.
     pub fn is_local(&self) -> bool {
         let host = self.authority.host();

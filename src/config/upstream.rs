@@ -164,3 +164,23 @@ fn header_name(text: &str) -> Result<HeaderName, String> {
     }
     Ok(name)
 }
+
+impl Upstream {
+    /// A place to reach without a credential, all else as it is by default.
+    pub fn unsigned(name: &str, target: Target) -> Self {
+        Self {
+            name: name.to_owned(),
+            target,
+            credential: None,
+            session: None,
+            request_timeout: REQUEST_TIMEOUT,
+            connect_timeout: CONNECT_TIMEOUT,
+            tls: Arc::default(),
+            http_version: HttpVersion::default(),
+            allow_encoded_slash: false,
+            upstream_401: Upstream401::default(),
+            sse_fallback: SseFallback::default(),
+            forward_authorization: false,
+        }
+    }
+}

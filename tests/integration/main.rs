@@ -13,5 +13,6 @@ mod malformed;
 mod rejected_credential;
 mod routing;
 mod signing;
+mod stdio;
 mod streaming;
 mod upstream_failures;

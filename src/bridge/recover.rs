@@ -1,0 +1,172 @@
+//! Getting back what a server forgot: a session that is gone, a listing that was never seen.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Method, Response};
+use serde_json::value::RawValue;
+use slog::warn;
+
+use super::answers;
+use super::events::{self, Events};
+use super::exchange::Exchange;
+use super::message::{self, Incoming, Kind, Message};
+use super::problem::Problem;
+use super::relay::Relay;
+use super::session::Sight;
+use super::{body, head, old};
+use crate::client::Body;
+use crate::message::is_media_type;
+
+/// Pages of a listing that are read for one call's sake.
+const MAX_PAGES: usize = 20;
+
+/// Opens the session again, once for all who found generation `lost` gone.
+///
+/// # Errors
+/// Why it is not open; those who waited for the same attempt get the same.
+pub async fn session(relay: &Arc<Relay>, lost: u64) -> Result<(), Problem> {
+    let attempts = relay.session.attempts();
+    let _turn = relay.session.reopening.lock().await;
+    if let Some(outcome) = relay.session.outcome_since(lost, attempts) {
+        return outcome;
+    }
+    let outcome = reopen(relay).await;
+    let result = outcome.as_ref().map(|_| ()).map_err(Clone::clone);
+    relay.session.reopened(outcome);
+    if result.is_ok() {
+        warn!(
+            relay.log,
+            "the server forgot the session; a new one is open, without the subscriptions of the old"
+        );
+    }
+    result
+}
+
+async fn reopen(relay: &Arc<Relay>) -> Result<Sight, Problem> {
+    let before = relay.session.sight();
+    let (Some(initialize), initialized) = relay.session.captured() else {
+        return Err(lost("the client has not opened one itself"));
+    };
+    let mut sight = Sight::default();
+    if before.old.is_some() {
+        sight.old = Some(old::open(relay).await?);
+    }
+    let answer = replay(relay, initialize, &mut sight).await?;
+    if let Some((_, words)) = message::error_of(&answer) {
+        return Err(lost(&format!("the server says: {words}")));
+    }
+    sight.version = answers::negotiated_version(&answer)
+        .and_then(|version| HeaderValue::try_from(version).ok());
+    if sight.version != before.version {
+        // The client would go on in a language that the server no longer speaks.
+        return Err(lost("the server now speaks another protocol version"));
+    }
+    if let Some(initialized) = initialized {
+        let response = post(relay, initialized, &sight).await?;
+        body::discard(response.into_body()).await;
+    }
+    Ok(sight)
+}
+
+/// Sends the client's own `initialize` again and keeps the answer, which the client has had.
+async fn replay(relay: &Relay, initialize: Bytes, sight: &mut Sight) -> Result<Bytes, Problem> {
+    if let Some(old) = sight.old.clone() {
+        return old::ask(relay, &old, initialize, sight).await;
+    }
+    let response = post(relay, initialize, sight).await?;
+    sight.id = response.headers().get(head::SESSION_ID).cloned();
+    answer_in(response).await
+}
+
+/// Sends a message of the client's once more.
+pub async fn post(relay: &Relay, bytes: Bytes, sight: &Sight) -> Result<Response<Body>, Problem> {
+    let message = Message::parse(bytes).map_err(|unreadable| lost(unreadable.1))?;
+    let headers = head::for_message(relay, &message, sight);
+    let path = sight
+        .old
+        .as_ref()
+        .map_or(&relay.link.endpoint, |old| &old.path);
+    let response = relay
+        .link
+        .send(Method::POST, path, headers, message.bytes)
+        .await?;
+    if !response.status().is_success() {
+        return Err(lost(&format!("the server answers {}", response.status())));
+    }
+    Ok(response)
+}
+
+async fn answer_in(response: Response<Body>) -> Result<Bytes, Problem> {
+    if !is_media_type(response.headers().get(CONTENT_TYPE), "text/event-stream") {
+        return body::collect(response.into_body()).await;
+    }
+    let mut events = Events::new(response.into_body());
+    while let Some(mut event) = events.next().await {
+        if let Some(message) = events::message(&mut event)
+            && matches!(message::read(&message), Some(Incoming::Response(_)))
+        {
+            return Ok(message);
+        }
+    }
+    Err(lost("the server's stream ended before its answer"))
+}
+
+fn lost(why: &str) -> Problem {
+    Problem::new(
+        "session_lost",
+        format!(
+            "the server forgot the session and a new one could not be opened: {why}; restart the MCP client"
+        ),
+    )
+}
+
+/// Learns which arguments of a tool are mirrored, for a call that was refused for want of them.
+/// Whether it is worth another attempt.
+pub async fn listing(exchange: &Exchange) -> bool {
+    let Kind::Request(request) = &exchange.message.kind else {
+        return false;
+    };
+    let (Some(name), "tools/call") = (&request.name, &*request.method) else {
+        return false;
+    };
+    let arguments = exchange.message.arguments().unwrap_or("{}");
+    let headers = || exchange.relay.catalog().headers(name, arguments);
+    let before = headers();
+    let mut cursor = None;
+    for _ in 0..MAX_PAGES {
+        cursor = match page(exchange, cursor.as_deref()).await {
+            Ok(next) => next,
+            Err(_) => return false,
+        };
+        if cursor.is_none() || headers() != before {
+            break;
+        }
+    }
+    headers() != before
+}
+
+async fn page(exchange: &Exchange, cursor: Option<&str>) -> Result<Option<String>, Problem> {
+    let meta = exchange
+        .message
+        .meta()
+        .and_then(|meta| serde_json::from_str::<Box<RawValue>>(meta).ok());
+    let request = serde_json::json!({
+        "jsonrpc": "2.0",
+        "id": "mcp-auth-proxy-listing",
+        "method": "tools/list",
+        "params": { "_meta": meta, "cursor": cursor },
+    });
+    let mut request = request;
+    if cursor.is_none()
+        && let Some(params) = request["params"].as_object_mut()
+    {
+        params.remove("cursor");
+    }
+    let relay = &exchange.relay;
+    let response = post(relay, request.to_string().into(), &Sight::default()).await?;
+    let answer = answer_in(response).await?;
+    let learned = relay.catalog().learn(&answer);
+    Ok(learned.next_cursor)
+}

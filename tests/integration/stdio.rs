@@ -1,0 +1,372 @@
+//! The stdio bridge as MCP clients launch it: a line in, a line out, whatever happens behind the daemon.
+
+mod bridge;
+mod server;
+
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use serde_json::json;
+
+use self::bridge::Bridge;
+use self::server::Server;
+use crate::common::{Setup, Upstream};
+
+const MODERN: &str = r#""_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}"#;
+
+#[tokio::test]
+async fn ids_stay_themselves_and_every_request_is_answered_once() {
+    let upstream = Upstream::https();
+    let server = Server::at(&upstream, "/mcp");
+    let daemon = Setup::before(&upstream).start().await;
+    let mut bridge = Bridge::to(&daemon, &[]);
+    bridge.initialize().await;
+    let ids = ["0", "\"0\"", "9223372036854775808", "-7", r#""\u00e9""#];
+    for id in ids {
+        bridge.ask(id, "ping").await;
+    }
+    for id in ids {
+        assert!(bridge.answer(id).await.contains("\"result\""), "{id}");
+    }
+    bridge.end().await.assert_clean();
+    assert_eq!(server.executed().len(), ids.len());
+}
+
+#[tokio::test]
+async fn the_session_and_the_version_are_kept_and_ended() {
+    let upstream = Upstream::https();
+    let server = Server::at(&upstream, "/mcp");
+    let daemon = Setup::before(&upstream).start().await;
+    let mut bridge = Bridge::to(&daemon, &["--name", "acme"]);
+    bridge.initialize().await;
+    bridge.ask("1", "ping").await;
+    bridge.answer("1").await;
+    let seen = server.posts();
+    assert_eq!(seen[0].header("mcp-session-id"), None);
+    assert_eq!(seen[1].method(), "notifications/initialized");
+    for post in &seen[1..] {
+        assert_eq!(post.header("mcp-session-id").as_deref(), Some("session-1"));
+        assert_eq!(
+            post.header("mcp-protocol-version").as_deref(),
+            Some("2025-06-18")
+        );
+        assert!(post.header("user-agent").unwrap().ends_with("(acme)"));
+    }
+    bridge.end().await.assert_clean();
+    assert_eq!(server.ended(), ["session-1"]);
+}
+
+#[tokio::test]
+async fn a_lost_session_is_opened_again_once_for_all_who_wait() {
+    let upstream = Upstream::https();
+    let server = Server::at(&upstream, "/mcp");
+    let daemon = Setup::before(&upstream).start().await;
+    let mut bridge = Bridge::to(&daemon, &[]);
+    bridge.initialize().await;
+    server.forget_sessions();
+    let ids: Vec<_> = (1..=30).map(|id: u32| id.to_string()).collect();
+    for id in &ids {
+        bridge.ask(id, "tools/list").await;
+    }
+    for id in &ids {
+        assert!(bridge.answer(id).await.contains("\"result\""));
+    }
+    let opened = |method: &str| {
+        server
+            .posts()
+            .iter()
+            .filter(|post| post.method() == method)
+            .count()
+    };
+    assert_eq!(opened("initialize"), 2);
+    assert_eq!(opened("notifications/initialized"), 2);
+    let mut executed = server.executed();
+    executed.sort_by_key(|id| id.parse::<u32>().unwrap());
+    assert_eq!(executed, ids);
+    bridge.end().await.assert_clean();
+    assert_eq!(server.ended(), ["session-2"]);
+}
+
+#[tokio::test]
+async fn a_session_that_cannot_be_opened_again_fails_each_request_once() {
+    let upstream = Upstream::https();
+    let server = Server::at(&upstream, "/mcp");
+    let daemon = Setup::before(&upstream).start().await;
+    let mut bridge = Bridge::to(&daemon, &[]);
+    bridge.initialize().await;
+    server.forget_sessions();
+    server.refuse_sessions();
+    for id in ["1", "2", "3"] {
+        bridge.ask(id, "tools/list").await;
+    }
+    for id in ["1", "2", "3"] {
+        bridge.error(id, "session_lost").await;
+    }
+    bridge.end().await.assert_clean();
+}
+
+#[tokio::test]
+async fn requests_of_2026_07_28_carry_the_mirrored_headers_and_no_session() {
+    let upstream = Upstream::https();
+    let server = Server::at(&upstream, "/mcp");
+    let daemon = Setup::before(&upstream).start().await;
+    let mut bridge = Bridge::to(&daemon, &[]);
+    let listed = json!({"tools": [{"name": "t", "inputSchema": {"type": "object", "properties": {
+        "region": {"type": "string", "x-mcp-header": "Region"}}}}]});
+    server.answer("tools/list", listed);
+    bridge
+        .send(&format!(
+            r#"{{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{{{MODERN}}}}}"#
+        ))
+        .await;
+    bridge.answer("1").await;
+    let call = r#""name":"t","arguments":{"region":"eu, Zürich"}"#;
+    bridge
+        .send(&format!(
+            r#"{{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{{{call},{MODERN}}}}}"#
+        ))
+        .await;
+    bridge.answer("2").await;
+    let post = server.posts().pop().unwrap();
+    for (name, value) in [
+        ("mcp-protocol-version", Some("2026-07-28")),
+        ("mcp-method", Some("tools/call")),
+        ("mcp-name", Some("t")),
+        ("mcp-param-region", Some("=?base64?ZXUsIFrDvHJpY2g=?=")),
+        ("mcp-session-id", None),
+    ] {
+        assert_eq!(post.header(name).as_deref(), value, "{name}");
+    }
+    bridge.end().await.assert_clean();
+}
+
+#[tokio::test]
+async fn a_cancellation_closes_a_modern_stream_and_is_forwarded_to_a_legacy_server() {
+    let upstream = Upstream::https();
+    let server = Server::at(&upstream, "/mcp");
+    let daemon = Setup::before(&upstream).start().await;
+    server.hang("tools/call");
+    let mut bridge = Bridge::to(&daemon, &[]);
+    bridge
+        .send(&format!(
+            r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{{MODERN}}}}}"#
+        ))
+        .await;
+    server.hanging(1).await;
+    bridge
+        .send(r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}"#)
+        .await;
+    server.hanging(0).await;
+    assert_eq!(server.posts().len(), 1);
+
+    bridge.initialize().await;
+    bridge.ask("2", "tools/call").await;
+    server.hanging(1).await;
+    bridge
+        .send(r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":2}}"#)
+        .await;
+    server.posted("notifications/cancelled").await;
+    let ended = bridge.end().await;
+    assert_eq!(
+        ended.lines.len(),
+        1,
+        "only initialize was answered: {:?}",
+        ended.lines
+    );
+}
+
+#[tokio::test]
+async fn a_cut_stream_is_resumed_after_its_last_event() {
+    let upstream = Upstream::https();
+    let server = Server::at(&upstream, "/mcp");
+    let daemon = Setup::before(&upstream).start().await;
+    let mut bridge = Bridge::to(&daemon, &[]);
+    bridge.initialize().await;
+    server.cut("tools/call", Some("event-7"));
+    bridge.ask("1", "tools/call").await;
+    assert!(bridge.answer("1").await.contains("resumed after event-7"));
+    server.cut("tools/call", None);
+    bridge.ask("2", "tools/call").await;
+    bridge.error("2", "answer_cut").await;
+    bridge.end().await.assert_clean();
+}
+
+#[tokio::test]
+async fn the_daemons_own_errors_arrive_as_they_are() {
+    let daemon = Setup::at("http://127.0.0.1:1").start().await;
+    let mut bridge = Bridge::to(&daemon, &[]);
+    bridge.ask("9223372036854775808", "initialize").await;
+    let answer = bridge.answer("9223372036854775808").await;
+    assert!(answer.contains("upstream_unreachable"), "{answer}");
+    bridge.end().await.assert_clean();
+}
+
+#[tokio::test]
+async fn twenty_mebibytes_pass_both_ways_in_one_line() {
+    let upstream = Upstream::https();
+    let server = Server::at(&upstream, "/mcp");
+    let daemon = Setup::before(&upstream).start().await;
+    let mut bridge = Bridge::to(&daemon, &[]);
+    bridge.initialize().await;
+    let text = "x".repeat(20 * 1024 * 1024);
+    server.answer("tools/call", json!({ "text": text }));
+    bridge
+        .send(&format!(
+            r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"text":"{text}"}}}}"#
+        ))
+        .await;
+    assert!(bridge.answer("1").await.len() > text.len());
+    assert!(server.posts().pop().unwrap().body.len() > text.len());
+    bridge.end().await.assert_clean();
+}
+
+#[tokio::test]
+async fn the_end_of_input_and_sigterm_end_it_in_time_with_calls_in_flight() {
+    let upstream = Upstream::https();
+    let server = Server::at(&upstream, "/mcp");
+    let daemon = Setup::before(&upstream).start().await;
+    for signal in [None, Some(Signal::SIGTERM)] {
+        let mut bridge = Bridge::to(&daemon, &[]);
+        bridge.initialize().await;
+        server.hang("tools/call");
+        bridge.ask("1", "tools/call").await;
+        server.hanging(1).await;
+        let start = Instant::now();
+        let ended = match signal {
+            None => bridge.end().await,
+            Some(signal) => bridge.stop(signal).await,
+        };
+        assert!(
+            start.elapsed() < Duration::from_secs(2),
+            "{:?}",
+            start.elapsed()
+        );
+        ended.assert_clean();
+        assert!(
+            ended.lines[1].contains(r#""code":"stopped""#),
+            "{:?}",
+            ended.lines
+        );
+        server.hanging(0).await;
+    }
+    assert_eq!(server.ended(), ["session-1", "session-2"]);
+}
+
+#[tokio::test]
+async fn what_is_no_message_is_refused_and_does_no_harm() {
+    let upstream = Upstream::https();
+    let _server = Server::at(&upstream, "/mcp");
+    let daemon = Setup::before(&upstream).start().await;
+    let mut bridge = Bridge::to(&daemon, &[]);
+    bridge.initialize().await;
+    for line in [
+        "nonsense",
+        "[]",
+        "7",
+        "{}",
+        r#"{"jsonrpc":"2.0","id":{},"method":"x"}"#,
+    ] {
+        bridge.send(line).await;
+        assert!(
+            bridge.answer("null").await.contains("bad_request"),
+            "{line}"
+        );
+    }
+    bridge.ask("1", "ping").await;
+    bridge.answer("1").await;
+    assert_eq!(bridge.end().await.code, Some(0));
+}
+
+#[tokio::test]
+async fn a_daemon_that_starts_late_is_waited_for() {
+    let upstream = Upstream::https();
+    let _server = Server::at(&upstream, "/mcp");
+    let setup = Setup::before(&upstream);
+    let socket = setup.path("proxy.sock");
+    let mut bridge = Bridge::launch(setup.dir(), &["--socket", socket.to_str().unwrap()]);
+    bridge.ask("1", "initialize").await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let _daemon = setup.start().await;
+    assert!(bridge.answer("1").await.contains("\"result\""));
+    bridge.end().await.assert_clean();
+}
+
+#[tokio::test]
+async fn a_missing_daemon_gives_each_request_one_error_and_the_person_one_sentence() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bridge = Bridge::launch(dir.path(), &[]);
+    for id in ["1", "2"] {
+        bridge.ask(id, "ping").await;
+    }
+    for id in ["1", "2"] {
+        bridge.error(id, "no_daemon").await;
+    }
+    bridge.ask("3", "ping").await;
+    bridge.error("3", "no_daemon").await;
+    let ended = bridge.end().await;
+    assert_eq!(ended.code, Some(0));
+    assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("systemctl start mcp-auth-proxy"),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[tokio::test]
+async fn standalone_signs_without_a_daemon() {
+    let upstream = Upstream::https();
+    let server = Server::at(&upstream, "/mcp");
+    let setup = Setup::before(&upstream);
+    let config = setup.write();
+    let mut bridge = Bridge::launch(
+        setup.dir(),
+        &["--standalone", "--config", config.to_str().unwrap()],
+    );
+    bridge.initialize().await;
+    bridge.ask("1", "ping").await;
+    bridge.answer("1").await;
+    bridge.end().await.assert_clean();
+    // The upstream verifies each signature and fails this test over a wrong one.
+    assert!(
+        server
+            .posts()
+            .iter()
+            .all(|post| post.header("x-signature").is_some())
+    );
+    assert_eq!(server.ended(), ["session-1"]);
+}
+
+#[tokio::test]
+async fn standalone_tells_of_a_refused_credential_and_shows_none_of_it() {
+    let upstream = Upstream::https();
+    upstream.expects_refusals();
+    let setup = Setup::before(&upstream).credential("other", "wrong");
+    let config = setup.write();
+    let mut bridge = Bridge::launch(
+        setup.dir(),
+        &["--standalone", "--config", config.to_str().unwrap()],
+    );
+    bridge.ask("1", "initialize").await;
+    bridge.error("1", "upstream_rejected_credential").await;
+    bridge.end().await.assert_clean();
+}
+
+#[tokio::test]
+async fn a_hundred_bridges_share_one_daemon() {
+    let upstream = Upstream::https();
+    let server = Server::at(&upstream, "/mcp");
+    let daemon = Setup::before(&upstream).start().await;
+    let mut bridges: Vec<_> = (0..100).map(|_| Bridge::to(&daemon, &[])).collect();
+    for bridge in &mut bridges {
+        bridge.initialize().await;
+        bridge.ask("1", "ping").await;
+    }
+    for bridge in &mut bridges {
+        bridge.answer("1").await;
+    }
+    for bridge in bridges {
+        bridge.end().await.assert_clean();
+    }
+    assert_eq!(server.ended().len(), 100);
+}
