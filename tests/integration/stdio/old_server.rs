@@ -43,7 +43,9 @@ impl OldServer {
     async fn take(&self, mut call: Call) -> Outcome {
         assert_eq!(call.seen.target, "/messages?session=1");
         let message: Value = serde_json::from_slice(&call.read().await?).unwrap();
-        let pipe = self.0.lock().unwrap().clone().unwrap();
+        let Some(pipe) = self.0.lock().unwrap().clone() else {
+            return Ok(Response::builder().status(404).body(body::empty()).unwrap());
+        };
         if message.get("id").is_some() {
             let id = &message["id"];
             let result = r#"{"protocolVersion":"2024-11-05","capabilities":{}}"#;
