@@ -3,6 +3,7 @@
 mod report;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
@@ -20,6 +21,8 @@ use crate::state::{Reloaded, State};
 
 /// Media type of `/metrics` (OpenMetrics 1.0).
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// How long a busy event loop may take to answer.
+const TURN_PATIENCE: Duration = Duration::from_secs(2);
 const JSON: &str = "application/json";
 
 pub struct Admin {
@@ -46,6 +49,15 @@ impl Admin {
 
     async fn route(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
         match (request.method(), request.uri().path()) {
+            (&Method::GET | &Method::HEAD, "/status" | "/healthz" | "/readyz")
+                if !self.event_loops_turn().await =>
+            {
+                problem(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "event_loop_hung",
+                    "an event loop of the daemon does not turn; restart it",
+                )
+            }
             (&Method::GET | &Method::HEAD, "/status") => {
                 reply(StatusCode::OK, JSON, report::status(&self.state))
             }
@@ -71,6 +83,12 @@ impl Admin {
                 "the admin socket has /status, /metrics, /healthz, /readyz and /-/reload",
             ),
         }
+    }
+
+    /// This page is served by the control thread, which must not speak for workers that hang.
+    async fn event_loops_turn(&self) -> bool {
+        let turning = self.state.workers.turn();
+        tokio::time::timeout(TURN_PATIENCE, turning).await.is_ok()
     }
 
     fn metrics(&self) -> Response<Full<Bytes>> {

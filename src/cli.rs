@@ -38,6 +38,8 @@ pub enum Command {
     Status(StatusArgs),
     /// Print the headers that sign one request, for curl and for tests
     Sign(SignArgs),
+    /// Print a shell's completions: sourced by it, or put where it looks for them
+    Completions(CompletionsArgs),
     /// Try it all on this machine: an MCP server that verifies signatures, and the proxy before it
     Demo(DemoArgs),
 }
@@ -88,6 +90,9 @@ pub struct StatusArgs {
     /// Print the daemon's own JSON
     #[arg(long)]
     pub json: bool,
+    /// Only tell whether it is ready, as /readyz does: fail while an upstream cannot be used
+    #[arg(long)]
+    pub ready: bool,
 }
 
 #[derive(Debug, Args)]
@@ -144,6 +149,12 @@ fn plain_name(text: &str) -> Result<String, String> {
 fn log_level(text: &str) -> Result<slog::Level, String> {
     text.parse()
         .map_err(|()| "use trace, debug, info, warning, error or critical".to_owned())
+}
+
+#[derive(Debug, Args)]
+pub struct CompletionsArgs {
+    /// Whose completions
+    pub shell: clap_complete::Shell,
 }
 
 #[derive(Debug, Args)]

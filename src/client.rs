@@ -111,16 +111,35 @@ impl Client {
         }
     }
 
-    /// Opens a connection, or finds one open, and leaves it in the pool.
+    /// Opens a connection, and leaves it in a pool that has none.
     ///
     /// # Errors
     /// A [`Failure`] that says what stands in the way.
     pub async fn probe(&self) -> Result<(), Box<Failure>> {
         let pool = &self.pools[worker::slot()];
-        match self.connect(pool).await {
-            Ok(Ready::H1(connection)) => pool.put_h1(connection),
-            Ok(Ready::H2(_)) => {}
-            Err(error) => return Err(Box::new(Failure::from(error))),
+        self.look(pool)
+            .await
+            .map_err(|error| Box::new(Failure::from(error)))
+    }
+
+    async fn look(&self, pool: &Arc<Pool>) -> Result<(), Error> {
+        let (io, protocol) = self.dialer.dial().await?;
+        pool.set_protocol(protocol);
+        // Kept every time, they would pile up with each look and each reload.
+        let is_wanted = pool.is_empty();
+        match protocol {
+            Protocol::H2 => {
+                let connection = h2::handshake(io).await?;
+                if is_wanted {
+                    pool.add_h2(connection);
+                }
+            }
+            _ => {
+                let connection = Box::new(h1::handshake(io).await?);
+                if is_wanted {
+                    pool.put_h1(connection);
+                }
+            }
         }
         Ok(())
     }

@@ -3,14 +3,16 @@
 mod ask;
 mod page;
 
+use std::io::Write;
 use std::process::ExitCode;
 use std::time::SystemTime;
 
+use clap::CommandFactory;
 use http::header::HeaderMap;
 use http::{Method, StatusCode};
 
 use crate::auth::Auth;
-use crate::cli::{AdminArgs, SignArgs, StatusArgs};
+use crate::cli::{AdminArgs, Cli, CompletionsArgs, SignArgs, StatusArgs};
 use crate::config::{Config, Problems, Sources};
 use crate::{daemon, exit, lifecycle, path};
 
@@ -96,23 +98,29 @@ pub fn reload(sources: &Sources, args: AdminArgs) -> ExitCode {
 }
 
 pub fn status(sources: &Sources, args: StatusArgs) -> ExitCode {
-    match ask::daemon(sources, args.admin, Method::GET, "/status") {
-        Ok((StatusCode::OK, page)) => {
-            print!(
-                "{}",
-                if args.json {
-                    format!("{page}\n")
-                } else {
-                    page::status(&page)
-                }
-            );
-            exit::OK.into()
-        }
-        Ok((status, page)) => {
-            eprintln!("mcp-auth-proxy: the daemon answered {status}: {page}");
-            exit::UNAVAILABLE.into()
-        }
-        Err(unanswered) => not_answered(&unanswered),
+    let (from, human): (_, fn(&str) -> String) = if args.ready {
+        ("/readyz", page::readiness)
+    } else {
+        ("/status", page::status)
+    };
+    let (status, page) = match ask::daemon(sources, args.admin, Method::GET, from) {
+        Ok(answer) => answer,
+        Err(unanswered) => return not_answered(&unanswered),
+    };
+    let not_ready = args.ready && status == StatusCode::SERVICE_UNAVAILABLE;
+    if status != StatusCode::OK && !not_ready {
+        eprintln!("mcp-auth-proxy: the daemon answered {status}: {page}");
+        return exit::UNAVAILABLE.into();
+    }
+    if args.json {
+        println!("{page}");
+    } else {
+        print!("{}", human(&page));
+    }
+    if not_ready {
+        exit::UNAVAILABLE.into()
+    } else {
+        exit::OK.into()
     }
 }
 
@@ -166,4 +174,23 @@ fn signed(config: &Config, args: &SignArgs) -> Result<HeaderMap, String> {
     let mut headers = HeaderMap::new();
     Auth::new(&credential.scheme).apply(&args.method, &args.url, &mut headers, SystemTime::now());
     Ok(headers)
+}
+
+pub fn completions(args: &CompletionsArgs) -> ExitCode {
+    let mut script = Vec::new();
+    clap_complete::generate(
+        args.shell,
+        &mut Cli::command(),
+        env!("CARGO_PKG_NAME"),
+        &mut script,
+    );
+    match std::io::stdout().write_all(&script) {
+        Ok(()) => exit::OK.into(),
+        // Whoever reads has seen enough, as with `| head`.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => exit::OK.into(),
+        Err(error) => {
+            eprintln!("mcp-auth-proxy: the completions could not be written: {error}");
+            exit::UNAVAILABLE.into()
+        }
+    }
 }

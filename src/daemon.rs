@@ -271,18 +271,20 @@ impl Daemon {
         self.state.proxy.draining.cancel();
         let registry = Arc::clone(self.workers.registry());
         registry.close(|_| true);
-        let drained = tokio::select! {
-            () = registry.emptied() => true,
-            () = tokio::time::sleep_until(deadline - LAST_MOMENT.min(grace / 2)) => false,
-            () = self.second_stop() => false,
+        let cut = tokio::select! {
+            () = registry.emptied() => None,
+            () = tokio::time::sleep_until(deadline - LAST_MOMENT.min(grace / 2)) => {
+                Some("graceful_shutdown was too short for them")
+            }
+            () = self.second_stop() => Some("a second signal asked not to wait"),
         };
-        if drained {
+        let Some(reason) = cut else {
             info!(self.log, "stopped; every request was answered");
             return;
-        }
+        };
         let (requests, streams) = registry.requests();
-        warn!(self.log, "stopped before every request was answered; graceful_shutdown is too short for them";
-            "requests" => requests, "event_streams" => streams);
+        warn!(self.log, "stopped before every request was answered";
+            "reason" => reason, "requests" => requests, "event_streams" => streams);
         registry.abort();
         let _ = tokio::time::timeout_at(deadline, registry.emptied()).await;
     }

@@ -38,6 +38,7 @@ fn main() -> ExitCode {
         Some(Command::Reload(args)) => commands::reload(&sources(ServeArgs::default()), args),
         Some(Command::Status(args)) => commands::status(&sources(ServeArgs::default()), args),
         Some(Command::Sign(args)) => commands::sign(&sources(ServeArgs::default()), &args),
+        Some(Command::Completions(args)) => commands::completions(&args),
         Some(Command::Demo(args)) => mcp_auth_proxy::demo::run(&args),
     }
 }

@@ -10,8 +10,13 @@ use crate::env::Env;
 /// The directory name used under `/run`, `/etc`, and each user's own directories.
 const NAME: &str = "mcp-auth-proxy";
 
-/// The system service's runtime directory.
-const SYSTEM_RUNTIME: &str = "/run/mcp-auth-proxy";
+/// The system service's runtime directory. macOS has no /run and empties /var/run at boot, and
+/// launchd makes no directories for its sockets: there they lie in one that an installation makes.
+const SYSTEM_RUNTIME: &str = if cfg!(target_os = "macos") {
+    "/var/db/mcp-auth-proxy"
+} else {
+    "/run/mcp-auth-proxy"
+};
 
 /// The directory for sockets; `None` when this user has no private place for them.
 pub fn runtime_dir(env: &Env) -> Option<PathBuf> {
@@ -172,12 +177,12 @@ mod tests {
         let env = env(0, &[("XDG_RUNTIME_DIR", "/run/user/0")]);
         assert_eq!(
             admin_socket(&env),
-            Some("/run/mcp-auth-proxy/admin.sock".into())
+            Some(Path::new(SYSTEM_RUNTIME).join("admin.sock"))
         );
         assert!(runtime_dir_is_system(&env));
         assert_eq!(
             admin_socket_candidates(&env),
-            [Path::new("/run/mcp-auth-proxy/admin.sock")]
+            [Path::new(SYSTEM_RUNTIME).join("admin.sock")]
         );
     }
 
@@ -188,8 +193,8 @@ mod tests {
         assert_eq!(
             proxy_socket_candidates(&env),
             [
-                Path::new("/run/user/1000/mcp-auth-proxy/proxy.sock"),
-                Path::new("/run/mcp-auth-proxy/proxy.sock")
+                PathBuf::from("/run/user/1000/mcp-auth-proxy/proxy.sock"),
+                Path::new(SYSTEM_RUNTIME).join("proxy.sock")
             ]
         );
     }
@@ -204,7 +209,7 @@ mod tests {
         assert_eq!(runtime_dir(&env), None);
         assert_eq!(
             proxy_socket_candidates(&env),
-            [Path::new("/run/mcp-auth-proxy/proxy.sock")]
+            [Path::new(SYSTEM_RUNTIME).join("proxy.sock")]
         );
     }
 

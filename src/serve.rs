@@ -33,15 +33,22 @@ const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 /// A peer that fails costs itself its connection; a host without resources
 /// costs a pause. Neither ends the loop.
 pub async fn accept(listener: &Bound, log: &Logger, mut take: impl FnMut(Stream)) {
+    let mut is_exhausted = false;
     loop {
         match listener.accept().await {
-            Ok(accepted) => take(accepted),
+            Ok(accepted) => {
+                is_exhausted = false;
+                take(accepted);
+            }
             Err(AcceptError::Peer(reason)) => {
                 debug!(log, "a connection was gone before it was accepted"; "reason" => %reason);
             }
             Err(AcceptError::Exhausted(reason)) => {
-                error!(log, "cannot accept connections for now; raise the limit (LimitNOFILE=) or find what leaks";
-                    "listener" => %listener, "reason" => %reason);
+                // Said once for each time it begins, not ten times a second while it lasts.
+                if !std::mem::replace(&mut is_exhausted, true) {
+                    error!(log, "cannot accept connections for now; raise the limit (LimitNOFILE=) or find what leaks";
+                        "listener" => %listener, "reason" => %reason);
+                }
                 tokio::time::sleep(EXHAUSTED_PAUSE).await;
             }
         }

@@ -62,6 +62,11 @@ impl Pool {
         }
     }
 
+    /// Nothing is kept here for the next request.
+    pub fn is_empty(&self) -> bool {
+        lock(&self.idle).is_empty() && lock(&self.shared).is_empty()
+    }
+
     pub fn put_h1(&self, connection: Box<h1::Connection>) {
         lock(&self.idle).push((connection, Instant::now()));
         self.start_reaping();

@@ -17,8 +17,9 @@ use crate::cli::AdminArgs;
 use crate::config::{Config, Sources};
 use crate::paths;
 
+const PATIENCE: Duration = Duration::from_secs(5);
 /// A reload reads files for at most 30 s.
-const PATIENCE: Duration = Duration::from_secs(35);
+const RELOAD_PATIENCE: Duration = Duration::from_secs(35);
 const MAX_PAGE: usize = 16 * 1024 * 1024;
 
 /// Why there is no answer.
@@ -106,9 +107,14 @@ fn ask(socket: &Path, method: Method, page: &str) -> Result<(StatusCode, String)
         .build()
         .map_err(|error| failed(error.to_string()))?;
     runtime.block_on(async {
-        match tokio::time::timeout(PATIENCE, exchange(socket, method, page)).await {
+        let patience = if method == Method::POST {
+            RELOAD_PATIENCE
+        } else {
+            PATIENCE
+        };
+        match tokio::time::timeout(patience, exchange(socket, method, page)).await {
             Ok(answer) => answer.map_err(|error| failed(error.to_string())),
-            Err(_) => Err(failed(format!("nothing came within {PATIENCE:?}"))),
+            Err(_) => Err(failed(format!("nothing came within {patience:?}"))),
         }
     })
 }

@@ -21,6 +21,23 @@ pub fn reasons(page: &str) -> String {
     }
 }
 
+/// `ready`, or what stands in the way, one upstream a line.
+pub fn readiness(page: &str) -> String {
+    let page: Value = serde_json::from_str(page).unwrap_or_default();
+    if page["status"] == "ready" {
+        return "ready\n".to_owned();
+    }
+    let mut out = "not ready\n".to_owned();
+    for (name, upstream) in page["upstreams"].as_object().into_iter().flatten() {
+        let reasons = [&upstream["error"], &upstream["credential"]["error"]];
+        for reason in reasons.into_iter().filter_map(Value::as_str) {
+            // Writing to a String cannot fail.
+            let _ = writeln!(out, "  {name}: {reason}");
+        }
+    }
+    out
+}
+
 pub fn status(page: &str) -> String {
     let page: Value = serde_json::from_str(page).unwrap_or_default();
     let mut out = String::new();
@@ -151,4 +168,22 @@ fn text(value: &Value) -> &str {
 
 fn ago(seconds: &Value) -> String {
     humantime::format_duration(Duration::from_secs(seconds.as_u64().unwrap_or(0))).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn readiness_names_every_upstream_that_stands_in_the_way() {
+        let page = r#"{"status":"not_ready","upstreams":{
+            "a":{"ok":true},
+            "b":{"ok":false,"error":"connection refused"},
+            "c":{"ok":false,"credential":{"ok":false,"error":"Invalid Api Key"}}}}"#;
+        assert_eq!(
+            readiness(page),
+            "not ready\n  b: connection refused\n  c: Invalid Api Key\n"
+        );
+        assert_eq!(readiness(r#"{"status":"ready"}"#), "ready\n");
+    }
 }

@@ -49,6 +49,9 @@ pub fn load(sources: &Sources) -> Result<Config, Problems> {
     default_listeners(&mut tree, &sources.env);
     overlay(&mut tree, &sources.flags, &report);
     let decoded = decode(&report, &tree);
+    if let Some(config) = &decoded {
+        warn_of_no_socket(&report, config);
+    }
     let problems = report.problems.take();
     match decoded {
         Some(mut config) if problems.is_empty() => {
@@ -146,6 +149,15 @@ fn warn_of_unused(credentials: &[Field<'_>], upstreams: &Upstreams<'_>) {
                 "no upstream uses this credential; name it in one (credential = ...) or remove it";
             field.report.warn(field.key_origin, &field.path, message);
         }
+    }
+}
+
+/// Without an admin socket that nobody switched off, `status` and `reload` would find nobody.
+fn warn_of_no_socket(report: &Report<'_>, config: &Config) {
+    if config.listeners_are_default && paths::runtime_dir(report.env).is_none() {
+        let message = "this user has no runtime directory, so there is no Unix socket and no admin socket; \
+                       set XDG_RUNTIME_DIR, or name sockets with MCP_SOCKET or [[listener]]";
+        report.warn(Origin::Default, "listener", message);
     }
 }
 

@@ -129,7 +129,7 @@ fn normal_authority(authority: &Authority, scheme: &Scheme) -> Result<Authority,
         return Err("the URL has no host; write it as in https://mcp.example.com/".into());
     }
     let bare = host.trim_start_matches('[').trim_end_matches(']');
-    if rustls::pki_types::ServerName::try_from(bare).is_err() {
+    if *scheme == Scheme::HTTPS && rustls::pki_types::ServerName::try_from(bare).is_err() {
         return Err(format!("{host:?} can be no host's name; correct it"));
     }
     let default_port = if *scheme == Scheme::HTTPS { 443 } else { 80 };

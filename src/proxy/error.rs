@@ -183,8 +183,9 @@ impl Error {
             Kind::Tls => (
                 Code::UpstreamTls,
                 format!(
-                    "TLS with upstream {name} ({target}) failed: {}; if its certificate is from a private CA, set ca_file",
-                    failure.cause
+                    "TLS with upstream {name} ({target}) failed: {}; {}",
+                    failure.cause,
+                    tls_advice(&failure.cause)
                 ),
             ),
             Kind::Reset => (
@@ -203,6 +204,16 @@ impl Error {
             message,
             cause: Some(failure.cause.clone()),
         }
+    }
+}
+
+fn tls_advice(cause: &str) -> &'static str {
+    if cause.contains("CaUsedAsEndEntity") {
+        "the server shows a CA's certificate as its own; issue it one with basicConstraints CA:FALSE"
+    } else if cause.contains("Expired") {
+        "renew the server's certificate, or set this machine's clock"
+    } else {
+        "if its certificate is from a private CA, set ca_file"
     }
 }
 

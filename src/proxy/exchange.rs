@@ -180,6 +180,9 @@ impl KV for AccessLine<'_> {
         out.emit_u32(Key::from("retries"), exchange.attempts.saturating_sub(1))?;
         match exchange.outcome {
             Outcome::Complete => {}
+            Outcome::ClientLeft if exchange.connection.was_aborted() => {
+                out.emit_str(Key::from("outcome"), "shutdown")?;
+            }
             Outcome::ClientLeft => out.emit_str(Key::from("outcome"), "client_left")?,
             Outcome::UpstreamCut => out.emit_str(Key::from("outcome"), "upstream_cut")?,
         }

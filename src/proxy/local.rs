@@ -1,6 +1,6 @@
 //! Paths that are answered here, on every listener.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use http::{Response, StatusCode};
@@ -16,6 +16,9 @@ const OAUTH_DISCOVERY: [&str; 2] = [
     "/.well-known/oauth-authorization-server",
     "/.well-known/oauth-protected-resource",
 ];
+
+/// How long a refused credential makes an upstream unready; a request that succeeds ends it at once.
+const REFUSAL_COUNTS: Duration = Duration::from_secs(60);
 
 /// The answer, if the path is one of ours.
 pub async fn reply(call: &Call<'_>) -> Option<Result<Response<Source>, Error>> {
@@ -91,8 +94,11 @@ async fn upstream_entry(upstream: &Upstream) -> (bool, Value) {
         entry["error"] = reason.into();
     }
     if let Some((words, since)) = upstream.health.credential_refusal() {
-        ok = false;
-        entry["ok"] = false.into();
+        // Whoever sends no requests to what is not ready would never learn that it is mended.
+        if now.saturating_duration_since(since) < REFUSAL_COUNTS {
+            ok = false;
+            entry["ok"] = false.into();
+        }
         entry["credential"] = json!({ "ok": false, "error": words, "age_seconds": seconds(since) });
     }
     (ok, entry)

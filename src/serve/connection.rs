@@ -87,6 +87,11 @@ impl Connection {
         self.activity.is_closing()
     }
 
+    /// It was ended by us, whatever it was doing.
+    pub fn was_aborted(&self) -> bool {
+        self.aborted.load(Relaxed)
+    }
+
     pub(super) fn close(&self) {
         self.activity.close();
         self.wake();
@@ -103,7 +108,7 @@ impl Connection {
         self.activity.linger();
     }
 
-    fn wake(&self) {
+    pub(super) fn wake(&self) {
         if let Some(waker) = self.waker.get() {
             waker.wake_by_ref();
         }
@@ -177,10 +182,10 @@ async fn respond<H: Handler>(
     request: Request<Incoming>,
     connection: Arc<Connection>,
 ) -> Result<Response<Tracked<H::Body>>, Infallible> {
-    let guard = RequestGuard::new(&connection);
-    let version = request.version();
+    let is_http2 = request.version() >= http::Version::HTTP_2;
+    let guard = RequestGuard::new(&connection, is_http2);
     let mut response = handler.handle(request, Arc::clone(&connection)).await;
-    if version < http::Version::HTTP_2 && connection.is_closing() {
+    if !is_http2 && connection.is_closing() {
         response
             .headers_mut()
             .insert(header::CONNECTION, HeaderValue::from_static("close"));

@@ -18,16 +18,18 @@ pub struct Tracked<B> {
 pub struct RequestGuard {
     connection: Arc<Connection>,
     is_event_stream: bool,
+    is_http2: bool,
     /// A piece was handed over, and the next not yet asked for.
     is_waiting: bool,
 }
 
 impl RequestGuard {
-    pub fn new(connection: &Arc<Connection>) -> Self {
+    pub fn new(connection: &Arc<Connection>, is_http2: bool) -> Self {
         connection.activity.request_begins();
         Self {
             connection: Arc::clone(connection),
             is_event_stream: false,
+            is_http2,
             is_waiting: false,
         }
     }
@@ -50,6 +52,10 @@ impl RequestGuard {
             self.is_waiting = waiting;
             if waiting {
                 self.connection.activity.piece_handed();
+                if self.is_http2 {
+                    // A stream without a window moves nothing else that would arm the deadline.
+                    self.connection.wake();
+                }
             } else {
                 self.connection.activity.piece_gone();
             }

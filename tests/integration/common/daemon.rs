@@ -217,10 +217,17 @@ impl Daemon {
             .await;
     }
 
+    /// Replaces the configuration, without a word to the daemon.
+    pub fn change(&mut self, change: impl FnOnce(Setup) -> Setup) {
+        // A stand-in for the moment in which the setup is taken apart.
+        let setup = std::mem::replace(&mut self.setup, Setup::at("http://127.0.0.1:1"));
+        self.setup = change(setup);
+        self.setup.write();
+    }
+
     /// Replaces the configuration and reloads.
     pub async fn reload_with(&mut self, change: impl FnOnce(Setup) -> Setup) {
-        replace_with(&mut self.setup, change);
-        self.setup.write();
+        self.change(change);
         self.reload().await;
     }
 
@@ -429,12 +436,6 @@ fn die_with_parent(command: &mut Command) {
             Ok(())
         });
     }
-}
-
-fn replace_with(setup: &mut Setup, change: impl FnOnce(Setup) -> Setup) {
-    // A placeholder for the moment in which the setup is taken apart.
-    let taken = std::mem::replace(setup, Setup::at("http://127.0.0.1:1"));
-    *setup = change(taken);
 }
 
 /// Waits until something is logged by a daemon that may end meanwhile.

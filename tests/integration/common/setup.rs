@@ -87,6 +87,19 @@ impl Setup {
         self
     }
 
+    /// The upstream's `url` becomes this one; all else stays.
+    pub fn upstream_url(mut self, url: &str) -> Self {
+        let rest = self.upstream.split_once('\n').unwrap().1.to_owned();
+        self.upstream = format!("url = \"{url}\"\n{rest}");
+        self
+    }
+
+    /// The TCP listener's table becomes this.
+    pub fn replaced_tcp_listener(mut self, lines: &str) -> Self {
+        self.tcp_listener = lines.to_owned();
+        self
+    }
+
     /// Adds lines to the TCP listener's table.
     pub fn tcp_listener(mut self, lines: &str) -> Self {
         self.tcp_listener.push('\n');
