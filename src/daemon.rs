@@ -109,7 +109,8 @@ pub fn run(sources: Sources, config: Config, ready: impl FnOnce(Handle)) -> Resu
             lifecycle,
             log,
             log_control,
-        )?;
+        )
+        .await?;
         daemon.serve(ready).await;
         Ok(())
     });
@@ -136,7 +137,7 @@ impl Daemon {
         clippy::too_many_arguments,
         reason = "the one place where everything meets"
     )]
-    fn start(
+    async fn start(
         sources: Sources,
         proxies: ProxyVariables,
         inherited: Vec<Inherited>,
@@ -161,7 +162,7 @@ impl Daemon {
         listeners.inherit(inherited)?;
         let snapshot = state.proxy.snapshot();
         let opened = listeners.open(&snapshot.config)?;
-        listeners.switch(&snapshot.config, opened);
+        listeners.switch(&snapshot.config, opened).await;
         state.set_listeners(listeners.describe());
         Ok(Self {
             sources,

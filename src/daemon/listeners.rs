@@ -81,7 +81,7 @@ impl Listeners {
     }
 
     /// Serves `opened`, and closes what `config` no longer wants.
-    pub fn switch(&mut self, config: &Config, opened: Opened) {
+    pub async fn switch(&mut self, config: &Config, opened: Opened) {
         for (bound, role) in opened.0 {
             self.start(bound, role);
         }
@@ -98,19 +98,19 @@ impl Listeners {
         self.open = keep;
         self.apply_permissions(&wanted);
         for open in close {
-            self.retire(open);
+            self.retire(open).await;
         }
     }
 
     /// Stops accepting everywhere; what the kernel accepted for us is still served.
     pub async fn close_all(&mut self) {
         for open in std::mem::take(&mut self.open) {
-            open.accepting.abort();
+            let Open { bound, role, .. } = stopped(open).await;
             // A socket that was handed over keeps its queue for whoever comes after us.
-            if !open.bound.inherited() {
-                open.bound.withdraw();
-                if open.role == Role::Clients {
-                    self.take_pending(&open.bound);
+            if !bound.inherited() {
+                bound.withdraw();
+                if role == Role::Clients {
+                    self.take_pending(&bound);
                 }
             }
         }
@@ -197,13 +197,13 @@ impl Listeners {
         });
     }
 
-    fn retire(&self, open: Open) {
+    async fn retire(&self, open: Open) {
         info!(self.log, "no longer listening"; "on" => %open.bound);
-        open.accepting.abort();
-        open.bound.withdraw();
-        if open.role == Role::Clients {
-            self.take_pending(&open.bound);
-            let key = listener_key(open.bound.address());
+        let Open { bound, role, .. } = stopped(open).await;
+        bound.withdraw();
+        if role == Role::Clients {
+            self.take_pending(&bound);
+            let key = listener_key(bound.address());
             self.workers
                 .registry()
                 .close(|connection| connection.listener == key);
@@ -225,6 +225,14 @@ impl Listeners {
             log: self.log.clone(),
         }
     }
+}
+
+/// A listener that accepts no more. Its task must be gone, or the socket would outlive the
+/// emptying of its queue, and whoever connects in between would be reset.
+async fn stopped(mut open: Open) -> Open {
+    open.accepting.abort();
+    let _ = (&mut open.accepting).await;
+    open
 }
 
 /// Gives accepted connections to the workers.

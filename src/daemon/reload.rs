@@ -62,7 +62,7 @@ impl Daemon {
         );
         self.state.proxy.replace(snapshot);
         let snapshot = self.state.proxy.snapshot();
-        self.listeners.switch(&snapshot.config, opened);
+        self.listeners.switch(&snapshot.config, opened).await;
         self.state.set_listeners(self.listeners.describe());
         log_routes(&self.log, &snapshot);
         self.warm_up();
