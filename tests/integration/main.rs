@@ -14,6 +14,7 @@ mod malformed;
 mod observing;
 mod rejected_credential;
 mod routing;
+mod rust_sdk;
 mod signing;
 mod stdio;
 mod streaming;

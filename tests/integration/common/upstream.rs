@@ -126,7 +126,6 @@ struct Shared {
     /// Requests whose answer is not yet through.
     in_flight: watch::Sender<usize>,
     connections: AtomicUsize,
-    open: watch::Sender<usize>,
     accepted: Mutex<Accepted>,
     refused: Journal<String>,
     expects_refusals: AtomicBool,
@@ -213,7 +212,6 @@ impl Upstream {
             seen: Journal::default(),
             in_flight: watch::Sender::new(0),
             connections: AtomicUsize::new(0),
-            open: watch::Sender::new(0),
             accepted: Mutex::new(accepted.to_vec()),
             refused: Journal::default(),
             expects_refusals: AtomicBool::new(false),
@@ -383,11 +381,6 @@ impl Upstream {
     pub fn connections(&self) -> usize {
         self.shared.connections.load(Ordering::Relaxed)
     }
-
-    /// How many connections are open.
-    pub fn open_connections(&self) -> usize {
-        *self.shared.open.borrow()
-    }
 }
 
 impl Drop for Upstream {
@@ -429,7 +422,6 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let connection = shared.connections.fetch_add(1, Ordering::Relaxed);
-    let _open = Counted::new(&shared, |shared| &shared.open);
     let session = Arc::new(session);
     let service = service_fn(|request| {
         let (shared, session) = (Arc::clone(&shared), Arc::clone(&session));
