@@ -5,7 +5,7 @@ DESTDIR ?=
 built := $(or $(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
-.PHONY: help build release demo test test-counterparts lint fmt deny ci bench deb install uninstall clean
+.PHONY: help build release demo test test-counterparts lint fmt deny ci bench install uninstall clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "  %-18s %s\n", $$1, $$2 }'
@@ -42,8 +42,7 @@ bench: ## Run the benchmarks
 	@ls benches/*.rs >/dev/null 2>&1 || { echo 'bench: there are no benchmarks yet' >&2; exit 1; }
 	$(CARGO) bench
 
-deb: ## Build the Debian package
-	@echo 'deb: there is no Debian package yet; use "make release" and "make install"' >&2; exit 1
+include packaging/package.mk
 
 install: ## Install what "make release" built, under $(DESTDIR)$(PREFIX)
 	@test -x $(built)/release/mcp-auth-proxy || { echo 'install: nothing is built yet; run "make release" first' >&2; exit 1; }
