@@ -38,7 +38,7 @@ use crate::client::ProxyVariables;
 use crate::config::{Config, Log, LogFormat, Sources};
 use crate::{exit, harden, log, paths};
 
-use self::input::Line;
+use self::input::{Input, Line};
 use self::link::Link;
 use self::output::Output;
 use self::relay::{Order, Relay};
@@ -131,7 +131,7 @@ fn relay(link: Link, args: &StdioArgs, log: Logger) -> io::Result<()> {
         .max_blocking_threads(2)
         .build()?;
     let result = runtime.block_on(async {
-        let lines = input::read_stdin(MAX_MESSAGE)?;
+        let lines = Input::of_stdin(MAX_MESSAGE)?;
         let output = Output::to_stdout()?;
         let signals = signal_hook_tokio::Signals::new([SIGTERM, SIGINT])?;
         let relay = Arc::new(Relay::new(link, output, user_agent(args), log));
@@ -146,12 +146,12 @@ fn relay(link: Link, args: &StdioArgs, log: Logger) -> io::Result<()> {
 
 async fn until_the_end(
     relay: &Arc<Relay>,
-    mut lines: tokio::sync::mpsc::Receiver<Line>,
+    mut lines: Input,
     mut signals: signal_hook_tokio::Signals,
 ) {
     let mut order = Order::default();
     let relaying = async {
-        while let Some(line) = lines.recv().await {
+        while let Some(line) = lines.next().await {
             match line {
                 Line::Whole(line) => relay.accept(line, &mut order).await,
                 Line::TooLong => {

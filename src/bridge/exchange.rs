@@ -220,7 +220,7 @@ impl Exchange {
             if refusal.is_header_mismatch() && recover::listing(self).await {
                 return Ok(Step::Again);
             }
-        } else if !opens && sight.id.is_some() && refusal.says_session_is_gone() {
+        } else if !opens && sight.is_session() && refusal.says_session_is_gone() {
             recover::session(relay, sight.generation).await?;
             return Ok(self.after_recovery());
         }

@@ -1,109 +1,122 @@
-//! stdin, a message a line, read on a thread of its own: an exit never waits for somebody to type.
+//! stdin, a message a line, read in a way that no exit waits for.
+//!
+//! A pipe or a socket tells the event loop when a read will not wait. Anything
+//! else is read on a thread of its own.
+
+mod lines;
+mod ready;
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, Read};
 use std::os::fd::AsFd;
 
-use bytes::Bytes;
 use tokio::sync::mpsc;
+
+pub use self::lines::Line;
+use self::lines::Lines;
+use self::ready::Ready;
 
 /// What a pipe holds: one read empties it.
 const BUFFER: usize = 64 * 1024;
 
-#[derive(Debug, PartialEq, Eq)]
-pub enum Line {
-    Whole(Bytes),
-    /// Longer than the limit; it was thrown away.
-    TooLong,
+pub enum Input {
+    Ready(Ready),
+    Thread(mpsc::Receiver<Line>),
 }
 
-/// Lines of up to `limit` bytes, without their ends and never empty. The channel closes at the end of input.
-///
-/// # Errors
-/// When there is no stdin, or no thread to read it on.
-pub fn read_stdin(limit: usize) -> io::Result<mpsc::Receiver<Line>> {
-    let stdin = File::from(io::stdin().as_fd().try_clone_to_owned()?);
-    // The reader stays at most one line ahead: what waits in the pipe holds the client back.
-    let (lines, receiver) = mpsc::channel(1);
+impl Input {
+    /// Lines of up to `limit` bytes, without their ends and never empty.
+    ///
+    /// # Errors
+    /// When there is no stdin, or no thread to read it on.
+    pub fn of_stdin(limit: usize) -> io::Result<Self> {
+        let stdin = File::from(io::stdin().as_fd().try_clone_to_owned()?);
+        match Ready::new(stdin, limit) {
+            Ok(ready) => Ok(Self::Ready(ready)),
+            Err(stdin) => on_a_thread(stdin, limit).map(Self::Thread),
+        }
+    }
+
+    /// `None` at the end of input.
+    pub async fn next(&mut self) -> Option<Line> {
+        match self {
+            Self::Ready(ready) => ready.next().await,
+            Self::Thread(lines) => lines.recv().await,
+        }
+    }
+}
+
+fn on_a_thread(mut stdin: File, limit: usize) -> io::Result<mpsc::Receiver<Line>> {
+    // The reader stays at most one line ahead: what waits where it comes from holds the client back.
+    let (sender, receiver) = mpsc::channel(1);
     std::thread::Builder::new()
         .name("stdin".into())
         .spawn(move || {
-            let mut input = BufReader::with_capacity(BUFFER, stdin);
-            while let Ok(Some(line)) = next_line(&mut input, limit) {
-                if lines.blocking_send(line).is_err() {
-                    return;
+            let mut lines = Lines::new(limit);
+            let mut buffer = vec![0; BUFFER];
+            loop {
+                let mut piece = match stdin.read(&mut buffer) {
+                    Ok(0) => break,
+                    Ok(length) => &buffer[..length],
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                    Err(_) => break,
+                };
+                while let Some(line) = lines.take(&mut piece) {
+                    if sender.blocking_send(line).is_err() {
+                        return;
+                    }
                 }
             }
+            lines.finish().map(|line| sender.blocking_send(line));
         })?;
     Ok(receiver)
-}
-
-fn next_line(input: &mut impl BufRead, limit: usize) -> io::Result<Option<Line>> {
-    loop {
-        let mut line = Vec::new();
-        let mut too_long = false;
-        let mut ended = false;
-        while !ended {
-            let read = match input.fill_buf() {
-                Ok(read) => read,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(error),
-            };
-            if read.is_empty() {
-                // A last line without its end is a message all the same.
-                if line.is_empty() && !too_long {
-                    return Ok(None);
-                }
-                break;
-            }
-            let end = read.iter().position(|&byte| byte == b'\n');
-            let piece = &read[..end.unwrap_or(read.len())];
-            too_long |= line.len() + piece.len() > limit;
-            if too_long {
-                line = Vec::new();
-            } else {
-                line.extend_from_slice(piece);
-            }
-            ended = end.is_some();
-            let used = piece.len() + usize::from(ended);
-            input.consume(used);
-        }
-        if too_long {
-            return Ok(Some(Line::TooLong));
-        }
-        let line = Bytes::from(line);
-        let line = line.slice_ref(line.trim_ascii());
-        if !line.is_empty() {
-            return Ok(Some(Line::Whole(line)));
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn lines(text: &str, limit: usize) -> Vec<Line> {
-        let mut input = BufReader::with_capacity(3, text.as_bytes());
-        std::iter::from_fn(|| next_line(&mut input, limit).unwrap()).collect()
-    }
+    use std::io::{Seek, Write};
 
     fn whole(text: &'static str) -> Line {
-        Line::Whole(Bytes::from_static(text.as_bytes()))
+        Line::Whole(bytes::Bytes::from_static(text.as_bytes()))
     }
 
-    #[test]
-    fn lines_are_trimmed_and_blank_ones_skipped() {
-        assert_eq!(lines("{1}\r\n\n  \n{2}", 99), [whole("{1}"), whole("{2}")]);
-        assert_eq!(lines("", 99), []);
+    #[tokio::test]
+    async fn a_file_is_read_on_a_thread() {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(b"{1}\n{2}").unwrap();
+        file.rewind().unwrap();
+        let file = Ready::new(file, 99).err().unwrap();
+        let mut lines = on_a_thread(file, 99).unwrap();
+        assert_eq!(lines.recv().await, Some(whole("{1}")));
+        assert_eq!(lines.recv().await, Some(whole("{2}")));
+        assert_eq!(lines.recv().await, None);
     }
 
-    #[test]
-    fn a_line_over_the_limit_does_not_take_its_neighbours_along() {
-        let text = "{a}\n{bbbbbbbbbbbb}\n{c}\n{dddddddddd}";
-        assert_eq!(
-            lines(text, 5),
-            [whole("{a}"), Line::TooLong, whole("{c}"), Line::TooLong]
-        );
+    #[tokio::test]
+    async fn a_pipe_is_read_as_it_fills() {
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        let reader = File::from(std::os::fd::OwnedFd::from(reader));
+        let mut ready = Ready::new(reader, 200_000).ok().unwrap();
+        for text in ["{1}\n{2}\n", "{3"] {
+            writer.write_all(text.as_bytes()).unwrap();
+        }
+        assert_eq!(ready.next().await, Some(whole("{1}")));
+        assert_eq!(ready.next().await, Some(whole("{2}")));
+        let writing = std::thread::spawn(move || {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            let long = "x".repeat(BUFFER * 2);
+            writer
+                .write_all(format!("}}\n{long}\nend").as_bytes())
+                .unwrap();
+        });
+        assert_eq!(ready.next().await, Some(whole("{3}")));
+        let Some(Line::Whole(long)) = ready.next().await else {
+            panic!()
+        };
+        assert_eq!(long.len(), BUFFER * 2);
+        assert_eq!(ready.next().await, Some(whole("end")));
+        assert_eq!(ready.next().await, None);
+        writing.join().unwrap();
     }
 }

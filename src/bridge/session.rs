@@ -51,6 +51,13 @@ pub struct OldEndpoint {
     pub replies: Arc<super::old::Replies>,
 }
 
+impl Sight {
+    /// Whether there is a session that a server could have forgotten.
+    pub fn is_session(&self) -> bool {
+        self.id.is_some() || self.old.is_some()
+    }
+}
+
 impl Session {
     pub fn sight(&self) -> Sight {
         self.lock().now.clone()

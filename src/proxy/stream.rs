@@ -48,6 +48,8 @@ impl Fallback {
         match upstream.config.sse_fallback {
             SseFallback::Never => Self::Never,
             SseFallback::Always => Self::Always,
+            // Whoever resumes a stream waits for its answer, and would wait on ours for ever.
+            SseFallback::Auto if headers.contains_key("last-event-id") => Self::Never,
             SseFallback::Auto => Self::OnRefusal {
                 without_session: !mcp::has_session(headers),
             },

@@ -1,6 +1,7 @@
 //! The stdio bridge as MCP clients launch it: a line in, a line out, whatever happens behind the daemon.
 
 mod bridge;
+mod old_server;
 mod server;
 
 use std::time::{Duration, Instant};
@@ -9,8 +10,10 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 
 use self::bridge::Bridge;
+use self::old_server::OldServer;
 use self::server::Server;
-use crate::common::{Setup, Upstream};
+use crate::common::process::is_release;
+use crate::common::{Setup, Upstream, until};
 
 const MODERN: &str = r#""_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}"#;
 
@@ -369,4 +372,48 @@ async fn a_hundred_bridges_share_one_daemon() {
         bridge.end().await.assert_clean();
     }
     assert_eq!(server.ended().len(), 100);
+}
+
+#[tokio::test]
+async fn it_stays_small_also_after_a_large_message() {
+    let upstream = Upstream::https();
+    let server = Server::at(&upstream, "/mcp");
+    let daemon = Setup::before(&upstream).start().await;
+    let mut bridge = Bridge::to(&daemon, &[]);
+    bridge.initialize().await;
+    for id in 0..200 {
+        bridge.ask(&id.to_string(), "ping").await;
+        bridge.answer(&id.to_string()).await;
+    }
+    let limit = if is_release() { 8 * 1024 } else { 32 * 1024 };
+    let small = bridge.resident_kib();
+    assert!(small < limit, "{small} KiB");
+    server.answer(
+        "tools/call",
+        json!({ "text": "x".repeat(20 * 1024 * 1024) }),
+    );
+    bridge.ask("\"large\"", "tools/call").await;
+    bridge.answer("\"large\"").await;
+    until("its memory is given back", || {
+        bridge.resident_kib() < limit + 4 * 1024
+    })
+    .await;
+    bridge.end().await.assert_clean();
+}
+
+#[tokio::test]
+async fn a_server_of_2024_11_05_is_met_on_its_own_stream() {
+    let upstream = Upstream::https();
+    let old = OldServer::at(&upstream, "/mcp", "/messages");
+    let daemon = Setup::before(&upstream).start().await;
+    let mut bridge = Bridge::to(&daemon, &[]);
+    bridge.initialize().await;
+    for id in ["1", "\"two\""] {
+        bridge.ask(id, "ping").await;
+        assert!(bridge.answer(id).await.contains("\"result\""));
+    }
+    old.cut().await;
+    bridge.ask("3", "ping").await;
+    assert!(bridge.answer("3").await.contains("\"result\""));
+    bridge.end().await.assert_clean();
 }

@@ -123,6 +123,17 @@ impl Bridge {
         assert_eq!(answer["error"]["data"]["code"], code, "{answer}");
     }
 
+    /// What it takes of memory now.
+    pub fn resident_kib(&self) -> u64 {
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", self.child.id().unwrap())).unwrap();
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
     pub async fn end(mut self) -> Ended {
         drop(self.stdin.take());
         self.ended().await

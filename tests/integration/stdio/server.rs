@@ -226,7 +226,8 @@ impl Server {
     /// A GET with an event's id gets the answer that was cut off; one without gets no stream.
     fn resume(&self, headers: &HeaderMap) -> Response<body::Body> {
         let last = headers.get("last-event-id").map(|id| id.to_str().unwrap());
-        match (last, self.state().cut.take()) {
+        let cut = last.and_then(|_| self.state().cut.take());
+        match (last, cut) {
             (Some(last), Some(id)) => events(format!(
                 "data: {{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{{\"text\":\"resumed after {last}\"}}}}\n\n"
             )),
