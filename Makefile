@@ -6,11 +6,7 @@ built := $(or $(CARGO_TARGET_DIR),target)
 program := $(built)/release/mcp-auth-proxy
 
 .DEFAULT_GOAL := help
-<<<<<<< HEAD
-.PHONY: help build release demo test test-counterparts lint fmt deny ci bench install uninstall clean
-=======
 .PHONY: help build release demo test test-counterparts lint fmt deny ci bench test-container install uninstall clean
->>>>>>> main
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "  %-18s %s\n", $$1, $$2 }'
@@ -47,12 +43,8 @@ bench: ## Run the benchmarks
 	@ls benches/*.rs >/dev/null 2>&1 || { echo 'bench: there are no benchmarks yet' >&2; exit 1; }
 	$(CARGO) bench
 
-<<<<<<< HEAD
-include packaging/package.mk
-=======
 test-container: ## Build the image and try it where it shall run (as root; wants podman, buildah, runc)
 	packaging/test/container
->>>>>>> main
 
 install: ## Install what "make release" built, under $(DESTDIR)$(PREFIX)
 	@test -x $(program) || { echo 'install: nothing is built yet; run "make release" first' >&2; exit 1; }
