@@ -3,9 +3,10 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 
 built := $(or $(CARGO_TARGET_DIR),target)
+program := $(built)/release/mcp-auth-proxy
 
 .DEFAULT_GOAL := help
-.PHONY: help build release demo test test-counterparts lint fmt deny ci bench deb install uninstall clean
+.PHONY: help build release demo test test-counterparts lint fmt deny ci bench test-container install uninstall clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "  %-18s %s\n", $$1, $$2 }'
@@ -42,15 +43,28 @@ bench: ## Run the benchmarks
 	@ls benches/*.rs >/dev/null 2>&1 || { echo 'bench: there are no benchmarks yet' >&2; exit 1; }
 	$(CARGO) bench
 
-deb: ## Build the Debian package
-	@echo 'deb: there is no Debian package yet; use "make release" and "make install"' >&2; exit 1
+test-container: ## Build the image and try it where it shall run (as root; wants podman, buildah, runc)
+	packaging/test/container
 
 install: ## Install what "make release" built, under $(DESTDIR)$(PREFIX)
-	@test -x $(built)/release/mcp-auth-proxy || { echo 'install: nothing is built yet; run "make release" first' >&2; exit 1; }
-	install -D -m 0755 $(built)/release/mcp-auth-proxy $(DESTDIR)$(PREFIX)/bin/mcp-auth-proxy
+	@test -x $(program) || { echo 'install: nothing is built yet; run "make release" first' >&2; exit 1; }
+	install -D -m 0755 $(program) $(DESTDIR)$(PREFIX)/bin/mcp-auth-proxy
+	for page in man/*.[1578]; do \
+	  install -D -m 0644 "$$page" "$(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page##*/}" || exit; \
+	done
+	install -d $(addprefix $(DESTDIR)$(PREFIX)/share/,bash-completion/completions zsh/site-functions fish/vendor_completions.d)
+	$(program) completions bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/mcp-auth-proxy
+	$(program) completions zsh >$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_mcp-auth-proxy
+	$(program) completions fish >$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/mcp-auth-proxy.fish
 
 uninstall: ## Remove what "make install" installed
-	rm -f $(DESTDIR)$(PREFIX)/bin/mcp-auth-proxy
+	rm -f $(DESTDIR)$(PREFIX)/bin/mcp-auth-proxy $(DESTDIR)$(PREFIX)/share/man/man[1578]/mcp-auth-proxy*.[1578] \
+	  $(DESTDIR)$(PREFIX)/share/bash-completion/completions/mcp-auth-proxy \
+	  $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_mcp-auth-proxy \
+	  $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/mcp-auth-proxy.fish
 
 clean: ## Remove all that was built
 	$(CARGO) clean
+
+-include packaging/package.mk
+include packaging/container/container.mk

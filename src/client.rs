@@ -18,7 +18,6 @@ mod tls;
 
 pub use body::Body;
 pub use error::{Failure, Kind};
-pub use tls::check_identity;
 
 use std::sync::Arc;
 use std::time::Duration;

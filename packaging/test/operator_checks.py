@@ -407,7 +407,7 @@ def more_sockets(checks, m):
         m.systemctl("reload", "mcp-auth-proxy@acme")
         equal(m.get()[1]["secret"], "first")
         m.systemctl("disable", "--now", "mcp-auth-proxy@acme.service", "mcp-auth-proxy@acme.socket")
-        m.host.run("sh", "-c", "rm -r /etc/systemd/system/mcp-auth-proxy@* /run/mcp-auth-proxy-acme")
+        m.host.run("sh", "-c", "rm -r /etc/systemd/system/mcp-auth-proxy@* /etc/tmpfiles.d/mcp-auth-proxy-acme.conf /run/mcp-auth-proxy-acme")
         m.host.run("userdel", "mcp-auth-proxy-acme")
         m.systemctl("daemon-reload")
 

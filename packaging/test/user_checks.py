@@ -22,7 +22,7 @@ def run(checks, m):
 
     def without_file():
         equal(alice.systemctl("start", "mcp-auth-proxy", check=False).returncode, 1)
-        contains(alice.systemctl("status", "mcp-auth-proxy", check=False).stdout, f"{CONFIG_FILE} does not exist")
+        contains(alice.systemctl("status", "mcp-auth-proxy", check=False).stdout, f"{CONFIG_FILE}: the configuration file does not exist")
         alice.systemctl("reset-failed", UNIT)
 
     checks.that("without a file of her own, status says which one to write, not the system's", without_file)

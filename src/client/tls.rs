@@ -6,7 +6,6 @@ use std::sync::{Arc, OnceLock};
 
 use rustls::client::{ClientConfig, WantsClientCert};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::sign::CertifiedKey;
 use rustls::{ConfigBuilder, RootCertStore};
 
 use super::error::{Error, Kind};
@@ -31,20 +30,6 @@ pub fn config(tls: &Tls, version: HttpVersion) -> Result<ClientConfig, Error> {
         HttpVersion::Http2 => vec![b"h2".to_vec()],
     };
     Ok(config)
-}
-
-/// Whether a client certificate and its key belong together.
-///
-/// # Errors
-/// A sentence for the operator.
-pub fn check_identity(identity: &ClientIdentity) -> Result<(), String> {
-    CertifiedKey::from_der(
-        identity.chain.clone(),
-        identity.key.clone_key(),
-        &provider(),
-    )
-    .map(drop)
-    .map_err(|error| format!("client_cert and client_key do not fit together: {error}"))
 }
 
 fn identify(

@@ -2,8 +2,10 @@
 
 use std::path::Path;
 
+use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
 
 use super::decode::{Field, Section};
 use super::{ClientIdentity, Tls};
@@ -38,11 +40,17 @@ fn decode_identity(s: &mut Section<'_>) -> Option<ClientIdentity> {
         (None, None) => None,
         (Some(cert), Some(key)) => {
             let chain = certificates(&cert);
-            let key = private_key(&key);
-            Some(ClientIdentity {
+            let identity = ClientIdentity {
+                key: private_key(&key)?,
                 chain: chain?,
-                key: key?,
-            })
+            };
+            // Found out at the first connection, it would be every request's failure.
+            if let Err(error) = fits(&identity) {
+                key.problem(format!(
+                    "does not belong to \"client_cert\" ({error}); name the files of one pair"
+                ));
+            }
+            Some(identity)
         }
         (Some(cert), None) => {
             cert.key_problem(
@@ -57,6 +65,11 @@ fn decode_identity(s: &mut Section<'_>) -> Option<ClientIdentity> {
             None
         }
     }
+}
+
+fn fits(identity: &ClientIdentity) -> Result<(), rustls::Error> {
+    let provider = aws_lc_rs::default_provider();
+    CertifiedKey::from_der(identity.chain.clone(), identity.key.clone_key(), &provider).map(drop)
 }
 
 fn certificates(field: &Field<'_>) -> Option<Vec<CertificateDer<'static>>> {

@@ -6,7 +6,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::common::daemon::ended_with;
+use crate::common::daemon::{die_with_parent, ended_with};
 use crate::common::{Ask, Client, Daemon, Http, Setup, Upstream, Way};
 
 const UNIX: Way = Way::Unix(Http::One);
@@ -465,7 +465,9 @@ async fn systemds_own_activation_works() {
     let setup = Setup::before(&upstream);
     let socket = setup.path("activated.sock");
     let config = setup.write();
-    let mut child = Command::new(tool)
+    let mut command = Command::new(tool);
+    die_with_parent(&mut command);
+    let mut child = command
         .arg(format!("--listen={}", socket.display()))
         .arg("--fdname=proxy")
         .arg(crate::common::process::binary())

@@ -1,6 +1,7 @@
 //! The daemon as its users meet it: the built binary, a real upstream behind it, real clients before it.
 
 mod bodies;
+mod commands;
 mod common;
 mod configuration;
 mod events;
@@ -10,9 +11,11 @@ mod headers;
 mod lifecycle;
 mod listeners;
 mod malformed;
+mod observing;
 mod rejected_credential;
 mod routing;
 mod signing;
 mod stdio;
 mod streaming;
 mod upstream_failures;
+mod upstream_tls;

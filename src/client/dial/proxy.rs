@@ -15,11 +15,16 @@ impl ProxyVariables {
     /// `get` reads one environment variable.
     pub fn new(get: impl Fn(&str) -> Option<String>) -> Self {
         let first = |names: [&str; 2]| names.into_iter().find_map(&get).unwrap_or_default();
+        let exempt = first(["NO_PROXY", "no_proxy"]);
+        // The matcher would take the star for any name, but for no address.
+        if exempt.trim() == "*" {
+            return Self(Matcher::builder().build());
+        }
         Self(
             Matcher::builder()
                 .all(first(["ALL_PROXY", "all_proxy"]))
                 .https(first(["HTTPS_PROXY", "https_proxy"]))
-                .no(first(["NO_PROXY", "no_proxy"]))
+                .no(exempt)
                 .build(),
         )
     }

@@ -427,7 +427,7 @@ fn activated(setup: &Setup) -> Command {
 }
 
 /// A test that is killed leaves no daemon behind.
-fn die_with_parent(command: &mut Command) {
+pub fn die_with_parent(command: &mut Command) {
     // SAFETY: one async-signal-safe call between fork and exec.
     unsafe {
         command.pre_exec(|| {
