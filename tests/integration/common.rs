@@ -14,7 +14,7 @@ pub mod upstream;
 pub mod verify;
 pub mod wait;
 
-pub use body::{Body, Pipe};
+pub use body::Pipe;
 pub use client::{Answer, Ask, Client, Http, Opened, Way};
 pub use daemon::Daemon;
 pub use secrets::{KEY_ID, SECRET};
