@@ -383,11 +383,6 @@ impl Upstream {
     pub fn connections(&self) -> usize {
         self.shared.connections.load(Ordering::Relaxed)
     }
-
-    /// How many connections are open.
-    pub fn open_connections(&self) -> usize {
-        *self.shared.open.borrow()
-    }
 }
 
 impl Drop for Upstream {
