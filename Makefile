@@ -66,5 +66,5 @@ uninstall: ## Remove what "make install" installed
 clean: ## Remove all that was built
 	$(CARGO) clean
 
--include packaging/package.mk
+include packaging/package.mk
 include packaging/container/container.mk

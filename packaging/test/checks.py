@@ -59,13 +59,14 @@ class Checks:
 class Machine:
     """A host, the packages to install on it, and an upstream that verifies signatures."""
 
-    def __init__(self, host, deb, newer):
-        self.host, self.deb, self.newer = host, deb, newer
+    def __init__(self, host, packages, newer):
+        self.host, self.packages, self.newer = host, packages, newer
         self.upstream = None
 
     def __enter__(self):
-        self.host.copy(self.deb, "/root/package.deb")
-        self.host.copy(self.newer, "/root/newer.deb")
+        for kind in ("deb", "rpm"):
+            self.host.copy(only(self.packages, kind), f"/root/package.{kind}")
+            self.host.copy(only(self.newer, kind), f"/root/newer.{kind}")
         self.host.copy(HERE / "get.pl", "/usr/bin/get.pl")
         return self
 
@@ -110,6 +111,12 @@ class Machine:
 
     def get(self, target="/echo"):
         return get(self.host.path(SOCKET), target)
+
+
+def only(directory, kind):
+    """The one package of a kind in a directory."""
+    (found,) = directory.glob(f"*.{kind}")
+    return found
 
 
 def eventually(what, condition, patience=10):

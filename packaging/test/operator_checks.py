@@ -6,7 +6,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from checks import CONFIG, CONFIG_FILE, SECRET_FILE, SOCKET, SOCKET_UNIT, UNIT, contains, equal, eventually
+from checks import CONFIG, CONFIG_FILE, SECRET_FILE, SOCKET, SOCKET_UNIT, UNIT, contains, equal, eventually, only
 from client import Connection, Load, connect, request
 
 TITLE = "the system's daemon"
@@ -543,8 +543,8 @@ def replacing(checks, m):
         return str(load)
 
     checks.that("an upgrade under load refuses nothing and keeps what the administrator changed",
-                lambda: change("/root/newer.deb", version_of(m.newer)))
-    checks.that("so does a downgrade", lambda: change("/root/package.deb", version_of(m.deb)))
+                lambda: change("/root/newer.deb", version_of(only(m.newer, "deb"))))
+    checks.that("so does a downgrade", lambda: change("/root/package.deb", version_of(only(m.packages, "deb"))))
 
     def stays_down():
         m.systemctl("stop", UNIT, SOCKET_UNIT)

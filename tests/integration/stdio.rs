@@ -195,6 +195,20 @@ async fn a_cut_stream_is_resumed_after_its_last_event() {
 }
 
 #[tokio::test]
+async fn nobody_waits_on_a_made_up_stream_for_what_cannot_be_resumed() {
+    let upstream = Upstream::https();
+    let server = Server::at(&upstream, "/mcp");
+    let daemon = Setup::before(&upstream).start().await;
+    let mut bridge = Bridge::to(&daemon, &[]);
+    bridge.initialize().await;
+    server.cut("tools/call", Some("event-7"));
+    server.resume_nothing();
+    bridge.ask("1", "tools/call").await;
+    bridge.error("1", "answer_cut").await;
+    bridge.end().await.assert_clean();
+}
+
+#[tokio::test]
 async fn the_daemons_own_errors_arrive_as_they_are() {
     let daemon = Setup::at("http://127.0.0.1:1").start().await;
     let mut bridge = Bridge::to(&daemon, &[]);

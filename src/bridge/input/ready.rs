@@ -33,7 +33,9 @@ impl Ready {
         if !tells {
             return Err(input);
         }
-        let input = AsyncFd::try_with_interest(input, Interest::READABLE);
+        // SAFETY: a file keeps one open descriptor for as long as it lives, and it lives in here.
+        #[expect(unsafe_code, reason = "tokio has no safe way for files")]
+        let input = unsafe { AsyncFd::register_with_interest(input, Interest::READABLE) };
         Ok(Self {
             input: input.map_err(|error| error.into_parts().0)?,
             buffer: vec![0; BUFFER].into(),

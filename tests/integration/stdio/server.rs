@@ -36,6 +36,7 @@ struct State {
     cuts: HashMap<String, Option<String>>,
     /// The request whose stream was cut.
     cut: Option<String>,
+    resumes_nothing: bool,
 }
 
 /// A message that arrived.
@@ -104,6 +105,10 @@ impl Server {
         self.state()
             .cuts
             .insert(method.to_owned(), event_id.map(str::to_owned));
+    }
+
+    pub fn resume_nothing(&self) {
+        self.state().resumes_nothing = true;
     }
 
     pub fn forget_sessions(&self) {
@@ -226,7 +231,9 @@ impl Server {
     /// A GET with an event's id gets the answer that was cut off; one without gets no stream.
     fn resume(&self, headers: &HeaderMap) -> Response<body::Body> {
         let last = headers.get("last-event-id").map(|id| id.to_str().unwrap());
-        let cut = last.and_then(|_| self.state().cut.take());
+        let mut state = self.state();
+        let last = last.filter(|_| !state.resumes_nothing);
+        let cut = last.and_then(|_| state.cut.take());
         match (last, cut) {
             (Some(last), Some(id)) => events(format!(
                 "data: {{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{{\"text\":\"resumed after {last}\"}}}}\n\n"
