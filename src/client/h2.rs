@@ -19,6 +19,10 @@ use crate::message::RequestBody;
 /// one connection's window and one TCP stream are shared by all of them.
 const MAX_STREAMS: usize = 100;
 
+/// Streams until the upstream has said how many it allows: what is above would be refused, and
+/// the others wait no longer than its first answer.
+const UNTIL_TOLD: usize = 1;
+
 /// What an upstream may send ahead of a slow client: per stream and in all.
 const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 2 * 1024 * 1024;
@@ -96,6 +100,7 @@ pub async fn handshake(io: Io) -> Result<Connection, Error> {
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_max_send_streams(UNTIL_TOLD)
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT)
         .handshake(io)
@@ -114,8 +119,13 @@ async fn drive(mut driver: Driver, usage: Arc<Usage>) {
     std::future::poll_fn(|cx| {
         // Its end shows in every stream it carried, and in `is_closed`.
         let polled = Pin::new(&mut driver).poll(cx).map(drop);
-        let limit = driver.current_max_send_streams().min(MAX_STREAMS);
-        usage.limit.store(limit, Ordering::Release);
+        let allowed = driver.current_max_send_streams();
+        // Until then requests queue up here rather than each dial a connection of their own.
+        if allowed != UNTIL_TOLD {
+            usage
+                .limit
+                .store(allowed.min(MAX_STREAMS), Ordering::Release);
+        }
         polled
     })
     .await;
