@@ -487,3 +487,75 @@ async fn systemds_own_activation_works() {
     child.kill().unwrap();
     child.wait().unwrap();
 }
+
+#[tokio::test]
+async fn a_handed_over_socket_that_the_configuration_names_is_not_opened_again() {
+    let upstream = Upstream::https();
+    let setup = Setup::before(&upstream);
+    let path = setup.path("proxy.sock");
+    let unix = UnixListener::bind(&path).unwrap();
+    let mut daemon = setup.inherit("proxy", unix).start().await;
+    assert_eq!(daemon.ask_by(UNIX, Ask::get("/")).await.status, 200);
+    assert!(daemon.stop().await.success());
+    assert!(path.exists());
+}
+
+#[tokio::test]
+async fn clients_that_vanish_at_once_cost_only_themselves() {
+    let upstream = Upstream::https();
+    let daemon = Setup::before(&upstream).start().await;
+    for i in 0..500 {
+        let stream = std::net::TcpStream::connect(daemon.address()).unwrap();
+        if i % 2 == 0 {
+            // With a linger of zero, closing sends an RST.
+            let linger = libc::linger {
+                l_onoff: 1,
+                l_linger: 0,
+            };
+            nix::sys::socket::setsockopt(&stream, nix::sys::socket::sockopt::Linger, &linger)
+                .unwrap();
+        }
+        drop(stream);
+        drop(UnixStream::connect(daemon.socket()).unwrap());
+    }
+    for way in Way::ALL {
+        assert_eq!(daemon.ask_by(way, Ask::get("/")).await.status, 200);
+    }
+    crate::common::until("they are gone", || daemon.status()["connections"] == 0).await;
+}
+
+#[tokio::test]
+async fn a_host_without_descriptors_is_said_and_survived() {
+    let upstream = Upstream::https();
+    let daemon = Setup::before(&upstream).descriptors(64).start().await;
+    let mut held = Vec::new();
+    for _ in 0..80 {
+        held.push(UnixStream::connect(daemon.socket()).unwrap());
+    }
+    let said = |line: &serde_json::Value| {
+        line["msg"]
+            .as_str()
+            .is_some_and(|msg| msg.starts_with("cannot accept connections for now"))
+    };
+    daemon.logged("what is missing", said).await;
+    // It waits between two attempts, so that it is neither deaf nor busy.
+    let before = daemon.log.all().len();
+    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    assert!(daemon.log.all().len() - before < 20);
+    drop(held);
+    assert_eq!(daemon.ask_by(UNIX, Ask::get("/")).await.status, 200);
+}
+
+#[tokio::test]
+async fn either_kind_of_listener_can_be_switched_off() {
+    let upstream = Upstream::https();
+    let daemon = Setup::before(&upstream)
+        .env("MCP_SOCKET", "off")
+        .start()
+        .await;
+    assert!(!daemon.socket().exists());
+    assert_eq!(daemon.get("/").await.status, 200);
+    let daemon = Setup::before(&upstream).arg("--listen=off").start().await;
+    assert!(daemon.tcp.is_none());
+    assert_eq!(daemon.ask_by(UNIX, Ask::get("/")).await.status, 200);
+}

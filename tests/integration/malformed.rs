@@ -350,3 +350,22 @@ async fn a_head_in_the_smallest_pieces_is_read_as_one() {
     }
     assert_eq!(upstream.count(), 1);
 }
+
+#[tokio::test]
+async fn a_client_of_http_1_0_is_served_in_its_own_terms() {
+    let upstream = Upstream::https();
+    let daemon = start(&upstream).await;
+    let pipes = upstream.streams_of("text/plain", "/unknown-length");
+    let request = "GET /unknown-length HTTP/1.0\r\nHost: localhost\r\n\r\n";
+    let asking = raw::exchange(daemon.address(), request.as_bytes());
+    let answering = async {
+        let pipe = pipes.find_after(0, "the request upstream", |_| true).await;
+        pipe.send("all of it").await;
+        pipe.end().await;
+    };
+    let (answer, ()) = tokio::join!(asking, answering);
+    assert_eq!(status(&answer.replacen("1.0", "1.1", 1)), 200, "{answer}");
+    // It knows no chunks: the end of the connection is the end of the answer.
+    assert!(!answer.contains("transfer-encoding"), "{answer}");
+    assert!(answer.ends_with("\r\n\r\nall of it"), "{answer}");
+}

@@ -295,3 +295,23 @@ async fn connections_to_the_upstream_are_used_again() {
         assert!(upstream.connections() <= 2, "{}", upstream.connections());
     }
 }
+
+#[tokio::test]
+async fn many_requests_share_one_http2_connection() {
+    let upstream = Upstream::https();
+    let daemon = Setup::before(&upstream).start().await;
+    let mut client = daemon.client(Way::Unix(Http::Two)).await;
+    let pipes = upstream.streams_of("text/plain", "/many");
+    let mut opened = Vec::new();
+    for _ in 0..150 {
+        opened.push(client.open(Ask::get("/many")).await);
+    }
+    pipes.find_after(149, "all are upstream", |_| true).await;
+    // Last come, first served: none waits for another.
+    for (i, pipe) in pipes.all().into_iter().enumerate().rev() {
+        pipe.send(format!("<{i}>")).await;
+        pipe.end().await;
+        let (i, answer) = (i, opened.remove(i).rest().await.unwrap());
+        assert_eq!(answer.text(), format!("<{i}>"));
+    }
+}

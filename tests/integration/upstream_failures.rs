@@ -413,3 +413,64 @@ async fn a_failing_upstream_is_used_again_as_soon_as_it_is_back() {
     assert_eq!(daemon.get("/").await.text(), "back");
     answering.join().unwrap();
 }
+
+#[tokio::test]
+async fn a_request_that_reached_a_pooled_connection_is_never_sent_twice() {
+    // Answers the first request of each connection, takes the second, and closes.
+    let seconds = Arc::new(crate::common::journal::Journal::default());
+    let of_upstream = Arc::clone(&seconds);
+    let upstream = RawUpstream::start(move |stream| {
+        let _ = stream.read_exact(&mut [0; CALL.len()]);
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nfine");
+        let mut second = [0; 4096];
+        if let Ok(n @ 1..) = stream.read(&mut second) {
+            let head = String::from_utf8_lossy(&second[..n]).into_owned();
+            of_upstream.push(head.lines().next().unwrap_or_default().to_owned());
+        }
+    });
+    let daemon = Setup::at(&upstream.url()).start().await;
+    let mut client = daemon.client(Way::Tcp(crate::common::Http::One)).await;
+    let mut failed = 0;
+    for i in 0..20 {
+        let target = format!("/once-{i}");
+        let answer = client.ask(Ask::post(&target, CALL)).await;
+        if answer.status != 200 {
+            answer.assert_refused(502, "upstream_reset");
+            failed += 1;
+        }
+        let firsts = upstream.heads.all();
+        let times = |line: &String| line.contains(&format!("{target} "));
+        let sent = firsts.iter().filter(|line| times(line)).count()
+            + seconds.all().iter().filter(|line| times(line)).count();
+        assert_eq!(sent, 1, "{target} was sent {sent} times");
+    }
+    assert!(failed > 0, "no connection was used again");
+}
+
+#[tokio::test]
+async fn an_upstream_that_allows_few_streams_at_a_time_gets_no_more() {
+    let upstream = Upstream::https_with_streams(5);
+    let open = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let daemon = Setup::before(&upstream).start().await;
+    upstream.at("/slow", move |call| {
+        let open = Arc::clone(&open);
+        async move {
+            use std::sync::atomic::Ordering;
+            open.fetch_add(1, Ordering::Relaxed);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            open.fetch_sub(1, Ordering::Relaxed);
+            crate::common::upstream::echo(call).await
+        }
+    });
+    let mut asking = Vec::new();
+    for i in 0..40 {
+        let mut client = daemon.client(Way::ALL[i % 4]).await;
+        asking.push(tokio::spawn(async move {
+            client.ask(Ask::post("/slow", CALL)).await
+        }));
+    }
+    for asking in asking {
+        assert_eq!(asking.await.unwrap().status, 200);
+    }
+    assert_eq!(upstream.count(), 40);
+}

@@ -110,6 +110,9 @@ impl Daemon {
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
         die_with_parent(&mut command);
+        if let Some(limit) = setup.descriptors {
+            limit_descriptors(&mut command, limit);
+        }
         command
     }
 
@@ -433,6 +436,20 @@ pub fn die_with_parent(command: &mut Command) {
         command.pre_exec(|| {
             #[cfg(target_os = "linux")]
             libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+            Ok(())
+        });
+    }
+}
+
+fn limit_descriptors(command: &mut Command, limit: u64) {
+    // SAFETY: one async-signal-safe call between fork and exec.
+    unsafe {
+        command.pre_exec(move || {
+            let limit = libc::rlimit {
+                rlim_cur: limit,
+                rlim_max: limit,
+            };
+            libc::setrlimit(libc::RLIMIT_NOFILE, &limit);
             Ok(())
         });
     }

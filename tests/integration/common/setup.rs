@@ -25,6 +25,7 @@ pub struct Setup {
     pub(super) env: Vec<(String, String)>,
     pub(super) args: Vec<String>,
     pub(super) inherited: Vec<(String, OwnedFd)>,
+    pub(super) descriptors: Option<u64>,
 }
 
 impl Setup {
@@ -47,6 +48,7 @@ impl Setup {
             env: Vec::new(),
             args: Vec::new(),
             inherited: Vec::new(),
+            descriptors: None,
         };
         setup.file("ca.pem", &tls::authority().pem);
         setup.file("secret", SECRET);
@@ -144,6 +146,12 @@ impl Setup {
 
     pub fn arg(mut self, arg: &str) -> Self {
         self.args.push(arg.to_owned());
+        self
+    }
+
+    /// More descriptors than this the system will not give it.
+    pub fn descriptors(mut self, limit: u64) -> Self {
+        self.descriptors = Some(limit);
         self
     }
 

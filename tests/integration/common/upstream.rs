@@ -7,7 +7,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::thread::JoinHandle;
@@ -130,6 +130,8 @@ struct Shared {
     refused: Journal<String>,
     expects_refusals: AtomicBool,
     takes_unsigned: AtomicBool,
+    /// Per connection, for those to come.
+    max_streams: AtomicU32,
     handlers: Mutex<HashMap<String, Handler>>,
 }
 
@@ -141,6 +143,16 @@ impl Upstream {
 
     pub fn https_h1() -> Self {
         Self::tls(Tls::h1())
+    }
+
+    /// HTTPS with HTTP/2 and no more than `streams` at a time on a connection.
+    pub fn https_with_streams(streams: u32) -> Self {
+        let upstream = Self::https();
+        upstream
+            .shared
+            .max_streams
+            .store(streams, Ordering::Relaxed);
+        upstream
     }
 
     pub fn tls(tls: Tls) -> Self {
@@ -216,6 +228,7 @@ impl Upstream {
             refused: Journal::default(),
             expects_refusals: AtomicBool::new(false),
             takes_unsigned: AtomicBool::new(false),
+            max_streams: AtomicU32::new(1000),
             handlers: Mutex::default(),
         });
         let (stop, stopped) = oneshot::channel();
@@ -428,8 +441,8 @@ where
         answer(request, connection, session, shared)
     });
     let mut protocol = auto::Builder::new(TokioExecutor::new());
-    // Tests speak of single bytes and chunks: nothing is to be put together on the way.
-    protocol.http1().writev(true);
+    let max_streams = shared.max_streams.load(Ordering::Relaxed);
+    protocol.http2().max_concurrent_streams(max_streams);
     let _ = protocol
         .serve_connection(TokioIo::new(stream), service)
         .await;
