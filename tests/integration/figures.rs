@@ -4,6 +4,7 @@
 //! `MCP_AUTH_PROXY_BIN` names one (or the tests are built as one). A debug build's
 //! own code weighs more than all it serves, so it is allowed that much on top.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -87,10 +88,15 @@ impl Load {
             failures.extend(within("a client ended", client).await.unwrap().err());
         }
         let seen = upstream.seen();
-        let was_seen = |id: &str| {
-            seen.iter()
-                .any(|seen| seen.header("x-request-id") == Some(id))
-        };
+        let mut times = HashMap::new();
+        for id in seen.iter().filter_map(|seen| seen.header("x-request-id")) {
+            *times.entry(id).or_insert(0) += 1;
+        }
+        // Nothing was sent twice, and nothing answered that was not sent.
+        assert!(times.values().all(|times| *times == 1), "{times:?}");
+        let sent = times.keys().filter(|id| id.starts_with("load-")).count();
+        assert!(sent >= self.answered.load(Ordering::Relaxed));
+        let was_seen = |id: &str| times.contains_key(id);
         failures
             .into_iter()
             .filter(|failed| !failed.may_have_come_after_the_goaway || was_seen(&failed.id))

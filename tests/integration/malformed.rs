@@ -369,3 +369,30 @@ async fn a_client_of_http_1_0_is_served_in_its_own_terms() {
     assert!(!answer.contains("transfer-encoding"), "{answer}");
     assert!(answer.ends_with("\r\n\r\nall of it"), "{answer}");
 }
+
+#[tokio::test]
+async fn the_admin_socket_refuses_what_is_malformed_in_the_same_way() {
+    use crate::common::admin;
+    let daemon = Setup::at("http://127.0.0.1:1").start().await;
+    let socket = daemon.admin_socket();
+    for (method, headers) in [
+        ("GET", ""),
+        ("GET", "host: localhost\r\nhost: localhost\r\n"),
+        (
+            "POST",
+            "host: localhost\r\ncontent-length: 0\r\ncontent-length: 1\r\n",
+        ),
+        (
+            "POST",
+            "host: localhost\r\ncontent-length: 0\r\ntransfer-encoding: chunked\r\n",
+        ),
+        ("G(T", "host: localhost\r\n"),
+    ] {
+        let (status, page) = admin::ask_with(&socket, method, "/-/reload", headers).unwrap();
+        assert_eq!(status, 400, "{method} {headers:?} {page}");
+    }
+    let (status, page) = admin::ask_with(&socket, "GET", "/none", "host: localhost\r\n").unwrap();
+    let page: serde_json::Value = serde_json::from_str(&page).unwrap();
+    assert_eq!((status, page["code"].is_string()), (404, true), "{page}");
+    assert!(daemon.status()["last_reload"].is_null());
+}

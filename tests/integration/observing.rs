@@ -1,13 +1,13 @@
 //! What an operator sees: health, readiness, metrics, the log.
 
 use std::io::Read;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::common::daemon::{die_with_parent, fields};
-use crate::common::{Ask, Http, Setup, Upstream, Way, process, until};
+use crate::common::{Ask, Http, Setup, Upstream, Way, admin, process, until};
 
 #[tokio::test]
 async fn healthz_says_that_the_process_lives_on_every_listener() {
@@ -333,4 +333,43 @@ async fn a_log_that_nobody_reads_stops_nothing() {
     assert_eq!(client.ask(Ask::get("/after")).await.status, 200);
     child.kill().unwrap();
     child.wait().unwrap();
+}
+
+#[tokio::test]
+async fn on_a_terminal_the_log_is_text_with_colours() {
+    if Command::new("script").arg("--version").output().is_err() {
+        return;
+    }
+    let setup = Setup::at("http://127.0.0.1:1");
+    let config = setup.write();
+    let binary = process::binary();
+    let line = format!("{} serve --config {}", binary.display(), config.display());
+    let plain = process::command(setup.dir());
+    let mut command = Command::new("script");
+    command
+        .args(["-qec", &line, "/dev/null"])
+        .env_clear()
+        .envs(
+            plain
+                .get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        )
+        .env("TERM", "xterm-256color")
+        .current_dir(setup.dir())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped());
+    die_with_parent(&mut command);
+    let terminal = command.spawn().unwrap();
+    until("it serves", || setup.path("admin.sock").exists()).await;
+    let (_, page) = admin::ask(&setup.path("admin.sock"), "GET", "/status").unwrap();
+    let page: Value = serde_json::from_str(&page).unwrap();
+    let pid = i32::try_from(page["pid"].as_i64().unwrap()).unwrap();
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), Signal::SIGTERM).unwrap();
+    let output = terminal.wait_with_output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        text.contains("\u{1b}[") && text.contains("listening"),
+        "{text:?}"
+    );
+    assert!(!text.contains("{\"time\""), "{text}");
 }
