@@ -292,7 +292,11 @@ fn the_table_of_commands_is_complete() {
 
 #[test]
 fn every_make_target_that_is_named_exists() {
-    let makefile = include_str!("../Makefile");
+    let makefile = concat!(
+        include_str!("../Makefile"),
+        include_str!("../packaging/package.mk"),
+        include_str!("../packaging/container/container.mk"),
+    );
     for command in blocks("sh").iter().flat_map(|block| block.split("make ")) {
         let target = command.split_whitespace().next().unwrap_or_default();
         let is_named = README.contains(&format!("make {target} "));
