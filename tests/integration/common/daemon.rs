@@ -240,7 +240,7 @@ impl Daemon {
         self.exit().await
     }
 
-    /// Waits for the end.
+    /// Waits for the end, and for all that was said before it.
     pub async fn exit(&mut self) -> ExitStatus {
         let mut status = self.exited;
         until("the daemon ended", || {
@@ -249,6 +249,7 @@ impl Daemon {
         })
         .await;
         self.exited = status;
+        until("its last words were read", || self.threads[0].is_finished()).await;
         status.unwrap()
     }
 
