@@ -295,6 +295,11 @@ pub async fn read_ahead(
 ///
 /// `Connection` may come in several lines, and each may name further headers.
 pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    remove(headers, is_hop_by_hop);
+}
+
+/// Removes what `Connection` names, in all of its lines, and what `is_dropped` picks.
+pub fn remove(headers: &mut HeaderMap, is_dropped: impl Fn(&HeaderName) -> bool) {
     if headers.contains_key(header::CONNECTION) {
         for name in connection_options(headers) {
             headers.remove(name);
@@ -302,7 +307,7 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
     }
     let dropped: Vec<_> = headers
         .keys()
-        .filter(|name| is_hop_by_hop(name))
+        .filter(|name| is_dropped(name))
         .cloned()
         .collect();
     for name in dropped {
@@ -324,7 +329,7 @@ pub fn is_hop_by_hop(name: &HeaderName) -> bool {
 }
 
 /// The header names listed in every `Connection` line.
-pub fn connection_options(headers: &HeaderMap) -> Vec<HeaderName> {
+fn connection_options(headers: &HeaderMap) -> Vec<HeaderName> {
     headers
         .get_all(header::CONNECTION)
         .iter()

@@ -55,19 +55,7 @@ pub fn outgoing(
 
 /// Removes what concerns the client's connection, and every credential it may have sent.
 fn clean(headers: &mut HeaderMap, forward_authorization: bool) {
-    if headers.contains_key(header::CONNECTION) {
-        for name in message::connection_options(headers) {
-            headers.remove(name);
-        }
-    }
-    let dropped: Vec<_> = headers
-        .keys()
-        .filter(|name| is_dropped(name, forward_authorization))
-        .cloned()
-        .collect();
-    for name in dropped {
-        headers.remove(name);
-    }
+    message::remove(headers, |name| is_dropped(name, forward_authorization));
 }
 
 fn is_dropped(name: &HeaderName, forward_authorization: bool) -> bool {
