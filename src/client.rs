@@ -73,7 +73,10 @@ impl Client {
         self.settings == Settings::of(upstream, proxies)
     }
 
-    /// Sends one attempt at a request and waits for the response's head.
+    /// Sends a request and waits for the response's head.
+    ///
+    /// `sign` is called for each connection the request is tried on, once that is there: a
+    /// signature carries the time. Another is tried only if nothing left by the one before.
     ///
     /// The URI's path and query go out as they are; authority and framing are
     /// added here. The caller sets the deadline: dropping the future, or later
@@ -84,6 +87,7 @@ impl Client {
     pub async fn send(
         &self,
         mut request: Request<RequestBody>,
+        mut sign: impl FnMut(&mut Request<RequestBody>),
     ) -> Result<Response<Body>, Box<Failure>> {
         let pool = &self.pools[worker::slot()];
         loop {
@@ -91,6 +95,7 @@ impl Client {
                 Err(error) => return Err(Box::new(Failure::unsent(error, request))),
                 Ok(Ready::H1(connection)) => {
                     let reused = connection.reused;
+                    sign(&mut request);
                     let request = self.for_h1(request);
                     match h1::exchange(connection, request, pool).await {
                         // It died in the pool: another will do, and nothing was lost.
@@ -100,6 +105,7 @@ impl Client {
                 }
                 Ok(Ready::H2(stream)) => {
                     let reused = stream.reused;
+                    sign(&mut request);
                     let request = self.for_h2(request);
                     match h2::exchange(stream, request).await {
                         Err(failure) if reused => failure.into_unsent()?,

@@ -218,23 +218,26 @@ impl Proxy {
         let limit = upstream.config.request_timeout;
         let mut deadline = Instant::now() + limit;
         loop {
-            let sent = sign(upstream, &mut request);
+            let mut sent = http::HeaderMap::new();
             let upload = request.body().progress();
             exchange.attempts += 1;
-            let mut attempt = pin!(upstream.client.send(request));
-            let result = loop {
-                let before = upload.as_ref().map_or(0, Progress::frames);
-                match deadline::before(deadline, attempt.as_mut()).await {
-                    Ok(result) => break result,
-                    // A long upload that moves is no slow answer: the time runs from its last piece.
-                    Err(_)
-                        if upload
-                            .as_ref()
-                            .is_some_and(|upload| upload.frames() != before) =>
-                    {
-                        deadline = Instant::now() + limit;
+            let result = {
+                let signing = |request: &mut _| sent = sign(upstream, request);
+                let mut attempt = pin!(upstream.client.send(request, signing));
+                loop {
+                    let before = upload.as_ref().map_or(0, Progress::frames);
+                    match deadline::before(deadline, attempt.as_mut()).await {
+                        Ok(result) => break result,
+                        // A long upload that moves is no slow answer: the time runs from its last piece.
+                        Err(_)
+                            if upload
+                                .as_ref()
+                                .is_some_and(|upload| upload.frames() != before) =>
+                        {
+                            deadline = Instant::now() + limit;
+                        }
+                        Err(_) => return Err(Error::timeout(upstream, upload.as_ref())),
                     }
-                    Err(_) => return Err(Error::timeout(upstream, upload.as_ref())),
                 }
             };
             match result {

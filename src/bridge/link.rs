@@ -164,8 +164,9 @@ impl Link {
         let first = self.preferred.load(Ordering::Relaxed);
         for turn in 0.. {
             let index = (first + turn) % self.ways.len();
-            self.sign(&mut request);
-            let sending = self.ways[index].client.send(request);
+            let sending = self.ways[index]
+                .client
+                .send(request, |request| self.sign(request));
             let Ok(sent) = tokio::time::timeout(HEAD_PATIENCE, sending).await else {
                 return Err(Problem::new("timeout", "no answer began within an hour"));
             };
