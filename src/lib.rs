@@ -27,5 +27,6 @@ pub mod proxy;
 pub mod secret;
 pub mod serve;
 pub mod snapshot;
+pub mod sse;
 pub mod state;
 pub mod worker;

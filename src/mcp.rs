@@ -2,6 +2,7 @@
 
 pub mod mirror;
 pub mod params;
+pub mod strict;
 
 use std::borrow::Cow;
 
