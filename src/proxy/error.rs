@@ -34,7 +34,7 @@ pub enum Code {
 }
 
 impl Code {
-    pub const ALL: [Self; 20] = [
+    pub const ALL: &[Self] = &[
         Self::BadRequest,
         Self::PathRefused,
         Self::HostForbidden,
