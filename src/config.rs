@@ -136,6 +136,8 @@ pub struct Upstream {
     pub sse_fallback: SseFallback,
     /// Passes the client's `Authorization` and `Cookie` on.
     pub forward_authorization: bool,
+    /// Adds the mirrored headers of 2026-07-28 that a client left out.
+    pub mirror_headers: bool,
 }
 
 /// Where exactly an upstream's requests go.

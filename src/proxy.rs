@@ -12,6 +12,7 @@ mod head;
 mod ids;
 mod lens;
 mod local;
+mod mirror;
 mod policy;
 mod respond;
 mod send;
@@ -169,7 +170,8 @@ impl Proxy {
         if let Some(policy) = call.policy {
             self.judge(&route.policies[policy], call)?;
         }
-        let lens = Lens::of(call, found);
+        let lists_tools = mirror::agree(call, upstream)?;
+        let lens = Lens::of(call, found, lists_tools);
         let mut head = head::outgoing(call, upstream, target, exchange.id());
         if lens.is_some() {
             head.headers

@@ -4,7 +4,7 @@
 //! to be seen, a JSON body is collected up to a limit, and an event stream is
 //! passed on event by event.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use bytes::{Bytes, BytesMut};
 use http::header::{self, HeaderMap, HeaderValue};
@@ -24,22 +24,29 @@ use crate::sse::{self, Splitter};
 pub struct Lens {
     /// Listings are filtered by this policy: route and index.
     filter: Option<(Arc<Snapshot>, usize, usize)>,
+    /// Whose tools are listed: the headers of later calls are checked by it.
+    learner: Option<Arc<Upstream>>,
     /// Messages larger than this are not looked at.
     limit: usize,
 }
 
 impl Lens {
     /// `None`: nothing needs to be seen.
-    pub fn of(call: &Call<'_>, route: usize) -> Option<Box<Self>> {
-        let policies = &call.snapshot.config.routes[route].policies;
+    pub fn of(call: &Call<'_>, route: usize, lists_tools: bool) -> Option<Box<Self>> {
+        let config = &call.snapshot.config.routes[route];
+        let policies = &config.policies;
         let filter = call
             .policy
             .filter(|&index| !policies[index].dry_run)
-            .map(|index| (Arc::clone(call.snapshot), route, index))?;
-        Some(Box::new(Self {
-            filter: Some(filter),
-            limit: call.snapshot.config.limits.replay_buffer,
-        }))
+            .map(|index| (Arc::clone(call.snapshot), route, index));
+        let learner = lists_tools.then(|| Arc::clone(&call.snapshot.upstreams[config.upstream]));
+        (filter.is_some() || learner.is_some()).then(|| {
+            Box::new(Self {
+                filter,
+                learner,
+                limit: call.snapshot.config.limits.replay_buffer,
+            })
+        })
     }
 
     /// Whether a message that cannot be looked at must not pass.
@@ -49,6 +56,13 @@ impl Lens {
 
     /// One message or batch; the one to pass on in its place, if it is another.
     fn look(&mut self, message: &[u8]) -> Option<Vec<u8>> {
+        if let Some(upstream) = &self.learner {
+            upstream
+                .catalog
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .learn(message);
+        }
         let (snapshot, route, index) = self.filter.as_ref()?;
         let policy: &Policy = &snapshot.config.routes[*route].policies[*index];
         filter(policy, message)

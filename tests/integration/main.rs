@@ -11,6 +11,7 @@ mod headers;
 mod lifecycle;
 mod listeners;
 mod malformed;
+mod mirrored;
 mod observing;
 mod policy;
 mod rejected_credential;
