@@ -489,9 +489,12 @@ fn every_field_of_the_access_log_is_described_and_written() {
 #[test]
 fn every_metric_is_described_and_exported() {
     let metrics = Metrics::default();
-    metrics
-        .upstream("acme")
-        .finished(200, Duration::from_millis(3));
+    metrics.upstream("acme").finished(
+        200,
+        Duration::from_millis(3),
+        Some("tools/call"),
+        Some("echo"),
+    );
     metrics.proxy_error("no_route");
     metrics.reloaded(true, SystemTime::now());
     let mut page = String::new();
