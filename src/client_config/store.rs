@@ -185,7 +185,10 @@ fn give_to_owner_of(directory: Option<&Path>, file: &File) -> io::Result<()> {
 }
 
 fn read(path: &Path) -> Result<Option<Content>, Failure> {
-    let contents = match file::read(path, LARGEST) {
+    // What is read is allocated whole and wiped: no more than the file needs, and some growth.
+    let length = fs::metadata(path).map_or(0, |meta| meta.len());
+    let limit = usize::try_from(length).map_or(LARGEST, |length| LARGEST.min(length + 4096));
+    let contents = match file::read(path, limit) {
         Ok(contents) => contents,
         Err(ReadError::Missing) => return Ok(None),
         Err(error) => {
