@@ -36,7 +36,7 @@ pub enum Kind {
 pub struct Request {
     pub id: Id,
     pub method: Box<str>,
-    /// The revision named in `_meta`: since 2026-07-28 each request says it.
+    /// The revision named in `_meta`: since 2026-07-28 each request says it. `None` up to 2025-11-25.
     pub version: Option<Box<str>>,
     /// What `Mcp-Name` mirrors.
     pub name: Option<Box<str>>,

@@ -91,10 +91,11 @@ impl Relay {
     pub async fn accept(self: &Arc<Self>, line: Bytes, order: &mut Order) {
         let length = line.len();
         memory::passes(length);
-        let message = match Message::parse(line) {
+        let mut message = match Message::parse(line) {
             Ok(message) => message,
             Err(Unreadable(code, why)) => return self.refuse_line(code, why).await,
         };
+        self.assume_version(&mut message);
         if self.is_closed_by(&message) {
             return;
         }
@@ -116,6 +117,16 @@ impl Relay {
         let problem =
             Problem::of_json_rpc(code, format!("{why}; one JSON-RPC message a line, please"));
         self.output.send(problem.answer(None).into()).await;
+    }
+
+    /// A request that names no revision is of the last one's: the server is to say what it lacks in that language.
+    fn assume_version(&self, message: &mut Message) {
+        if let Kind::Request(request) = &mut message.kind
+            && &*request.method != "initialize"
+            && request.version.is_none()
+        {
+            request.version = self.session.modern();
+        }
     }
 
     /// Since 2026-07-28 a cancellation is the end of the request's stream, and no message.
@@ -156,7 +167,7 @@ impl Relay {
             if exchange::is_initialize(request) {
                 self.session.begin(message.bytes.clone());
             } else if let Some(version) = &request.version {
-                self.session.set_modern(crate::mcp::mirror::encode(version));
+                self.session.set_modern(version);
             }
         }
         if is_initialized(&message.kind) {

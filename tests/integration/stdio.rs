@@ -431,3 +431,26 @@ async fn a_server_of_2024_11_05_is_met_on_its_own_stream() {
     assert!(bridge.answer("3").await.contains("\"result\""));
     bridge.end().await.assert_clean();
 }
+
+#[tokio::test]
+async fn a_request_that_names_no_revision_is_sent_in_that_of_the_last_one() {
+    let upstream = Upstream::https();
+    let server = Server::at(&upstream, "/mcp");
+    let daemon = Setup::before(&upstream).start().await;
+    let mut bridge = Bridge::to(&daemon, &[]);
+    bridge
+        .send(&format!(
+            r#"{{"jsonrpc":"2.0","id":1,"method":"server/discover","params":{{{MODERN}}}}}"#
+        ))
+        .await;
+    bridge.answer("1").await;
+    bridge.ask("2", "tools/list").await;
+    bridge.answer("2").await;
+    let post = server.posts().pop().unwrap();
+    assert_eq!(post.header("mcp-method").as_deref(), Some("tools/list"));
+    assert_eq!(
+        post.header("mcp-protocol-version").as_deref(),
+        Some("2026-07-28")
+    );
+    bridge.end().await.assert_clean();
+}
