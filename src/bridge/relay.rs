@@ -15,7 +15,7 @@ use super::exchange::{self, Exchange};
 use super::head;
 use super::link::Link;
 use super::memory;
-use super::message::{Kind, Message, Unreadable};
+use super::message::{self, Kind, Message, Unreadable};
 use super::output::Output;
 use super::problem::Problem;
 use super::session::Session;
@@ -93,7 +93,7 @@ impl Relay {
         memory::passes(length);
         let mut message = match Message::parse(line) {
             Ok(message) => message,
-            Err(Unreadable(code, why)) => return self.refuse_line(code, why).await,
+            Err(Unreadable(code, why)) => return self.refuse_line(code, why, None).await,
         };
         self.assume_version(&mut message);
         if self.is_closed_by(&message) {
@@ -111,12 +111,20 @@ impl Relay {
         }
     }
 
-    /// A line that cannot be relayed; whoever sent it may wait, but nobody knows under which id.
-    pub async fn refuse_line(&self, code: i32, why: &str) {
+    /// A line that was too long to be kept, but for its ends.
+    pub async fn refuse_long_line(&self, head: &[u8], tail: &[u8]) {
+        // The answer that a request in flight under the same id gets must be its own.
+        let id = message::id_of(head, tail).filter(|id| !self.answers.is_waiting(id));
+        self.refuse_line(-32600, "the line is longer than 64 MiB", id.as_deref())
+            .await;
+    }
+
+    /// A line that cannot be relayed; whoever sent it may wait, if only under an id that nobody knows.
+    async fn refuse_line(&self, code: i32, why: &str, id: Option<&str>) {
         warn!(self.log, "a line of the client's was refused: {}", why);
         let problem =
             Problem::of_json_rpc(code, format!("{why}; one JSON-RPC message a line, please"));
-        self.output.send(problem.answer(None).into()).await;
+        self.output.send(problem.answer(id).into()).await;
     }
 
     /// A request that names no revision is of the last one's: the server is to say what it lacks in that language.
@@ -168,6 +176,8 @@ impl Relay {
                 self.session.begin(message.bytes.clone());
             } else if let Some(version) = &request.version {
                 self.session.set_modern(version);
+            } else {
+                self.session.wishes().note(&message);
             }
         }
         if is_initialized(&message.kind) {

@@ -9,11 +9,13 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::problem::Problem;
+use super::wishes::Wishes;
 
 #[derive(Default)]
 pub struct Session {
     state: Mutex<State>,
     generation: watch::Sender<u64>,
+    wishes: Mutex<Wishes>,
     /// Held by whoever opens the session anew.
     pub reopening: tokio::sync::Mutex<()>,
 }
@@ -77,7 +79,13 @@ impl Session {
             ..State::default()
         };
         drop(state);
+        *self.wishes() = Wishes::default();
         self.announce();
+    }
+
+    /// What is to be asked of every session of this client's.
+    pub fn wishes(&self) -> MutexGuard<'_, Wishes> {
+        self.wishes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The server's answer has begun and names the session.
