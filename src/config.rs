@@ -115,11 +115,20 @@ impl Config {
         load::admin_socket(sources)
     }
 
-    /// Where the daemon of these sources listens, as far as they can be read, and whether
-    /// somebody chose that address. Like [`Config::admin_socket`] it needs no secrets.
-    pub fn listeners(sources: &Sources) -> Vec<(ListenAddress, bool)> {
-        load::listeners(sources)
+    /// How clients reach the daemon of these sources, as far as they can be read. Like
+    /// [`Config::admin_socket`] it needs no secrets.
+    pub fn outline(sources: &Sources) -> Outline {
+        load::outline(sources)
     }
+}
+
+/// What a client has to know of a daemon.
+#[derive(Debug)]
+pub struct Outline {
+    /// Each with whether somebody chose this address.
+    pub listeners: Vec<(ListenAddress, bool)>,
+    /// The paths of the routes as they are written; none if every path is taken.
+    pub routes: Vec<String>,
 }
 
 /// A place requests are sent to.
