@@ -2,6 +2,9 @@
 
 pub mod mirror;
 pub mod params;
+mod reads;
+
+pub use reads::only_reads;
 
 use std::borrow::Cow;
 

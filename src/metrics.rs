@@ -25,6 +25,8 @@ pub struct Metrics {
     requests: Family<Labels<2>, Counter>,
     durations: Family<Labels<1>, Histogram>,
     errors: Family<Labels<1>, Counter>,
+    retries: Family<Labels<2>, Counter>,
+    refusing: Family<Labels<1>, Gauge<i64, AtomicI64>>,
     reloads: Family<Labels<1>, Counter>,
     last_reload: Gauge<f64, AtomicU64>,
     in_flight: Gauge<i64, AtomicI64>,
@@ -36,9 +38,26 @@ pub struct Metrics {
 pub struct UpstreamMetrics {
     by_status_class: [Counter; 6],
     duration: Histogram,
+    name: String,
+    retries: Family<Labels<2>, Counter>,
+    refusing: Gauge<i64, AtomicI64>,
 }
 
 impl UpstreamMetrics {
+    /// Whether requests are refused because the upstream keeps failing.
+    pub fn refusing(&self, is_refusing: bool) {
+        self.refusing.set(is_refusing.into());
+    }
+
+    /// Another attempt was made, and why, or was not: `over_budget`.
+    pub fn retry(&self, outcome: &'static str) {
+        let labels = [
+            ("upstream", self.name.clone()),
+            ("outcome", outcome.to_owned()),
+        ];
+        self.retries.get_or_create(&labels).inc();
+    }
+
     pub fn finished(&self, status: u16, duration: Duration) {
         let class = usize::from(status / 100).min(5);
         self.by_status_class[class].inc();
@@ -54,6 +73,8 @@ impl Default for Metrics {
             requests: Family::default(),
             durations: Family::new_with_constructor(histogram),
             errors: Family::default(),
+            retries: Family::default(),
+            refusing: Family::default(),
             reloads: Family::default(),
             last_reload: Gauge::default(),
             in_flight: Gauge::default(),
@@ -76,6 +97,16 @@ impl Default for Metrics {
             "errors",
             "Answers of the proxy's own, by code",
             metrics.errors.clone(),
+        );
+        registry.register(
+            "retries",
+            "Attempts after the first, by upstream and what made them safe",
+            metrics.retries.clone(),
+        );
+        registry.register(
+            "upstream_refusing",
+            "1 while requests are refused because the upstream keeps failing",
+            metrics.refusing.clone(),
         );
         registry.register(
             "reloads",
@@ -130,6 +161,12 @@ impl Metrics {
             by_status_class: std::array::from_fn(count),
             duration: self
                 .durations
+                .get_or_create(&[("upstream", name.to_owned())])
+                .clone(),
+            name: name.to_owned(),
+            retries: self.retries.clone(),
+            refusing: self
+                .refusing
                 .get_or_create(&[("upstream", name.to_owned())])
                 .clone(),
         })

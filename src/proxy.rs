@@ -12,6 +12,7 @@ mod head;
 mod ids;
 mod local;
 mod respond;
+mod retry;
 mod send;
 mod source;
 mod stream;
@@ -157,7 +158,8 @@ impl Proxy {
         let body = self.read_body(call, exchange).await?;
         let head = head::outgoing(call, upstream, target, exchange.id());
         let request = Request::from_parts(head, body);
-        let (response, sent) = self.send(upstream, request, exchange).await?;
+        let message = call.message.as_ref();
+        let (response, sent) = self.send(upstream, request, message, exchange).await?;
         if fallback.replaces(response.status()) {
             return Ok(stream::local(&self.draining).map(Source::events));
         }

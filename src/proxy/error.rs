@@ -1,5 +1,7 @@
 //! The proxy's own errors: a stable code and status for programs, a sentence for people, a cause for the log.
 
+use std::time::Duration;
+
 use http::StatusCode;
 use http::request::Parts;
 
@@ -27,12 +29,13 @@ pub enum Code {
     UpstreamReset,
     UpstreamBadResponse,
     UpstreamRejectedCredential,
+    UpstreamUnavailable,
     UpstreamConnectTimeout,
     UpstreamTimeout,
 }
 
 impl Code {
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::BadRequest,
         Self::PathRefused,
         Self::HostForbidden,
@@ -49,6 +52,7 @@ impl Code {
         Self::UpstreamReset,
         Self::UpstreamBadResponse,
         Self::UpstreamRejectedCredential,
+        Self::UpstreamUnavailable,
         Self::UpstreamConnectTimeout,
         Self::UpstreamTimeout,
     ];
@@ -72,6 +76,7 @@ impl Code {
             Self::UpstreamReset => "upstream_reset",
             Self::UpstreamBadResponse => "upstream_bad_response",
             Self::UpstreamRejectedCredential => "upstream_rejected_credential",
+            Self::UpstreamUnavailable => "upstream_unavailable",
             Self::UpstreamConnectTimeout => "upstream_connect_timeout",
             Self::UpstreamTimeout => "upstream_timeout",
         }
@@ -91,7 +96,9 @@ impl Code {
             | Self::UpstreamTls
             | Self::UpstreamReset
             | Self::UpstreamBadResponse => StatusCode::BAD_GATEWAY,
-            Self::UpstreamRejectedCredential => StatusCode::SERVICE_UNAVAILABLE,
+            Self::UpstreamRejectedCredential | Self::UpstreamUnavailable => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::UpstreamConnectTimeout | Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
         }
     }
@@ -118,6 +125,8 @@ pub struct Error {
     pub message: String,
     /// For the log, where it says more than the message may.
     pub cause: Option<String>,
+    /// When another try makes sense, if we know.
+    pub retry_after: Option<Duration>,
 }
 
 impl Error {
@@ -126,6 +135,7 @@ impl Error {
             code,
             message: message.into(),
             cause: None,
+            retry_after: None,
         }
     }
 
@@ -149,6 +159,22 @@ impl Error {
                 "upstream {name} did not answer within {limit}; a slow tool wants a longer request_timeout"
             ),
         )
+    }
+
+    /// It failed so often lately that this request was not even sent.
+    pub fn unavailable(upstream: &Upstream, again: Duration) -> Self {
+        let name = &upstream.config.name;
+        let verdict = upstream.health.verdict();
+        Self {
+            cause: verdict.and_then(|verdict| verdict.outcome.err()),
+            retry_after: Some(again),
+            ..Self::new(
+                Code::UpstreamUnavailable,
+                format!(
+                    "upstream {name} keeps failing, so this request was not sent; requests pass again as soon as it answers"
+                ),
+            )
+        }
     }
 
     /// An informational status as the final one, such as a 101 to a request that offered no upgrade.
@@ -203,6 +229,7 @@ impl Error {
             code,
             message,
             cause: Some(failure.cause.clone()),
+            retry_after: None,
         }
     }
 }

@@ -122,6 +122,7 @@ fn remove_forbidden(headers: &mut HeaderMap) {
         headers.remove(name);
     }
     headers.remove(answer::ERROR_HEADER);
+    headers.remove(answer::ATTEMPTS_HEADER);
 }
 
 /// A `Location` at the upstream's own origin leads around the proxy: it is made to lead through it.

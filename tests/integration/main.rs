@@ -13,6 +13,7 @@ mod listeners;
 mod malformed;
 mod observing;
 mod rejected_credential;
+mod resilience;
 mod routing;
 mod rust_sdk;
 mod signing;
