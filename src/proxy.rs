@@ -15,6 +15,7 @@ mod local;
 mod mirror;
 mod policy;
 mod respond;
+mod retry;
 mod send;
 mod source;
 mod stream;
@@ -178,7 +179,8 @@ impl Proxy {
                 .insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
         let request = Request::from_parts(head, body);
-        let (response, sent) = self.send(upstream, request, exchange).await?;
+        let message = call.message.as_ref();
+        let (response, sent) = self.send(upstream, request, message, exchange).await?;
         if fallback.replaces(response.status()) {
             return Ok(stream::local(&self.draining).map(Source::events));
         }
