@@ -18,7 +18,9 @@ mod stream;
 pub use answer::ERROR_HEADER;
 pub use body::Body;
 pub use error::{Code, Error};
+pub use head::clean;
 pub use local::{probe, readiness};
+pub use stream::Boundary;
 
 use std::pin::pin;
 use std::sync::Arc;
