@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 from . import manual
 from .report import Report
-from .session import PARTS, Session, Wrong
+from .session import PARTS, Session
 
 # What goes there goes into the manual, too.
 PUBLISHED = Path("benches/RESULTS.md")
@@ -22,6 +22,7 @@ def arguments():
     parser.add_argument("--only", type=lambda text: text.split(","), default=None)
     parser.add_argument("--output", type=Path)
     parser.add_argument("--binary", type=Path)
+    parser.add_argument("--work", type=Path)
     given = parser.parse_args()
     for part in given.only or ():
         if part not in PARTS:
@@ -45,12 +46,11 @@ def main():
     )
     whole = not given.quick and not given.only
     output = given.output or (PUBLISHED if whole else cache / "RESULTS.md")
-    with tempfile.TemporaryDirectory(prefix="bench-") as work:
-        session = Session(tools, Path(work), given.quick)
-        try:
-            session.run(given.only or PARTS)
-        except Wrong as wrong:
-            sys.exit(f"bench: not to be trusted: {wrong}")
+    with tempfile.TemporaryDirectory(prefix="bench-") as temporary:
+        work = given.work or Path(temporary)
+        work.mkdir(parents=True, exist_ok=True)
+        session = Session(tools, work.resolve(), given.quick)
+        session.run(given.only or PARTS)
         report = Report(session)
         text = report.text()
         output.write_text(text)
@@ -58,6 +58,7 @@ def main():
             manual.update(report)
     print(text)
     session.say(f"written to {os.path.relpath(output)}")
+    sys.exit(1 if session.faults else 0)
 
 
 main()

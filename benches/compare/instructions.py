@@ -1,6 +1,7 @@
 """User-space instructions per request, counted by valgrind: a figure without noise.
 
-Two runs that differ only in the number of requests; the difference has neither start nor end in it.
+Two runs that differ only in the number of requests; the difference has neither start nor end in it. One
+connection, so that how many requests are found waiting at a time depends on nothing.
 """
 
 import re
@@ -8,7 +9,7 @@ import re
 from . import peers
 from .processes import started
 
-FEW, CONNECTIONS = 100, 4
+FEW, CONNECTIONS = 300, 1
 
 
 def measure(session):
@@ -20,8 +21,9 @@ def measure(session):
         peers.haproxy(places, single=True),
     ):
         session.say(f"instructions: {peer.name}")
-        less, more = (count(session, peer, times * FEW) for times in (1, 3))
-        session.note("instructions/request", peer.name, (more - less) / (2 * FEW * CONNECTIONS))
+        with session.noted():
+            less, more = (count(session, peer, times * FEW) for times in (1, 3))
+            session.note("instructions/request", peer.name, (more - less) / (2 * FEW * CONNECTIONS))
 
 
 def count(session, peer, requests):

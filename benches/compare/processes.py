@@ -84,7 +84,7 @@ def answers(address, path):
 @contextmanager
 def started(peer, before=()):
     """`before` is put in front of the command: valgrind."""
-    with open(peer.log, "wb") as log:
+    with open(peer.log, "ab") as log:
         process = subprocess.Popen([*before, *peer.command], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     try:
         deadline = time.monotonic() + 60

@@ -8,12 +8,14 @@ from .figures import OURS, figures
 from .processes import machine
 
 PEERS = ("nginx", "haproxy", "envoy")
-NAMES = {"nginx": "nginx", "haproxy": "HAProxy, signs", "envoy": "Envoy"}
+ABSOLUTE = (*PEERS, "origin")
+NAMES = {"nginx": "nginx", "haproxy": "HAProxy, signs", "envoy": "Envoy", "origin": "no proxy, in clear"}
 
 
 def quartiles(values):
+    values = list(values)
     if len(values) == 1:
-        return values[0], values[0], values[0]
+        return values * 3
     return tuple(statistics.quantiles(values, n=4, method="inclusive"))
 
 
@@ -66,11 +68,13 @@ class Report:
             "with HTTP/1.1 (h1) or HTTP/2 (h2). nginx forwards and logs; HAProxy signs and logs; Envoy forwards; "
             "all three over TLS with HTTP/1.1. Every signature was checked by the origin, and each request "
             "counted once. Ratios are ours ÷ theirs in the same round: median (first to third quartile).", "",
+            *(f"**Not to be trusted:** {fault}\n" for fault in self.session.faults),
         ])
 
     def ratios(self, what, ours, peer):
         of = self.measured.get(what, {})
-        return [mine / theirs for mine, theirs in zip(of.get(ours, ()), of.get(peer, ())) if theirs]
+        mine, theirs = of.get(ours, {}), of.get(peer, {})
+        return [mine[turn] / theirs[turn] for turn in mine if theirs.get(turn)]
 
     def verdicts(self):
         """Each figure to reach that was measured, with its values: ratios, or in its own unit."""
@@ -78,7 +82,7 @@ class Report:
             if figure.peer:
                 values = self.ratios(figure.what, figure.ours, figure.peer)
             else:
-                values = [value / figure.scale for value in self.measured.get(figure.what, {}).get(figure.ours, ())]
+                values = [value / figure.scale for value in self.measured.get(figure.what, {}).get(figure.ours, {}).values()]
             if values:
                 yield figure, values
 
@@ -93,7 +97,8 @@ class Report:
 
     def loads(self):
         lines = ["## Everything", "", "| | upstream | ours | " + " | ".join(f"÷ {NAMES[peer]}" for peer in PEERS) + " | "
-                 + " | ".join(NAMES[peer] for peer in PEERS) + " |", "|---|---|" + "---|" * (1 + 2 * len(PEERS))]
+                 + " | ".join(NAMES[peer] for peer in ABSOLUTE) + " |",
+                 "|---|---|---|" + "---|" * len(PEERS + ABSOLUTE)]
         for what, of in self.measured.items():
             for upstream, ours in OURS.items():
                 if ours in of:
@@ -101,11 +106,11 @@ class Report:
         return "\n".join(lines) + "\n" if len(lines) > 4 else ""
 
     def row(self, what, of, upstream, ours):
-        cells = [what, upstream, spread(of[ours])]
+        cells = [what, upstream, spread(of[ours].values())]
         for peer in PEERS:
             values = self.ratios(what, ours, peer)
             cells.append(spread(values, ratio) if values else "")
-        cells += [number(statistics.median(of[peer])) if of.get(peer) else "" for peer in PEERS]
+        cells += [number(statistics.median(of[peer].values())) if of.get(peer) else "" for peer in ABSOLUTE]
         return "| " + " | ".join(cells) + " |"
 
     def scaling(self):
@@ -122,7 +127,7 @@ class Report:
         titles = [what.removeprefix(prefix) for what in measures]
         lines = [heading, "", "| | " + " | ".join(titles) + " |", "|---|" + "---|" * len(titles)]
         for name in self.measured[measures[0]]:
-            cells = [spread(self.measured[what][name]) for what in measures]
+            cells = [spread(self.measured[what][name].values()) for what in measures]
             lines.append(f"| {name} | " + " | ".join(cells) + " |")
         return "\n".join(lines) + "\n"
 

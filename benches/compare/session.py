@@ -8,7 +8,7 @@ import sys
 import time
 import urllib.request
 from collections import defaultdict
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 
 from . import instructions, peers
 from .processes import Rig, started
@@ -25,8 +25,10 @@ class Session:
     def __init__(self, tools, work, quick):
         self.tools, self.work, self.quick = tools, work, quick
         self.rig = Rig(tools.rig)
-        # measured[what][peer]: one number per round.
-        self.measured = defaultdict(lambda: defaultdict(list))
+        # measured[what][peer][round]
+        self.measured = defaultdict(lambda: defaultdict(dict))
+        self.turn = 0
+        self.faults = []
         self.micro_table = ""
         self.began, self.busy = time.monotonic(), os.getloadavg()[0]
 
@@ -38,7 +40,7 @@ class Session:
         return (time.monotonic() - self.began) / 60
 
     def note(self, what, peer, value):
-        self.measured[what][peer].append(value)
+        self.measured[what][peer][self.turn] = value
 
     # -- what is checked of every load ------------------------------------------------------------
 
@@ -60,6 +62,7 @@ class Session:
         before, cpu = self.counts(), running.cpu()
         result = self.rig("load", target, *options)
         cpu = running.cpu() - cpu
+        running.peer.forget_log()
         if result["faults"]["count"] or not result["requests"]:
             raise Wrong(f"{running.peer.name}: {result['faults']} {options}")
         self.checked(running.peer, before, result["requests"])
@@ -72,7 +75,18 @@ class Session:
         with self.rig.running("origin", self.work, "--secret", peers.SECRET) as (_, self.origin):
             self.places = peers.Places(self.work, self.origin, self.tools.workers)
             for part in parts:
-                getattr(self, part)()
+                self.turn = 0
+                with self.noted():
+                    getattr(self, part)()
+
+    @contextmanager
+    def noted(self):
+        """What goes wrong costs its own figure, and is told; the rest goes on."""
+        try:
+            yield
+        except (Wrong, RuntimeError) as fault:
+            self.faults.append(str(fault))
+            self.say(f"WRONG: {fault}")
 
     def instructions(self):
         instructions.measure(self)
@@ -107,11 +121,11 @@ class Session:
     def rounds(self, running, measure):
         """Each round gives every peer its turn, in an order that moves on."""
         count = 3 if self.quick else 5
-        for turn in range(count):
-            self.say(f"round {turn + 1} of {count}")
-            first = turn % len(running)
+        for self.turn in range(count):
+            first = self.turn % len(running)
             for one in running[first:] + running[:first]:
-                measure(one)
+                with self.noted():
+                    measure(one)
 
     def steady(self):
         with ExitStack() as stack:
@@ -122,14 +136,19 @@ class Session:
                 self.say(name)
 
                 def measure(one, name=name, transport=transport, options=options):
-                    peer = one.peer
-                    result = self.load(one, getattr(peer, transport), *options)
-                    self.note(f"{name}: requests/s", peer.name, result["per_second"])
-                    for share in ("p50", "p99"):
-                        self.note(f"{name}: {share} µs", peer.name, result["us"][share])
-                    self.note(f"{name}: CPU µs/request", peer.name, result["cpu_us"])
+                    result = self.load(one, getattr(one.peer, transport), *options)
+                    self.note_load(name, one.peer.name, result)
+                    self.note(f"{name}: CPU µs/request", one.peer.name, result["cpu_us"])
 
                 self.rounds(running, measure)
+                # Nothing in between: the most that any proxy could reach here.
+                alone = self.rig("load", f"127.0.0.1:{self.origin['clear']}", *options)
+                self.note_load(name, "origin", alone)
+
+    def note_load(self, name, peer, result):
+        self.note(f"{name}: requests/s", peer, result["per_second"])
+        for share in ("p50", "p99"):
+            self.note(f"{name}: {share} µs", peer, result["us"][share])
 
     def scaling(self):
         """What a second worker, and what many routes and credentials cost."""
@@ -162,7 +181,7 @@ class Session:
         """Idle, and after a load of many connections has gone again; each time a fresh process."""
         self.say("memory, idle and after load")
         for peer in self.contenders():
-            with started(peer) as one:
+            with self.noted(), started(peer) as one:
                 time.sleep(0.5)
                 self.note("idle: RSS KiB", peer.name, one.resident())
                 for connections in (32, 256):
@@ -172,12 +191,13 @@ class Session:
 
     def streams(self):
         for count in (1000,) if self.quick else (1000, 5000):
-            for turn in range(1 if self.quick else 3):
-                self.say(f"{count} event streams, round {turn + 1}")
+            for self.turn in range(1 if self.quick else 3):
+                self.say(f"{count} event streams, round {self.turn + 1}")
                 for peer in self.contenders():
                     # Quick is for ours and the plain hop.
                     if not self.quick or peer.name.startswith(("ours", "nginx")):
-                        self.hold(peer, count)
+                        with self.noted():
+                            self.hold(peer, count)
 
     def hold(self, peer, count):
         with started(peer) as one:
@@ -207,7 +227,8 @@ class Session:
         for peer in self.contenders():
             times = 5 if self.quick else 20
             result = self.rig("ready", peer.tcp, "--path", peer.ready, "--times", times, "--", *peer.command)
-            self.measured["start to ready: ms"][peer.name] += result["ms"]
+            for self.turn, milliseconds in enumerate(result["ms"]):
+                self.note("start to ready: ms", peer.name, milliseconds)
 
     def bridges(self):
         """Straight at the origin, in clear; ours also as it is used: through the daemon, signed, over TLS."""
@@ -222,14 +243,17 @@ class Session:
                 "mcp-remote": [self.tools.node, self.tools.modules / "mcp-remote" / "dist" / "proxy.js", url,
                                "--allow-http", "--transport", "http-only"],
             }
-            for turn in range(3):
-                self.say(f"round {turn + 1} of 3")
+            for self.turn in range(1 if self.quick else 5):
                 for name, command in bridges.items():
-                    result = self.rig("bridge", "--pings", 300, "--", *command)
-                    self.note("bridge: round trip p50 µs", name, result["us"]["p50"])
-                    self.note("bridge: round trip p99 µs", name, result["us"]["p99"])
-                    self.note("bridge: RSS KiB", name, result["rss_kib"])
-                    self.note("bridge: start ms", name, result["start_ms"])
+                    with self.noted():
+                        self.converse(name, command)
+
+    def converse(self, name, command):
+        result = self.rig("bridge", "--pings", 300, "--", *command)
+        self.note("bridge: round trip p50 µs", name, result["us"]["p50"])
+        self.note("bridge: round trip p99 µs", name, result["us"]["p99"])
+        self.note("bridge: RSS KiB", name, result["rss_kib"])
+        self.note("bridge: start ms", name, result["start_ms"])
 
     def micro(self):
         """The steps by themselves; of the signature the median is a figure."""
