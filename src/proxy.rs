@@ -23,7 +23,9 @@ mod stream;
 pub use answer::ERROR_HEADER;
 pub use body::Body;
 pub use error::{Code, Error};
+pub use head::clean;
 pub use local::{probe, readiness};
+pub use stream::Boundary;
 
 use std::sync::Arc;
 use std::time::Duration;

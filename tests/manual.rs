@@ -17,9 +17,17 @@ const DAEMON: &str = include_str!("../man/mcp-auth-proxy.8");
 const FILE: &str = include_str!("../man/mcp-auth-proxy.toml.5");
 const ARCHITECTURE: &str = include_str!("../man/mcp-auth-proxy-architecture.7");
 const OPERATIONS: &str = include_str!("../man/mcp-auth-proxy-operations.7");
+const PERFORMANCE: &str = include_str!("../man/mcp-auth-proxy-performance.7");
 const TROUBLESHOOTING: &str = include_str!("../man/mcp-auth-proxy-troubleshooting.7");
 const CLIENT_CONFIG: &str = include_str!("../man/mcp-auth-proxy-client-config.1");
-const PAGES: [&str; 5] = [DAEMON, FILE, ARCHITECTURE, OPERATIONS, TROUBLESHOOTING];
+const PAGES: [&str; 6] = [
+    DAEMON,
+    FILE,
+    ARCHITECTURE,
+    OPERATIONS,
+    PERFORMANCE,
+    TROUBLESHOOTING,
+];
 
 /// Variables that libraries read for us, which no line of ours names.
 const READ_BY_LIBRARIES: [&str; 2] = ["SSL_CERT_DIR", "SSL_CERT_FILE"];

@@ -252,19 +252,19 @@ impl Events {
 /// An event ends with an empty line, after any of the three line ends (WHATWG
 /// HTML, section 9.2.5).
 #[derive(Debug, Default)]
-struct Boundary {
+pub struct Boundary {
     /// The last four bytes, latest last; zeros before the first.
     tail: [u8; 4],
 }
 
 impl Boundary {
-    fn pass(&mut self, data: &[u8]) {
+    pub fn pass(&mut self, data: &[u8]) {
         let keep = data.len().min(4);
         self.tail.rotate_left(keep);
         self.tail[4 - keep..].copy_from_slice(&data[data.len() - keep..]);
     }
 
-    fn is_between_events(&self) -> bool {
+    pub fn is_between_events(&self) -> bool {
         matches!(
             self.tail,
             [0, 0, 0, 0] | [.., b'\n', b'\n'] | [.., b'\r', b'\r'] | [.., b'\n', b'\r', b'\n']
