@@ -37,6 +37,7 @@ mod url_path;
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,8 +58,11 @@ pub use policy::{Policy, Rules};
 pub struct Config {
     pub upstreams: Vec<Upstream>,
     pub credentials: Vec<Credential>,
-    /// Never empty; order as written. The longest matching path wins, not the first.
+    /// The shared ones first, in the order written, then those of listeners. The longest
+    /// matching path wins, not the first.
     pub routes: Vec<Route>,
+    /// How many of [`Config::routes`] are for every listener that has none of its own.
+    pub shared_routes: usize,
     pub listeners: Vec<Listener>,
     /// Whether nobody chose [`Config::listeners`]: sockets that are handed over replace them then.
     pub listeners_are_default: bool,
@@ -108,6 +112,16 @@ impl Config {
     /// file that is none.
     pub fn load(sources: &Sources) -> Result<Config, Problems> {
         load::load(sources)
+    }
+
+    /// The listener that a route belongs to alone.
+    pub fn listener_of(&self, route: usize) -> Option<&Listener> {
+        self.listeners.iter().find(|listener| {
+            listener
+                .routes
+                .as_ref()
+                .is_some_and(|own| own.contains(&route))
+        })
     }
 
     /// Where the daemon of these sources has its admin socket, as far as they can be read:
@@ -302,6 +316,15 @@ pub struct Listener {
     pub allowed_hosts: Vec<String>,
     /// `Origin` values accepted; lower case, as browsers send them.
     pub allowed_origins: Vec<String>,
+    /// Its own routes, which replace the shared ones: a range of [`Config::routes`].
+    pub routes: Option<Range<usize>>,
+}
+
+impl Listener {
+    /// Whether it serves clients otherwise than one without a word about it would.
+    pub fn has_rules(&self) -> bool {
+        self.routes.is_some()
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -142,17 +142,17 @@ impl Proxy {
         call: &mut Call<'_>,
         exchange: &mut Exchange,
     ) -> Result<Response<Source>, Error> {
-        let policy = call
+        let entrance = call
             .snapshot
-            .listener(call.connection.listener)
-            .map_or(Policy::NONE, Policy::of);
+            .entrance(call.connection.listener)
+            .ok_or_else(Error::listener_gone)?;
+        let policy = entrance.listener.map_or(Policy::NONE, Policy::of);
         guard::admit(&call.head, policy, call.connection.saw_two_lengths())?;
         if let Some(reply) = local::reply(call).await {
             return reply;
         }
         let decoded = path::check(call.head.uri.path(), true)?;
-        let found = call
-            .snapshot
+        let found = entrance
             .router
             .find(&decoded)
             .ok_or_else(|| Error::no_route(&call.head))?;

@@ -198,7 +198,10 @@ impl Place {
     fn load(&self, name: &str, text: &str) -> Result<Config, Problems> {
         let text = text.replace("/etc/mcp-auth-proxy", self.0.path().to_str().unwrap());
         // The package's group need not exist where the tests run.
-        let text = text.replace("group = \"mcp-auth-proxy\"", "group = \"0\"");
+        let groups = ["mcp-auth-proxy", "red", "blue"];
+        let known =
+            |text: String, name| text.replace(&format!("group = \"{name}\""), "group = \"0\"");
+        let text = groups.iter().fold(text.to_owned(), known);
         self.write(name, &text);
         let credentials = self.path("credentials");
         Config::load(&Sources {

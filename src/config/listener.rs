@@ -8,9 +8,10 @@ use nix::unistd::{Gid, Group};
 use super::browser::{decode_hosts, decode_origins};
 use super::decode::{Field, Section};
 use super::peers::{group_id, user_id};
+use super::route::{Upstreams, decode_set};
 use super::target::listening_path;
 use super::tree::Origin;
-use super::{ListenAddress, Listener, UnixAddress};
+use super::{ListenAddress, Listener, Route, UnixAddress};
 use crate::env::Env;
 use crate::paths;
 
@@ -20,8 +21,19 @@ const SYSTEM_GROUP: &str = "mcp-auth-proxy";
 /// A listener, and where its address is written.
 pub type Placed = (Listener, Origin);
 
+/// What a listener's own routes are decoded with, and added to.
+pub struct Routing<'a> {
+    pub upstreams: &'a Upstreams<'a>,
+    pub routes: Vec<Route>,
+}
+
 /// Decodes every listener. Their places are for [`super::admin`].
-pub fn decode_listeners(root: &mut Section<'_>) -> Vec<Placed> {
+///
+/// Without `routing` the addresses alone count: no file that they name is read.
+pub fn decode_listeners(
+    root: &mut Section<'_>,
+    mut routing: Option<&mut Routing<'_>>,
+) -> Vec<Placed> {
     let Some(field) = root.field("listener") else {
         return Vec::new();
     };
@@ -30,7 +42,7 @@ pub fn decode_listeners(root: &mut Section<'_>) -> Vec<Placed> {
     };
     let mut listeners: Vec<Placed> = Vec::new();
     for item in &items {
-        let Some((listener, origin)) = decode_listener(item) else {
+        let Some((listener, origin)) = decode_listener(item, routing.as_deref_mut()) else {
             continue;
         };
         let clash = listeners
@@ -65,7 +77,7 @@ pub fn same(a: &ListenAddress, b: &ListenAddress) -> bool {
     }
 }
 
-fn decode_listener(item: &Field<'_>) -> Option<Placed> {
+fn decode_listener(item: &Field<'_>, routing: Option<&mut Routing<'_>>) -> Option<Placed> {
     let mut s = item.section()?;
     let advice = "write unix = \"/path/to.sock\" or tcp = \"127.0.0.1:8080\"";
     let field = s.exactly_one(&["unix", "tcp"], advice);
@@ -88,11 +100,18 @@ fn decode_listener(item: &Field<'_>) -> Option<Placed> {
     };
     let allowed_hosts = s.field("allowed_hosts").and_then(|f| decode_hosts(&f));
     let allowed_origins = s.field("allowed_origins").and_then(|f| decode_origins(&f));
+    let own_routes = s.field("route");
+    let routes = own_routes.zip(routing).map(|(field, routing)| {
+        let begin = routing.routes.len();
+        routing.routes.extend(decode_set(&field, routing.upstreams));
+        begin..routing.routes.len()
+    });
     s.finish();
     let listener = Listener {
         address: address?,
         allowed_hosts: allowed_hosts.unwrap_or_default(),
         allowed_origins: allowed_origins.unwrap_or_default(),
+        routes,
     };
     Some((listener, field?.origin()))
 }

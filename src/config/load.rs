@@ -8,7 +8,7 @@ use super::decode::{Field, Section};
 use super::env::SECRET_VARIABLES;
 use super::error::Problems;
 use super::files::Files;
-use super::listener::decode_listeners;
+use super::listener::{Routing, decode_listeners};
 use super::overlay::{default_listeners, overlay};
 use super::report::Report;
 use super::route::{Upstreams, decode_routes, route_paths, warn_of_unreachable};
@@ -85,10 +85,20 @@ fn decode(report: &Report<'_>, tree: &Table) -> Option<Config> {
             .collect(),
         fields: upstream_fields,
     };
-    let routes = decode_routes(&mut root, &upstreams);
+    let mut own = Routing {
+        upstreams: &upstreams,
+        routes: Vec::new(),
+    };
+    let mut listeners = decode_listeners(&mut root, Some(&mut own));
+    let are_needed = listeners.is_empty() || listeners.iter().any(|(l, _)| l.routes.is_none());
+    let mut routes = decode_routes(&mut root, &upstreams, are_needed);
+    let shared_routes = routes.len();
+    routes.extend(own.routes);
+    for own in listeners.iter_mut().filter_map(|(l, _)| l.routes.as_mut()) {
+        *own = own.start + shared_routes..own.end + shared_routes;
+    }
     warn_of_unreachable(&upstreams.fields, &routes);
     warn_of_unused(&credential_fields, &upstreams);
-    let listeners = decode_listeners(&mut root);
     let admin = decode_admin(&mut root, &listeners);
     let (log, limits, server) = (
         decode_log(&mut root),
@@ -100,6 +110,7 @@ fn decode(report: &Report<'_>, tree: &Table) -> Option<Config> {
         upstreams: upstreams.decoded.into_iter().collect::<Option<_>>()?,
         credentials: credentials.into_iter().collect::<Option<_>>()?,
         routes,
+        shared_routes,
         listeners_are_default: listeners
             .iter()
             .all(|(_, origin)| matches!(origin, Origin::Default)),
@@ -127,7 +138,7 @@ pub fn admin_socket(sources: &Sources) -> Option<PathBuf> {
     default_listeners(&mut tree, &sources.env);
     overlay(&mut tree, &sources.flags, &report);
     let mut root = Section::root(&report, &tree);
-    let listeners = decode_listeners(&mut root);
+    let listeners = decode_listeners(&mut root, None);
     decode_admin(&mut root, &listeners)
         .unix
         .map(|unix| unix.path)
@@ -143,7 +154,7 @@ pub fn outline(sources: &Sources) -> Outline {
     default_listeners(&mut tree, &sources.env);
     overlay(&mut tree, &sources.flags, &report);
     let mut root = Section::root(&report, &tree);
-    let listeners = decode_listeners(&mut root).into_iter();
+    let listeners = decode_listeners(&mut root, None).into_iter();
     Outline {
         listeners: listeners
             .map(|(listener, origin)| (listener.address, !matches!(origin, Origin::Default)))

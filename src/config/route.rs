@@ -1,5 +1,7 @@
 //! `[[route]]`: which path leads to which upstream.
 
+use std::collections::HashMap;
+
 use super::decode::{Field, Section};
 use super::policy::decode_policies;
 use super::suggest::nearest;
@@ -36,19 +38,33 @@ impl<'a> Upstreams<'a> {
     }
 }
 
-pub fn decode_routes(root: &mut Section<'_>, upstreams: &Upstreams<'_>) -> Vec<Route> {
-    let Some(field) = root.field("route") else {
-        return implied(upstreams);
-    };
+/// The routes for every listener that has none of its own.
+///
+/// `are_needed`: whether there may be such a listener.
+pub fn decode_routes(
+    root: &mut Section<'_>,
+    upstreams: &Upstreams<'_>,
+    are_needed: bool,
+) -> Vec<Route> {
+    match root.field("route") {
+        Some(field) => decode_set(&field, upstreams),
+        None if are_needed => implied(upstreams),
+        None => Vec::new(),
+    }
+}
+
+/// Routes that are looked at together: no two with the same path.
+pub fn decode_set(field: &Field<'_>, upstreams: &Upstreams<'_>) -> Vec<Route> {
     let Some(items) = field.items() else {
         return Vec::new();
     };
-    let mut routes: Vec<(Route, Origin)> = Vec::new();
+    let mut routes = Vec::with_capacity(items.len());
+    let mut places: HashMap<String, Origin> = HashMap::with_capacity(items.len());
     for item in &items {
         let Some((route, origin)) = decode_route(item, upstreams) else {
             continue;
         };
-        if let Some((_, first)) = routes.iter().find(|(other, _)| other.path == route.path) {
+        if let Some(first) = places.get(&route.path) {
             let place = item.report.place(*first, origin);
             let path = format!("{}.path", item.path);
             item.report.problem(
@@ -58,12 +74,13 @@ pub fn decode_routes(root: &mut Section<'_>, upstreams: &Upstreams<'_>) -> Vec<R
             );
             continue;
         }
-        routes.push((route, origin));
+        places.insert(route.path.clone(), origin);
+        routes.push(route);
     }
     if items.is_empty() {
-        field.problem("the array is empty; remove it, or write [[route]] tables");
+        field.problem("the array is empty; remove it, or write tables into it");
     }
-    routes.into_iter().map(|(route, _)| route).collect()
+    routes
 }
 
 /// The paths of the routes, as they are written.

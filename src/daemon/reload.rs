@@ -86,7 +86,8 @@ impl Daemon {
 
 /// Where each request goes.
 pub fn log_routes(log: &Logger, snapshot: &Snapshot) {
-    for route in &snapshot.config.routes {
+    for (index, route) in snapshot.config.routes.iter().enumerate() {
+        let listener = snapshot.config.listener_of(index);
         let upstream = &snapshot.config.upstreams[route.upstream];
         let target = &upstream.target;
         let (from, to) = match &target.path {
@@ -102,6 +103,7 @@ pub fn log_routes(log: &Logger, snapshot: &Snapshot) {
         let credential = upstream
             .credential
             .map_or("none", |index| &snapshot.config.credentials[index].name);
-        info!(log, "route"; "from" => from, "to" => format!("{target}{to}"), "upstream" => &upstream.name, "credential" => credential);
+        info!(log, "route"; "from" => from, "to" => format!("{target}{to}"), "upstream" => &upstream.name,
+            "credential" => credential, "listener" => listener.map(|listener| listener.address.to_string()));
     }
 }

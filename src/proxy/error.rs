@@ -22,6 +22,7 @@ pub enum Code {
     HostForbidden,
     OriginForbidden,
     CrossSiteForbidden,
+    PeerForbidden,
     PolicyForbidden,
     Ambiguous,
     HeaderMismatch,
@@ -48,6 +49,7 @@ impl Code {
         Self::HostForbidden,
         Self::OriginForbidden,
         Self::CrossSiteForbidden,
+        Self::PeerForbidden,
         Self::PolicyForbidden,
         Self::Ambiguous,
         Self::HeaderMismatch,
@@ -75,6 +77,7 @@ impl Code {
             Self::HostForbidden => "host_forbidden",
             Self::OriginForbidden => "origin_forbidden",
             Self::CrossSiteForbidden => "cross_site_forbidden",
+            Self::PeerForbidden => "peer_forbidden",
             Self::PolicyForbidden => "policy_forbidden",
             Self::Ambiguous => "ambiguous_request",
             Self::HeaderMismatch => "header_mismatch",
@@ -105,6 +108,7 @@ impl Code {
             Self::HostForbidden
             | Self::OriginForbidden
             | Self::CrossSiteForbidden
+            | Self::PeerForbidden
             | Self::PolicyForbidden => StatusCode::FORBIDDEN,
             Self::NoRoute | Self::NotOffered => StatusCode::NOT_FOUND,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
@@ -198,6 +202,14 @@ impl Error {
             format!("upstream {name} broke off its answer; it may have acted on the request"),
         )
         .because(error.to_string())
+    }
+
+    /// The client's connection is older than the rules for it.
+    pub fn listener_gone() -> Self {
+        Self::new(
+            Code::PeerForbidden,
+            "the socket that this connection came in by is no longer served; connect to another",
+        )
     }
 
     pub fn no_route(head: &Parts) -> Self {

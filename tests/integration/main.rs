@@ -24,5 +24,6 @@ mod signing;
 mod smuggling;
 mod stdio;
 mod streaming;
+mod tenants;
 mod upstream_failures;
 mod upstream_tls;
