@@ -7,6 +7,7 @@
 //! Sources, lowest precedence first: defaults, the file, the fragments of
 //! `conf.d/` beside it in name order, the `MCP_*` environment, the flags.
 
+mod access;
 mod admin;
 mod browser;
 mod credential;
@@ -48,9 +49,10 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::secret::Secret;
 
+pub use access::Access;
 pub use env::Env;
 pub use error::{Problem, Problems};
-pub use peers::Peers;
+pub use peers::{Known, Peers, Who};
 pub use policy::{Policy, Rules};
 
 /// Everything one generation of the daemon works from.
@@ -112,6 +114,15 @@ impl Config {
     /// file that is none.
     pub fn load(sources: &Sources) -> Result<Config, Problems> {
         load::load(sources)
+    }
+
+    /// Whether a rule asks which program a client is.
+    pub fn asks_for_programs(&self) -> bool {
+        let listeners = self.listeners.iter().map(|listener| &listener.access);
+        let mut accesses = listeners.chain(self.routes.iter().map(|route| &route.access));
+        let mut policies = self.routes.iter().flat_map(|route| &route.policies);
+        accesses.any(Access::asks_for_program)
+            || policies.any(|policy| policy.peers.ask_for_program())
     }
 
     /// The listener that a route belongs to alone.
@@ -305,6 +316,7 @@ pub struct Route {
     pub strip_prefix: bool,
     /// Index into [`Config::upstreams`].
     pub upstream: usize,
+    pub access: Access,
     /// The first that is for a peer applies to it. Empty: everybody may ask for everything.
     pub policies: Vec<Policy>,
 }
@@ -318,12 +330,13 @@ pub struct Listener {
     pub allowed_origins: Vec<String>,
     /// Its own routes, which replace the shared ones: a range of [`Config::routes`].
     pub routes: Option<Range<usize>>,
+    pub access: Access,
 }
 
 impl Listener {
     /// Whether it serves clients otherwise than one without a word about it would.
     pub fn has_rules(&self) -> bool {
-        self.routes.is_some()
+        self.routes.is_some() || !self.access.is_open()
     }
 }
 
@@ -339,6 +352,14 @@ impl fmt::Display for ListenAddress {
             Self::Unix(unix) => write!(f, "{}", unix.path.display()),
             Self::Tcp(address) => write!(f, "{address}"),
         }
+    }
+}
+
+impl Route {
+    /// Whether it asks for users or groups of this host, or their programs.
+    pub fn asks_for_owner(&self) -> bool {
+        let mut policies = self.policies.iter();
+        self.access.asks_for_owner() || policies.any(|policy| policy.peers.ask_for_owner())
     }
 }
 

@@ -4,6 +4,7 @@
 //! outlives a reload is kept here. Every `Err` on the way becomes a response in
 //! one place, [`Proxy::handle`].
 
+mod access;
 mod answer;
 mod body;
 mod error;
@@ -77,6 +78,8 @@ struct Call<'a> {
     has_body: bool,
     /// Which of its route's policies its peer is under.
     policy: Option<usize>,
+    /// The name of the token or certificate by which the client proved who it is.
+    client: Option<Arc<str>>,
 }
 
 impl Handler for Proxy {
@@ -99,6 +102,7 @@ impl Handler for Proxy {
             message: None,
             has_body: false,
             policy: None,
+            client: None,
         };
         let response = match self.forward(&mut call, &mut exchange).await {
             Ok(response) => exchange.answer(response),
@@ -148,6 +152,11 @@ impl Proxy {
             .ok_or_else(Error::listener_gone)?;
         let policy = entrance.listener.map_or(Policy::NONE, Policy::of);
         guard::admit(&call.head, policy, call.connection.saw_two_lengths())?;
+        if !local::is_for_everybody(call.head.uri.path())
+            && let Some(listener) = entrance.listener
+        {
+            access::to_listener(call, listener).await?;
+        }
         if let Some(reply) = local::reply(call).await {
             return reply;
         }
@@ -160,6 +169,7 @@ impl Proxy {
         let upstream = &call.snapshot.upstreams[route.upstream];
         exchange.routed_to(upstream);
         path::check(call.head.uri.path(), upstream.config.allow_encoded_slash)?;
+        access::to_route(call, route).await?;
         call.policy = policy::of_peer(route, call)?;
         let target = upstream
             .path_for(route, call.head.uri.path(), call.head.uri.query())

@@ -24,6 +24,8 @@ pub struct Snapshot {
     /// Over the routes for every listener that has none of its own.
     pub router: Router,
     pub loaded_at: SystemTime,
+    /// Whether a rule asks which program a client is.
+    pub asks_for_programs: bool,
     /// By [`listener_key`].
     listeners: HashMap<u64, Place>,
     /// Listeners with rules of their own, now or under a configuration before this one:
@@ -74,6 +76,7 @@ impl Snapshot {
             router: Router::new(&config, 0..config.shared_routes),
             upstreams,
             loaded_at: SystemTime::now(),
+            asks_for_programs: config.asks_for_programs(),
             listeners,
             restricted: restricted(&config, previous),
             config,

@@ -173,6 +173,8 @@ impl Place {
         for secret in [
             "secrets/acme",
             "secrets/acme-session",
+            "secrets/red",
+            "secrets/blue",
             "credentials/reports",
             "acme.key",
         ] {
@@ -321,6 +323,7 @@ const SECTIONS: &[(&str, &str)] = &[
         "[[listener]]\ntcp = \"127.0.0.1:0\"\nqqqqqqqq = 1",
     ),
     ("[[route]]", "[[route]]\nqqqqqqqq = 1"),
+    ("Clients", "[[route]]\nallow.qqqqqqqq = 1"),
     (
         "[[route.policy]]",
         "[[route]]\n[[route.policy]]\nqqqqqqqq = 1",

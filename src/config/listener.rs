@@ -5,6 +5,7 @@ use std::path::Path;
 
 use nix::unistd::{Gid, Group};
 
+use super::access::decode_access;
 use super::browser::{decode_hosts, decode_origins};
 use super::decode::{Field, Section};
 use super::peers::{group_id, user_id};
@@ -100,6 +101,7 @@ fn decode_listener(item: &Field<'_>, routing: Option<&mut Routing<'_>>) -> Optio
     };
     let allowed_hosts = s.field("allowed_hosts").and_then(|f| decode_hosts(&f));
     let allowed_origins = s.field("allowed_origins").and_then(|f| decode_origins(&f));
+    let access = decode_access(&mut s);
     let own_routes = s.field("route");
     let routes = own_routes.zip(routing).map(|(field, routing)| {
         let begin = routing.routes.len();
@@ -112,6 +114,7 @@ fn decode_listener(item: &Field<'_>, routing: Option<&mut Routing<'_>>) -> Optio
         allowed_hosts: allowed_hosts.unwrap_or_default(),
         allowed_origins: allowed_origins.unwrap_or_default(),
         routes,
+        access: access?,
     };
     Some((listener, field?.origin()))
 }

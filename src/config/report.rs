@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use super::error::Problem;
 use super::excerpt::Excerpt;
 use super::files::Document;
+use super::peers::Ids;
 use super::tree::Origin;
 use crate::env::Env;
 
@@ -17,6 +18,8 @@ pub struct Report<'a> {
     pub warnings: RefCell<Vec<Problem>>,
     /// Environment variables that secrets were read from.
     pub secret_variables: RefCell<BTreeSet<String>>,
+    /// Users and groups that were looked up.
+    pub ids: RefCell<Ids>,
 }
 
 impl<'a> Report<'a> {
@@ -27,6 +30,7 @@ impl<'a> Report<'a> {
             problems: RefCell::default(),
             warnings: RefCell::default(),
             secret_variables: RefCell::default(),
+            ids: RefCell::default(),
         }
     }
 

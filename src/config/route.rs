@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::access::{Access, decode_access};
 use super::decode::{Field, Section};
 use super::policy::decode_policies;
 use super::suggest::nearest;
@@ -118,6 +119,7 @@ fn implied(upstreams: &Upstreams<'_>) -> Vec<Route> {
         path: path.to_owned(),
         strip_prefix: false,
         upstream: 0,
+        access: Access::default(),
         policies: Vec::new(),
     }]
 }
@@ -145,6 +147,7 @@ fn decode_route(item: &Field<'_>, upstreams: &Upstreams<'_>) -> Option<(Route, O
         field.warn("has no effect, as an endpoint's path is fixed; remove it");
     }
     let strip_prefix = strip.and_then(|field| field.boolean()).unwrap_or_default();
+    let access = decode_access(&mut s);
     let policies = s
         .field("policy")
         .map_or(Some(Vec::new()), |field| decode_policies(&field));
@@ -154,6 +157,7 @@ fn decode_route(item: &Field<'_>, upstreams: &Upstreams<'_>) -> Option<(Route, O
             path: path?,
             strip_prefix,
             upstream: upstream?,
+            access: access?,
             policies: policies?,
         },
         origin,

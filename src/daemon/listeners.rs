@@ -253,8 +253,10 @@ impl Intake {
                 return;
             }
         };
-        let timeouts = Timeouts::of(&self.proxy.snapshot().config.server);
-        let connection = Arc::new(Connection::new(peer, self.listener));
+        let snapshot = self.proxy.snapshot();
+        let timeouts = Timeouts::of(&snapshot.config.server);
+        let connection = Connection::new(peer, self.listener);
+        let connection = Arc::new(connection.identify(&stream, snapshot.asks_for_programs));
         self.workers.dispatch(Arrival {
             stream,
             connection,

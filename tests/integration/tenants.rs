@@ -1,8 +1,14 @@
 //! Several teams on one host: each with its own socket, its own routes and its own upstreams.
 
+use std::fs::{self, Permissions};
+use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+
 use serde_json::Value;
 
-use crate::common::{Answer, Ask, Client, Daemon, Http, Setup, Upstream};
+use crate::common::user::{self, User};
+use crate::common::{Answer, Ask, Client, Daemon, Http, Setup, Upstream, Way};
 
 /// Sockets `a.sock` and `b.sock` beside the usual listeners, with these lines in their tables.
 fn teams(setup: Setup, a: &str, b: &str) -> Setup {
@@ -100,4 +106,174 @@ async fn a_connection_whose_listener_is_gone_does_not_fall_under_the_shared_rout
         answer.assert_refused(403, "peer_forbidden");
     }
     assert_eq!(upstream.count(), slow);
+}
+
+// Who may use what.
+
+const ALICE: User = User {
+    uid: 64_001,
+    gid: 64_001,
+    groups: &[64_050, 64_060],
+};
+const BOB: User = User {
+    uid: 64_002,
+    gid: 64_002,
+    groups: &[],
+};
+
+/// A daemon whose socket everybody can reach, with these lines under its only route.
+async fn open_to_all(upstream: &Upstream, route: &str) -> Daemon {
+    let shared = format!("[[route]]\npath = \"/\"\nupstream = \"up\"\n{route}\n");
+    let setup = Setup::before(upstream)
+        .unix_listener("mode = \"0666\"")
+        .more(&shared);
+    fs::set_permissions(setup.dir(), Permissions::from_mode(0o755)).unwrap();
+    setup.start().await
+}
+
+async fn client_of(daemon: &Daemon, user: User, way: Way) -> Client {
+    let (socket, port) = (daemon.socket(), daemon.address());
+    match way {
+        Way::Unix(http) => {
+            let stream = user.runs(|| UnixStream::connect(socket).unwrap());
+            Client::over_unix(stream, http).await
+        }
+        Way::Tcp(http) => {
+            let stream = user.runs(|| TcpStream::connect(port).unwrap());
+            Client::over_tcp(stream, http).await
+        }
+    }
+}
+
+#[tokio::test]
+async fn users_and_groups_are_those_that_the_kernel_names_on_socket_and_port() {
+    if !user::can_be_others() {
+        return;
+    }
+    let upstream = Upstream::https();
+    for (rules, alice, bob) in [
+        ("allow = { users = [\"64001\"] }", true, false),
+        ("allow = { groups = [\"64002\"] }", false, true),
+        (
+            "allow = { users = [\"64001\", \"64002\"] }\ndeny = { users = [\"64002\"] }",
+            true,
+            false,
+        ),
+        ("deny = { users = [\"64001\"] }", false, true),
+        ("allow = { users = [] }", false, false),
+    ] {
+        let daemon = open_to_all(&upstream, rules).await;
+        for (user, permitted) in [(ALICE, alice), (BOB, bob)] {
+            let mut client = client_of(&daemon, user, Way::Unix(Http::One)).await;
+            let answer = client
+                .ask(Ask::get("/mcp").header("x-request-id", "unix"))
+                .await;
+            if permitted {
+                assert_eq!(answer.status, 200, "{rules} {user:?}: {answer:?}");
+            } else {
+                answer.assert_refused(403, "peer_forbidden");
+                assert!(!answer.text().contains("config.toml"), "{answer:?}");
+            }
+        }
+        if alice != bob {
+            let line = daemon
+                .logged("the refusal", |line| line["status"] == 403)
+                .await;
+            let cause = line["cause"].as_str().unwrap();
+            assert!(cause.contains("config.toml:"), "{cause}");
+        }
+    }
+    // The user database knows neither of them, so that of TCP their users alone are known.
+    for (rules, alice, bob) in [
+        ("allow = { users = [\"64001\"] }", true, false),
+        ("deny = { users = [\"64001\"] }", false, true),
+        ("allow = { groups = [\"64002\"] }", false, false),
+        ("deny = { groups = [\"64002\"] }", false, false),
+    ] {
+        let daemon = open_to_all(&upstream, rules).await;
+        for (user, permitted) in [(ALICE, alice), (BOB, bob)] {
+            let mut client = client_of(&daemon, user, Way::Tcp(Http::Two)).await;
+            let answer = client.ask(Ask::get("/mcp")).await;
+            assert_eq!(
+                answer.status == 200,
+                permitted,
+                "{rules} {user:?}: {answer:?}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn supplementary_groups_count_however_many_there_are() {
+    if !user::can_be_others() {
+        return;
+    }
+    static MANY: std::sync::LazyLock<Vec<u32>> =
+        std::sync::LazyLock::new(|| (70_000..70_200).collect());
+    let carol = User {
+        uid: 64_003,
+        gid: 64_003,
+        groups: &MANY,
+    };
+    let upstream = Upstream::https();
+    let daemon = open_to_all(&upstream, "allow = { groups = [\"64060\", \"70199\"] }").await;
+    for (user, status) in [(ALICE, 200), (BOB, 403), (carol, 200)] {
+        let mut client = client_of(&daemon, user, Way::Unix(Http::Two)).await;
+        assert_eq!(
+            client.ask(Ask::get("/mcp")).await.status,
+            status,
+            "{user:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_listener_that_is_not_for_a_client_tells_it_only_that_the_proxy_lives() {
+    if !user::can_be_others() {
+        return;
+    }
+    let upstream = Upstream::https();
+    let setup =
+        Setup::before(&upstream).unix_listener("mode = \"0666\"\nallow = { users = [\"64001\"] }");
+    fs::set_permissions(setup.dir(), Permissions::from_mode(0o755)).unwrap();
+    let daemon = setup.start().await;
+    let mut bob = client_of(&daemon, BOB, Way::Unix(Http::One)).await;
+    assert_eq!(bob.ask(Ask::get("/healthz")).await.status, 200);
+    let discovery = Ask::get("/.well-known/oauth-protected-resource");
+    bob.ask(discovery).await.assert_refused(404, "not_offered");
+    for path in ["/readyz", "/mcp", "/"] {
+        bob.ask(Ask::get(path))
+            .await
+            .assert_refused(403, "peer_forbidden");
+    }
+    let mut alice = client_of(&daemon, ALICE, Way::Unix(Http::One)).await;
+    assert_eq!(alice.ask(Ask::get("/mcp")).await.status, 200);
+    // The other listener has no such rule.
+    assert_eq!(daemon.get("/mcp").await.status, 200);
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_client_is_told_by_its_executable_on_the_socket() {
+    let upstream = Upstream::https();
+    let own = std::env::current_exe().unwrap();
+    let link = tempfile::tempdir().unwrap();
+    let link = link.path().join("link");
+    std::os::unix::fs::symlink(&own, &link).unwrap();
+    for (rules, status) in [
+        (format!("allow = {{ executables = [{own:?}] }}"), 200),
+        (format!("allow = {{ executables = [{link:?}] }}"), 200),
+        ("allow = { executables = [\"/bin/sh\"] }".to_owned(), 403),
+        (format!("deny = {{ executables = [{own:?}] }}"), 403),
+        (
+            format!("allow = {{ users = [\"4294967294\"], executables = [{own:?}] }}"),
+            403,
+        ),
+    ] {
+        let daemon = open_to_all(&upstream, &rules).await;
+        let answer = ask(&daemon, "proxy.sock", Ask::get("/mcp")).await;
+        assert_eq!(answer.status, status, "{rules}: {answer:?}");
+        // TCP does not tell, and what is unknown is not what is allowed.
+        assert_eq!(daemon.get("/mcp").await.status, 403, "{rules}");
+    }
 }

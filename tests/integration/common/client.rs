@@ -84,6 +84,17 @@ impl Client {
         Self::handshake(TokioIo::new(stream), http).await
     }
 
+    /// Over a connection that was made already.
+    pub async fn over_unix(stream: std::os::unix::net::UnixStream, http: Http) -> Self {
+        stream.set_nonblocking(true).unwrap();
+        Self::handshake(TokioIo::new(UnixStream::from_std(stream).unwrap()), http).await
+    }
+
+    pub async fn over_tcp(stream: std::net::TcpStream, http: Http) -> Self {
+        stream.set_nonblocking(true).unwrap();
+        Self::handshake(TokioIo::new(TcpStream::from_std(stream).unwrap()), http).await
+    }
+
     async fn handshake<T>(io: T, http: Http) -> Self
     where
         T: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
