@@ -27,11 +27,13 @@ mod report;
 mod retry;
 mod route;
 mod server;
+mod server_tls;
 mod suggest;
 mod target;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod tokens;
 mod tree;
 mod upstream;
 mod url_path;
@@ -54,6 +56,8 @@ pub use env::Env;
 pub use error::{Problem, Problems};
 pub use peers::{Known, Peers, Who};
 pub use policy::{Policy, Rules};
+pub use server_tls::ServerTls;
+pub use tokens::Tokens;
 
 /// Everything one generation of the daemon works from.
 #[derive(Debug)]
@@ -331,12 +335,21 @@ pub struct Listener {
     /// Its own routes, which replace the shared ones: a range of [`Config::routes`].
     pub routes: Option<Range<usize>>,
     pub access: Access,
+    /// By which clients prove who they are; none: they need not.
+    pub tokens: Tokens,
+    pub tls: Option<ServerTls>,
 }
 
 impl Listener {
     /// Whether it serves clients otherwise than one without a word about it would.
     pub fn has_rules(&self) -> bool {
-        self.routes.is_some() || !self.access.is_open()
+        self.routes.is_some() || !self.access.is_open() || self.tls.is_some() || self.asks_who()
+    }
+
+    /// Whether a client has to prove who it is.
+    pub fn asks_who(&self) -> bool {
+        let certificates = self.tls.as_ref().map(|tls| &tls.client_roots);
+        !self.tokens.is_empty() || certificates.is_some_and(|roots| !roots.is_empty())
     }
 }
 

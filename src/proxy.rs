@@ -156,6 +156,7 @@ impl Proxy {
             && let Some(listener) = entrance.listener
         {
             access::to_listener(call, listener).await?;
+            exchange.client = call.client.clone();
         }
         if let Some(reply) = local::reply(call).await {
             return reply;

@@ -8,6 +8,7 @@ mod connection;
 mod head;
 mod registry;
 mod stream;
+mod tls;
 mod tracked;
 mod workers;
 

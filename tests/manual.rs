@@ -175,13 +175,19 @@ impl Place {
             "secrets/acme-session",
             "secrets/red",
             "secrets/blue",
+            "secrets/ci-token",
             "credentials/reports",
             "acme.key",
         ] {
-            place.write(secret, "s3cret\n");
+            place.write(secret, "s3cret of many bytes\n");
         }
         let authority = rcgen::generate_simple_self_signed(["acme.example".to_owned()]).unwrap();
         place.write("acme-ca.pem", &authority.cert.pem());
+        for directory in ["", "conf.d/"] {
+            place.write(&format!("{directory}server.pem"), &authority.cert.pem());
+            let key = authority.signing_key.serialize_pem();
+            place.write(&format!("{directory}server.key"), &key);
+        }
         place
     }
 
@@ -321,6 +327,10 @@ const SECTIONS: &[(&str, &str)] = &[
     (
         "[[listener]]",
         "[[listener]]\ntcp = \"127.0.0.1:0\"\nqqqqqqqq = 1",
+    ),
+    (
+        "[listener.tls]",
+        "[[listener]]\ntcp = \"127.0.0.1:0\"\ntls.qqqqqqqq = 1",
     ),
     ("[[route]]", "[[route]]\nqqqqqqqq = 1"),
     ("Clients", "[[route]]\nallow.qqqqqqqq = 1"),

@@ -261,6 +261,9 @@ impl Intake {
             stream,
             connection,
             timeouts,
+            tls: snapshot
+                .entrance(self.listener)
+                .and_then(|entrance| entrance.listener?.tls.clone()),
         });
     }
 }

@@ -23,6 +23,7 @@ pub enum Code {
     OriginForbidden,
     CrossSiteForbidden,
     PeerForbidden,
+    ClientUnauthenticated,
     PolicyForbidden,
     Ambiguous,
     HeaderMismatch,
@@ -50,6 +51,7 @@ impl Code {
         Self::OriginForbidden,
         Self::CrossSiteForbidden,
         Self::PeerForbidden,
+        Self::ClientUnauthenticated,
         Self::PolicyForbidden,
         Self::Ambiguous,
         Self::HeaderMismatch,
@@ -78,6 +80,7 @@ impl Code {
             Self::OriginForbidden => "origin_forbidden",
             Self::CrossSiteForbidden => "cross_site_forbidden",
             Self::PeerForbidden => "peer_forbidden",
+            Self::ClientUnauthenticated => "client_unauthenticated",
             Self::PolicyForbidden => "policy_forbidden",
             Self::Ambiguous => "ambiguous_request",
             Self::HeaderMismatch => "header_mismatch",
@@ -109,6 +112,7 @@ impl Code {
             | Self::OriginForbidden
             | Self::CrossSiteForbidden
             | Self::PeerForbidden
+            | Self::ClientUnauthenticated
             | Self::PolicyForbidden => StatusCode::FORBIDDEN,
             Self::NoRoute | Self::NotOffered => StatusCode::NOT_FOUND,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,

@@ -29,6 +29,8 @@ pub struct Exchange {
     mcp_method: Option<Box<str>>,
     mcp_name: Option<Box<str>>,
     upstream: Option<Arc<Upstream>>,
+    /// By which name the client proved who it is.
+    pub client: Option<Arc<str>>,
     pub attempts: u32,
     status: u16,
     pub bytes: u64,
@@ -59,6 +61,7 @@ impl Exchange {
             mcp_method: None,
             mcp_name: None,
             upstream: None,
+            client: None,
             attempts: 0,
             status: 0,
             bytes: 0,
@@ -165,6 +168,9 @@ impl KV for AccessLine<'_> {
             Peer::Tcp(address) => {
                 out.emit_arguments(Key::from("peer"), &format_args!("{address}"))?
             }
+        }
+        if let Some(client) = &exchange.client {
+            out.emit_str(Key::from("client"), client)?;
         }
         out.emit_str(Key::from("method"), exchange.method.as_str())?;
         out.emit_str(Key::from("path"), &exchange.path)?;

@@ -38,7 +38,12 @@ pub fn outgoing(
         Some(address) => headers.insert(FORWARDED_FOR, address.clone()),
         None => headers.remove(FORWARDED_FOR),
     };
-    headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
+    let proto = if call.connection.is_tls() {
+        "https"
+    } else {
+        "http"
+    };
+    headers.insert(FORWARDED_PROTO, HeaderValue::from_static(proto));
     if let Some(host) = host {
         headers.insert(FORWARDED_HOST, host);
     }

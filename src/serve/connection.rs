@@ -22,6 +22,7 @@ use tokio::time::{Duration, Instant, Sleep};
 use super::Timeouts;
 use super::activity::Activity;
 use super::stream::{Stream, Watched};
+use super::tls::Certified;
 use super::tracked::{RequestGuard, Tracked};
 use crate::listen::{self, Owner, Peer};
 use crate::message::is_media_type;
@@ -51,6 +52,8 @@ pub struct Connection {
     local: Option<SocketAddr>,
     /// Who holds the other end, once somebody asked.
     owner: OnceCell<Owner>,
+    /// Once its handshake is over, if it speaks TLS.
+    tls: OnceLock<Option<Certified>>,
     pub(super) activity: Activity,
     aborted: AtomicBool,
     waker: OnceLock<Waker>,
@@ -82,6 +85,7 @@ impl Connection {
             forwarded_for,
             local: None,
             owner: OnceCell::new(),
+            tls: OnceLock::new(),
             activity: Activity::new(),
             aborted: AtomicBool::new(false),
             waker: OnceLock::new(),
@@ -116,6 +120,26 @@ impl Connection {
     /// Who holds the other end, if somebody asked before.
     pub fn known_owner(&self) -> Option<&Owner> {
         self.owner.get()
+    }
+
+    pub fn is_tls(&self) -> bool {
+        self.tls.get().is_some()
+    }
+
+    /// The certificate by which the client proved who it is.
+    pub fn certified(&self) -> Option<&Certified> {
+        self.tls.get()?.as_ref()
+    }
+
+    /// Its handshake is over.
+    pub(super) fn secured(&self, certified: Option<Certified>) {
+        let _ = self.tls.set(certified);
+    }
+
+    /// Whether it is to be closed before its first request; asked by its own task.
+    pub(super) fn must_end(&self, cx: &Context<'_>) -> bool {
+        self.waker.get_or_init(|| cx.waker().clone());
+        self.is_closing() || self.was_aborted()
     }
 
     /// Whether the current HTTP/1.1 request claims two lengths, or comes behind one that did.

@@ -7,6 +7,7 @@ use std::os::unix::net::UnixStream;
 
 use serde_json::Value;
 
+use crate::common::tls::{Authority, authority};
 use crate::common::user::{self, User};
 use crate::common::{Answer, Ask, Client, Daemon, Http, Setup, Upstream, Way};
 
@@ -276,4 +277,203 @@ async fn a_client_is_told_by_its_executable_on_the_socket() {
         // TCP does not tell, and what is unknown is not what is allowed.
         assert_eq!(daemon.get("/mcp").await.status, 403, "{rules}");
     }
+}
+
+// Who proves who it is.
+
+const TOKEN: &str = "a-token-of-the-build-servers-own";
+const OTHER_TOKEN: &str = "another-token-for-somebody-else";
+
+/// Adds `tokens` for `ci` and `desk` to the TCP listener.
+fn with_tokens(setup: Setup) -> Setup {
+    let ci = setup.file("ci.token", TOKEN);
+    let desk = setup.file("desk.token", OTHER_TOKEN);
+    setup.tcp_listener(&format!(
+        "tokens = {{ ci = {{ file = {ci:?} }}, desk = {{ file = {desk:?} }} }}\n"
+    ))
+}
+
+/// Makes the TCP listener speak TLS, with `more` in its table.
+fn with_tls(setup: Setup, more: &str) -> Setup {
+    let identity = authority().issue(&["localhost"]);
+    let cert = setup.file("server.pem", &identity.certificate);
+    let key = setup.file("server.key", &identity.key);
+    setup.tcp_listener(&format!(
+        "tls = {{ cert = {cert:?}, key = {key:?}{more} }}\n"
+    ))
+}
+
+fn bearer(ask: Ask, token: &str) -> Ask {
+    ask.header("authorization", &format!("Bearer {token}"))
+}
+
+#[tokio::test]
+async fn a_port_that_wants_tokens_serves_their_clients_alone_and_keeps_the_token_to_itself() {
+    let upstream = Upstream::https();
+    let setup = with_tokens(Setup::before(&upstream)).upstream("forward_authorization = true");
+    let route = "[[route]]\npath = \"/\"\nupstream = \"up\"\ndeny = { clients = [\"desk\"] }\n";
+    let daemon = setup.more(route).start().await;
+    for http in [Http::One, Http::Two] {
+        let way = Way::Tcp(http);
+        let get = || Ask::get("/mcp");
+        let asked = bearer(get(), TOKEN).header("x-request-id", "known");
+        assert_eq!(daemon.ask_by(way, asked).await.status, 200);
+        assert_eq!(upstream.last().header("authorization"), None);
+        assert_eq!(daemon.logged_request("known").await["client"], "ci");
+        let denied = daemon.ask_by(way, bearer(get(), OTHER_TOKEN)).await;
+        denied.assert_refused(403, "peer_forbidden");
+        for wrong in [
+            get(),
+            bearer(get(), ""),
+            bearer(get(), &TOKEN[1..]),
+            get().header("authorization", TOKEN),
+            get().header("authorization", &format!("Basic {TOKEN}")),
+            bearer(bearer(get(), TOKEN), OTHER_TOKEN),
+        ] {
+            let answer = daemon.ask_by(way, wrong).await;
+            // No 401, and no challenge: MCP clients would look for a login.
+            answer.assert_refused(403, "client_unauthenticated");
+        }
+    }
+    assert_eq!(daemon.get("/healthz").await.status, 200);
+    daemon
+        .get("/readyz")
+        .await
+        .assert_refused(403, "client_unauthenticated");
+    // The socket asks nobody, and passes what is the client's own.
+    let asked = bearer(Ask::get("/mcp"), TOKEN);
+    assert_eq!(ask(&daemon, "proxy.sock", asked).await.status, 200);
+    assert!(!daemon.text().contains(TOKEN), "{}", daemon.text());
+}
+
+#[tokio::test]
+async fn a_token_that_is_taken_away_serves_no_more_on_the_same_connection() {
+    let upstream = Upstream::https();
+    let mut daemon = with_tokens(Setup::before(&upstream)).start().await;
+    let mut client = daemon.client(Way::Tcp(Http::One)).await;
+    let asked = || bearer(Ask::get("/mcp"), TOKEN);
+    assert_eq!(client.ask(asked()).await.status, 200);
+    daemon
+        .reload_with(|setup| {
+            setup.file("ci.token", "the-token-that-comes-after-it");
+            setup
+        })
+        .await;
+    client
+        .ask(asked())
+        .await
+        .assert_refused(403, "client_unauthenticated");
+    let new = bearer(Ask::get("/mcp"), "the-token-that-comes-after-it");
+    assert_eq!(client.ask(new).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_port_speaks_tls_and_knows_its_clients_by_their_certificates() {
+    let upstream = Upstream::https();
+    let setup = Setup::before(&upstream);
+    let ca = setup.path("ca.pem");
+    let setup = with_tls(setup, &format!(", client_ca = {ca:?}"));
+    let daemon = setup.start().await;
+    let known = authority().issue(&["build.example", "also.example"]);
+    for http in [Http::One, Http::Two] {
+        let mut client = Client::tls(daemon.address(), Some(&known), http)
+            .await
+            .unwrap();
+        let id = format!("{http:?}");
+        let asked = Ask::post("/mcp", "{}").header("x-request-id", &id);
+        assert_eq!(client.ask(asked).await.status, 200);
+        assert_eq!(upstream.last().header("x-forwarded-proto"), Some("https"));
+        assert_eq!(daemon.logged_request(&id).await["client"], "build.example");
+    }
+    let stranger = Authority::new("nobody's").issue(&["build.example"]);
+    for identity in [None, Some(&stranger)] {
+        let connected = Client::tls(daemon.address(), identity, Http::One).await;
+        // TLS 1.3 tells a client of its certificate's refusal after its handshake.
+        if let Ok(mut client) = connected {
+            assert!(client.try_ask(Ask::get("/mcp")).await.is_err());
+        }
+    }
+    // In clear there is nothing to be had.
+    let mut plain = daemon.client(Way::Tcp(Http::One)).await;
+    assert!(plain.try_ask(Ask::get("/healthz")).await.is_err());
+}
+
+#[tokio::test]
+async fn a_token_or_a_certificate_will_do_where_both_are_taken() {
+    let upstream = Upstream::https();
+    let setup = with_tokens(Setup::before(&upstream));
+    let ca = setup.path("ca.pem");
+    let daemon = with_tls(setup, &format!(", client_ca = {ca:?}"))
+        .start()
+        .await;
+    let known = authority().issue(&["build.example"]);
+    let mut by_certificate = Client::tls(daemon.address(), Some(&known), Http::Two)
+        .await
+        .unwrap();
+    assert_eq!(by_certificate.ask(Ask::get("/mcp")).await.status, 200);
+    let mut by_token = Client::tls(daemon.address(), None, Http::Two)
+        .await
+        .unwrap();
+    assert_eq!(
+        by_token.ask(bearer(Ask::get("/mcp"), TOKEN)).await.status,
+        200
+    );
+    let neither = by_token.ask(Ask::get("/mcp")).await;
+    neither.assert_refused(403, "client_unauthenticated");
+}
+
+#[tokio::test]
+async fn a_new_certificate_is_shown_after_a_reload_and_an_old_authority_is_believed_no_more() {
+    let upstream = Upstream::https();
+    let setup = Setup::before(&upstream);
+    let clients = Authority::new("the clients' own");
+    let ca = setup.file("clients.pem", &clients.pem);
+    let mut daemon = with_tls(setup, &format!(", client_ca = {ca:?}"))
+        .start()
+        .await;
+    let known = clients.issue(&["build.example"]);
+    let mut old = Client::tls(daemon.address(), Some(&known), Http::One)
+        .await
+        .unwrap();
+    assert_eq!(old.ask(Ask::get("/mcp")).await.status, 200);
+    daemon.reload().await;
+    // The same authority, read again.
+    assert_eq!(old.ask(Ask::get("/mcp")).await.status, 200);
+    let next = Authority::new("the clients' next");
+    daemon
+        .reload_with(|setup| {
+            setup.file("clients.pem", &next.pem);
+            // Not for the name that clients connect to.
+            let identity = authority().issue(&["elsewhere.example"]);
+            setup.file("server.pem", &identity.certificate);
+            setup.file("server.key", &identity.key);
+            setup
+        })
+        .await;
+    old.ask(Ask::get("/mcp"))
+        .await
+        .assert_refused(403, "client_unauthenticated");
+    let known = next.issue(&["build.example"]);
+    assert!(
+        Client::tls(daemon.address(), Some(&known), Http::One)
+            .await
+            .is_err()
+    );
+}
+
+#[tokio::test]
+async fn a_port_of_the_network_is_served_with_tls_and_known_clients() {
+    let upstream = Upstream::https();
+    let setup = Setup::before(&upstream).replaced_tcp_listener(
+        "tcp = \"0.0.0.0:0\"\nallow_non_loopback = true\nallowed_hosts = [\"mcp.example\"]",
+    );
+    let daemon = with_tls(with_tokens(setup), "").start().await;
+    let port = ([127, 0, 0, 1], daemon.address().port()).into();
+    let mut client = Client::tls(port, None, Http::One).await.unwrap();
+    let asked = |host| bearer(Ask::get("/mcp").host(host), TOKEN);
+    assert_eq!(client.ask(asked("mcp.example")).await.status, 200);
+    client
+        .ask(asked("other.example"))
+        .await
+        .assert_refused(403, "host_forbidden");
 }
