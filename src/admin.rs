@@ -97,6 +97,8 @@ impl Admin {
             in_flight: registry.requests().0,
             connections: registry.len(),
             log_dropped: self.state.log_control.dropped(),
+            audit_lost: self.state.proxy.audit.lost(),
+            audit_failing: self.state.proxy.audit.is_failing(),
         };
         let mut page = String::new();
         match self.state.proxy.metrics.write(&mut page, &gauges) {

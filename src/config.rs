@@ -9,6 +9,7 @@
 
 mod access;
 mod admin;
+mod audit;
 mod browser;
 mod credential;
 mod decode;
@@ -52,6 +53,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use crate::secret::Secret;
 
 pub use access::Access;
+pub use audit::{Audit, AuditTarget, OnFailure};
 pub use env::Env;
 pub use error::{Problem, Problems};
 pub use peers::{Known, Peers, Who};
@@ -73,6 +75,8 @@ pub struct Config {
     /// Whether nobody chose [`Config::listeners`]: sockets that are handed over replace them then.
     pub listeners_are_default: bool,
     pub admin: Admin,
+    /// `None`: no records are kept.
+    pub audit: Option<Audit>,
     pub log: Log,
     pub limits: Limits,
     pub server: Server,

@@ -35,6 +35,8 @@ pub struct Metrics {
     in_flight: Gauge<i64, AtomicI64>,
     connections: Gauge<i64, AtomicI64>,
     log_dropped: Gauge<i64, AtomicI64>,
+    audit_lost: Gauge<i64, AtomicI64>,
+    audit_failing: Gauge<i64, AtomicI64>,
 }
 
 /// The families' members for one upstream, looked up once.
@@ -102,6 +104,8 @@ impl Default for Metrics {
             in_flight: Gauge::default(),
             connections: Gauge::default(),
             log_dropped: Gauge::default(),
+            audit_lost: Gauge::default(),
+            audit_failing: Gauge::default(),
             registry: Registry::default(),
         };
         registry.register(
@@ -156,6 +160,16 @@ impl Default for Metrics {
             "log_lines_dropped",
             "Log lines lost because nobody read them in time",
             metrics.log_dropped.clone(),
+        );
+        registry.register(
+            "audit_records_lost",
+            "Audit records lost because their stream took none for too long",
+            metrics.audit_lost.clone(),
+        );
+        registry.register(
+            "audit_failing",
+            "1 while audit records cannot be written and wait",
+            metrics.audit_failing.clone(),
         );
         registry.register(
             "build",
@@ -221,6 +235,8 @@ impl Metrics {
         self.in_flight.set(now.in_flight as i64);
         self.connections.set(now.connections as i64);
         self.log_dropped.set(now.log_dropped as i64);
+        self.audit_lost.set(now.audit_lost as i64);
+        self.audit_failing.set(now.audit_failing.into());
         encode(out, &self.registry)
     }
 }
@@ -230,6 +246,8 @@ pub struct Gauges {
     pub in_flight: usize,
     pub connections: usize,
     pub log_dropped: u64,
+    pub audit_lost: u64,
+    pub audit_failing: bool,
 }
 
 #[cfg(test)]
@@ -249,6 +267,8 @@ mod tests {
             in_flight: 2,
             connections: 5,
             log_dropped: 0,
+            audit_lost: 0,
+            audit_failing: false,
         };
         metrics.write(&mut page, &gauges).unwrap();
         for line in [

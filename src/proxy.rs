@@ -6,6 +6,7 @@
 
 mod access;
 mod answer;
+mod audit;
 mod body;
 mod error;
 mod exchange;
@@ -40,6 +41,7 @@ use hyper::body::Incoming;
 use slog::Logger;
 use tokio_util::sync::CancellationToken;
 
+use crate::audit::Audit;
 use crate::guard::{self, Policy};
 use crate::mcp::{self, Waiting};
 use crate::message::{BodyError, ReadAhead, RequestBody, Upload, read_ahead};
@@ -59,6 +61,7 @@ pub struct Proxy {
     snapshot: ArcSwap<Snapshot>,
     pub metrics: Metrics,
     pub log: Logger,
+    pub audit: Audit,
     /// Cancelled when event streams shall end.
     pub draining: CancellationToken,
 }
@@ -92,7 +95,7 @@ impl Handler for Proxy {
     ) -> Response<Body> {
         let snapshot = self.snapshot();
         let (head, body) = request.into_parts();
-        let mut exchange = Exchange::begin(&self, &head, &connection);
+        let mut exchange = Exchange::begin(&self, &snapshot, &head, &connection);
         let mut call = Call {
             snapshot: &snapshot,
             connection: &connection,
@@ -127,6 +130,7 @@ impl Proxy {
         Self {
             snapshot: ArcSwap::from_pointee(snapshot),
             metrics,
+            audit: Audit::new(log.clone()),
             log,
             draining: CancellationToken::new(),
         }
@@ -152,11 +156,18 @@ impl Proxy {
             .ok_or_else(Error::listener_gone)?;
         let policy = entrance.listener.map_or(Policy::NONE, Policy::of);
         guard::admit(&call.head, policy, call.connection.saw_two_lengths())?;
-        if !local::is_for_everybody(call.head.uri.path())
-            && let Some(listener) = entrance.listener
-        {
-            access::to_listener(call, listener).await?;
-            exchange.client = call.client.clone();
+        if self.audit.is_on() {
+            // Its record says who it was.
+            call.connection.owner().await;
+        }
+        if !local::is_for_everybody(call.head.uri.path()) {
+            if !self.audit.admits() {
+                return Err(Error::unaudited());
+            }
+            if let Some(listener) = entrance.listener {
+                access::to_listener(call, listener).await?;
+                exchange.client = call.client.clone();
+            }
         }
         if let Some(reply) = local::reply(call).await {
             return reply;

@@ -24,7 +24,7 @@ pub struct Snapshot {
     /// Over the routes for every listener that has none of its own.
     pub router: Router,
     pub loaded_at: SystemTime,
-    /// Whether a rule asks which program a client is.
+    /// Whether a rule or the audit asks which program a client is.
     pub asks_for_programs: bool,
     /// By [`listener_key`].
     listeners: HashMap<u64, Place>,
@@ -76,7 +76,7 @@ impl Snapshot {
             router: Router::new(&config, 0..config.shared_routes),
             upstreams,
             loaded_at: SystemTime::now(),
-            asks_for_programs: config.asks_for_programs(),
+            asks_for_programs: config.audit.is_some() || config.asks_for_programs(),
             listeners,
             restricted: restricted(&config, previous),
             config,

@@ -339,6 +339,7 @@ const SECTIONS: &[(&str, &str)] = &[
         "[[route]]\n[[route.policy]]\nqqqqqqqq = 1",
     ),
     ("[admin]", "[admin]\nqqqqqqqq = 1"),
+    ("[audit]", "[audit]\nqqqqqqqq = 1"),
     ("[log]", "[log]\nqqqqqqqq = 1"),
     ("[limits]", "[limits]\nqqqqqqqq = 1"),
     ("[server]", "[server]\nqqqqqqqq = 1"),
@@ -546,6 +547,8 @@ fn every_metric_is_described_and_exported() {
         in_flight: 0,
         connections: 0,
         log_dropped: 0,
+        audit_lost: 0,
+        audit_failing: false,
     };
     metrics.write(&mut page, &gauges).unwrap();
     let exported = page

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::admin::decode_admin;
+use super::audit::decode_audit;
 use super::credential::decode_credential;
 use super::decode::{Field, Section};
 use super::env::SECRET_VARIABLES;
@@ -100,6 +101,7 @@ fn decode(report: &Report<'_>, tree: &Table) -> Option<Config> {
     warn_of_unreachable(&upstreams.fields, &routes);
     warn_of_unused(&credential_fields, &upstreams);
     let admin = decode_admin(&mut root, &listeners);
+    let audit = decode_audit(&mut root);
     let (log, limits, server) = (
         decode_log(&mut root),
         decode_limits(&mut root),
@@ -119,6 +121,7 @@ fn decode(report: &Report<'_>, tree: &Table) -> Option<Config> {
             .map(|(listener, _)| listener)
             .collect(),
         admin,
+        audit,
         log,
         limits,
         server,

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use slog::{Logger, error, info, warn};
 
 use super::Daemon;
+use crate::audit::Sink;
 use crate::config::{Config, TargetPath};
 use crate::snapshot::Snapshot;
 use crate::state::Reloaded;
@@ -45,6 +46,10 @@ impl Daemon {
             .listeners
             .open(&config)
             .map_err(|error| vec![error.to_string()])?;
+        // Opened anew each time, so that a file can be renamed before.
+        let audit = config.audit.clone();
+        let sink = audit.as_ref().map(|audit| Sink::open(&audit.target));
+        let sink = sink.transpose().map_err(|message| vec![message])?;
         for warning in &config.warnings {
             warn!(self.log, "configuration"; "warning" => warning);
         }
@@ -60,6 +65,10 @@ impl Daemon {
             &self.proxies,
             &self.state.proxy.metrics,
         );
+        let switched = self.state.proxy.audit.switch(sink, audit.as_ref());
+        if let Err(error) = switched {
+            error!(self.log, "no audit: the system gives no thread for it"; "reason" => %error);
+        }
         self.state.proxy.replace(snapshot);
         let snapshot = self.state.proxy.snapshot();
         self.listeners.switch(&snapshot.config, opened).await;

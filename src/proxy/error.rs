@@ -39,6 +39,7 @@ pub enum Code {
     UpstreamBadResponse,
     UpstreamRejectedCredential,
     UpstreamUnavailable,
+    AuditUnavailable,
     UpstreamConnectTimeout,
     UpstreamTimeout,
 }
@@ -67,6 +68,7 @@ impl Code {
         Self::UpstreamBadResponse,
         Self::UpstreamRejectedCredential,
         Self::UpstreamUnavailable,
+        Self::AuditUnavailable,
         Self::UpstreamConnectTimeout,
         Self::UpstreamTimeout,
     ];
@@ -96,6 +98,7 @@ impl Code {
             Self::UpstreamBadResponse => "upstream_bad_response",
             Self::UpstreamRejectedCredential => "upstream_rejected_credential",
             Self::UpstreamUnavailable => "upstream_unavailable",
+            Self::AuditUnavailable => "audit_unavailable",
             Self::UpstreamConnectTimeout => "upstream_connect_timeout",
             Self::UpstreamTimeout => "upstream_timeout",
         }
@@ -122,9 +125,9 @@ impl Code {
             | Self::UpstreamTls
             | Self::UpstreamReset
             | Self::UpstreamBadResponse => StatusCode::BAD_GATEWAY,
-            Self::UpstreamRejectedCredential | Self::UpstreamUnavailable => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::UpstreamRejectedCredential
+            | Self::UpstreamUnavailable
+            | Self::AuditUnavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::UpstreamConnectTimeout | Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
         }
     }
@@ -206,6 +209,14 @@ impl Error {
             format!("upstream {name} broke off its answer; it may have acted on the request"),
         )
         .because(error.to_string())
+    }
+
+    /// Its record could not be written, and no request may go without one.
+    pub fn unaudited() -> Self {
+        Self::new(
+            Code::AuditUnavailable,
+            "the proxy cannot write its audit records, and sends nothing without them; whoever runs it finds the reason in its log",
+        )
     }
 
     /// The client's connection is older than the rules for it.

@@ -11,32 +11,33 @@ use slog::{KV, Key, Record, Serializer, info, warn};
 
 use super::error::Error;
 use super::source::Source;
-use super::{Proxy, answer, head, ids};
+use super::{Proxy, answer, audit, head, ids};
 use crate::listen::Peer;
 use crate::log::InOrder;
 use crate::mcp::Peek;
 use crate::serve::Connection;
-use crate::snapshot::Upstream;
+use crate::snapshot::{Snapshot, Upstream};
 
 pub struct Exchange {
     proxy: Arc<Proxy>,
-    connection: Arc<Connection>,
+    pub(super) snapshot: Arc<Snapshot>,
+    pub(super) connection: Arc<Connection>,
     started: Instant,
-    id: HeaderValue,
-    method: Method,
+    pub(super) id: HeaderValue,
+    pub(super) method: Method,
     /// Without the query, which may hold what is nobody's business.
-    path: Box<str>,
-    mcp_method: Option<Box<str>>,
-    mcp_name: Option<Box<str>>,
-    upstream: Option<Arc<Upstream>>,
+    pub(super) path: Box<str>,
+    pub(super) mcp_method: Option<Box<str>>,
+    pub(super) mcp_name: Option<Box<str>>,
+    pub(super) upstream: Option<Arc<Upstream>>,
     /// By which name the client proved who it is.
     pub client: Option<Arc<str>>,
     pub attempts: u32,
-    status: u16,
+    pub(super) status: u16,
     pub bytes: u64,
-    code: Option<&'static str>,
-    cause: Option<String>,
-    outcome: Outcome,
+    pub(super) code: Option<&'static str>,
+    pub(super) cause: Option<String>,
+    pub(super) outcome: Outcome,
 }
 
 /// How the answer ended.
@@ -50,9 +51,15 @@ pub enum Outcome {
 }
 
 impl Exchange {
-    pub fn begin(proxy: &Arc<Proxy>, head: &Parts, connection: &Arc<Connection>) -> Self {
+    pub fn begin(
+        proxy: &Arc<Proxy>,
+        snapshot: &Arc<Snapshot>,
+        head: &Parts,
+        connection: &Arc<Connection>,
+    ) -> Self {
         Self {
             proxy: Arc::clone(proxy),
+            snapshot: Arc::clone(snapshot),
             connection: Arc::clone(connection),
             started: Instant::now(),
             id: ids::request_id(head.headers.get(head::REQUEST_ID)),
@@ -132,6 +139,7 @@ impl Drop for Exchange {
                 .finished(self.status, duration, method, name);
         }
         let proxy = Arc::clone(&self.proxy);
+        proxy.audit.record(audit::Entry::of(self, duration));
         let line = AccessLine {
             exchange: self,
             duration,

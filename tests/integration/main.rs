@@ -1,5 +1,6 @@
 //! The daemon as its users meet it: the built binary, a real upstream behind it, real clients before it.
 
+mod audit;
 mod bodies;
 mod client_config;
 mod commands;
