@@ -37,7 +37,12 @@ def application():
     unguarded = TransportSecuritySettings(enable_dns_rebinding_protection=False)
     if "sse" in sys.argv:
         return build().sse_app(transport_security=unguarded)
-    return build().streamable_http_app(event_store=EventStore(), retry_interval=100, transport_security=unguarded)
+    return build().streamable_http_app(
+        event_store=EventStore(),
+        retry_interval=100,
+        max_request_body_size=64 * 1024 * 1024,
+        transport_security=unguarded,
+    )
 
 
 def listening() -> socket.socket:
