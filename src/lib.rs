@@ -28,5 +28,6 @@ pub mod resilience;
 pub mod secret;
 pub mod serve;
 pub mod snapshot;
+pub mod sse;
 pub mod state;
 pub mod worker;

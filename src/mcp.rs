@@ -3,6 +3,7 @@
 pub mod mirror;
 pub mod params;
 mod reads;
+pub mod strict;
 
 pub use reads::only_reads;
 

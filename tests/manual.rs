@@ -263,11 +263,19 @@ fn every_configuration_in_the_manuals_loads_without_a_warning() {
 }
 
 /// Where an unknown key has to be written to learn which keys there are.
-const SECTIONS: [(&str, &str); 12] = [
+const SECTIONS: &[(&str, &str)] = &[
     ("Top level", "qqqqqqqq = 1"),
     (
         "[upstream.NAME]",
         "[upstream.acme]\nurl = \"https://a/\"\nqqqqqqqq = 1",
+    ),
+    (
+        "[upstream.NAME.retry]",
+        "[upstream.acme]\nurl = \"https://a/\"\nretry.qqqqqqqq = 1",
+    ),
+    (
+        "[upstream.NAME.breaker]",
+        "[upstream.acme]\nurl = \"https://a/\"\nbreaker.qqqqqqqq = 1",
     ),
     (
         "[upstream.NAME.session]",
@@ -290,6 +298,10 @@ const SECTIONS: [(&str, &str); 12] = [
         "[[listener]]\ntcp = \"127.0.0.1:0\"\nqqqqqqqq = 1",
     ),
     ("[[route]]", "[[route]]\nqqqqqqqq = 1"),
+    (
+        "[[route.policy]]",
+        "[[route]]\n[[route.policy]]\nqqqqqqqq = 1",
+    ),
     ("[admin]", "[admin]\nqqqqqqqq = 1"),
     ("[log]", "[log]\nqqqqqqqq = 1"),
     ("[limits]", "[limits]\nqqqqqqqq = 1"),
@@ -333,8 +345,8 @@ fn every_key_is_described_and_exists() {
         .map(|(title, keys)| (title, names(keys.into_keys())))
         .collect();
     let known: BTreeMap<_, _> = SECTIONS
-        .into_iter()
-        .map(|(title, config)| (title.to_owned(), known_keys(config)))
+        .iter()
+        .map(|(title, config)| ((*title).to_owned(), known_keys(config)))
         .collect();
     assert_eq!(described, known);
 }
@@ -356,7 +368,8 @@ fn literal_default(terms: &str) -> Option<&str> {
     let (default, _) = default.rsplit_once("; ")?;
     let quotes = default.matches('"').count();
     let quoted = quotes == 2 && default.starts_with('"') && default.ends_with('"');
-    (quoted || ["true", "false", "[]"].contains(&default)).then_some(default)
+    let plain = ["true", "false", "[]"].contains(&default) || default.parse::<u32>().is_ok();
+    (quoted || plain).then_some(default)
 }
 
 #[test]

@@ -12,6 +12,7 @@ use crate::client::{Client, ProxyVariables};
 use crate::config::{self, Config, Route, TargetPath};
 use crate::metrics::{Metrics, UpstreamMetrics};
 use crate::path;
+use crate::resilience::annotations::Annotations;
 use crate::resilience::breaker::Breaker;
 use crate::resilience::budget::Budget;
 
@@ -23,6 +24,8 @@ pub struct Upstream {
     /// Kept on reload while their settings and the way to the upstream stay.
     pub breaker: Option<Arc<Breaker>>,
     pub budget: Option<Arc<Budget>>,
+    /// What its tools say of themselves.
+    pub tools: Arc<Annotations>,
     pub metrics: Arc<UpstreamMetrics>,
     /// Since when the present credential is in use.
     pub credential_since: SystemTime,
@@ -58,6 +61,7 @@ impl Upstream {
                 .map_or_else(Arc::default, |before| Arc::clone(&before.health)),
             breaker: breaker(&upstream, kept_client),
             budget: budget(&upstream, kept_client),
+            tools: kept_client.map_or_else(Arc::default, |before| Arc::clone(&before.tools)),
             metrics: metrics.upstream(&upstream.name),
             credential_since: kept_credential
                 .map_or_else(SystemTime::now, |before| before.credential_since),

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use http::Response;
 use serde_json::Value;
 
-use crate::common::upstream::{Call, Outcome, json};
+use crate::common::upstream::{Call, Outcome, event_stream, json};
 use crate::common::wait::until;
 use crate::common::{Answer, Ask, Client, Daemon, Http, Setup, Upstream, Way, body};
 
@@ -139,6 +139,40 @@ async fn without_json_rpc_the_method_says_what_is_safe() {
         let answer = daemon.ask(Ask::new(method, "/x")).await;
         assert_eq!(answer.status == 200, repeated, "{method}");
         assert_eq!(upstream.count(), 1 + usize::from(repeated), "{method}");
+    }
+}
+
+#[tokio::test]
+async fn a_tool_that_says_it_only_reads_is_called_again_where_its_word_is_taken() {
+    const TOOLS: &str = r#"{"jsonrpc":"2.0","id":1,"result":{"tools":[
+        {"name":"t","annotations":{"readOnlyHint":true}},{"name":"other"}]}}"#;
+    let annotated = "retry = { tools_call = \"annotated\", max_backoff = \"100ms\" }";
+    for (retry, as_events, repeated) in [
+        (annotated, false, true),
+        (annotated, true, true),
+        (FAST, false, false),
+    ] {
+        let upstream = Upstream::https();
+        let daemon = Setup::before(&upstream).upstream(retry).start().await;
+        upstream.at("/list", move |_| {
+            if !as_events {
+                return std::future::ready(Ok(json(TOOLS)));
+            }
+            let (pipe, response) = event_stream();
+            tokio::spawn(async move {
+                let event = format!("data: {}\n\n", TOOLS.replace('\n', ""));
+                pipe.send(event).await;
+                pipe.end().await;
+            });
+            std::future::ready(Ok(response))
+        });
+        let listed = daemon.post("/list", LIST).await;
+        assert!(listed.text().contains("readOnlyHint"), "{listed:?}");
+        failing(&upstream, 1, || Err(body::Cut));
+        assert_eq!(daemon.post("/x", CALL).await.status == 200, repeated);
+        failing(&upstream, 1, || Err(body::Cut));
+        let other = CALL.replace(r#""name":"t""#, r#""name":"other""#);
+        assert_eq!(daemon.post("/x", &other).await.status, 502);
     }
 }
 

@@ -110,7 +110,7 @@ pub const CASES: &[Case] = &[
     ("[route]", &[("upstream", "\"acme\"")], Table,
      r#"route[1]: "path" is missing; write path = "/" for every request"#),
     ("[route]", &[("path", "\"/\""), ("upstream", "\"acme\""), ("allow", "{}")], Key(2),
-     r#"route[1].allow: unknown key "allow"; the keys here are upstream, path, strip_prefix"#),
+     r#"route[1].allow: unknown key "allow"; the keys here are upstream, path, strip_prefix, policy"#),
     ("[listener]", &[("tcp", "\"0.0.0.0:8080\"")], Value(0),
      "listener[1].tcp: 0.0.0.0 is not a loopback address, and whoever can connect is signed for; that would require allow_non_loopback = true, TLS and client authentication, which this version does not offer yet; write 127.0.0.1:8080"),
     ("[listener]", &[("tcp", "\"[::]:80\""), ("allow_non_loopback", "true")], Value(0),
