@@ -304,6 +304,11 @@ const SECTIONS: &[(&str, &str)] = &[
     ),
     ("[admin]", "[admin]\nqqqqqqqq = 1"),
     ("[log]", "[log]\nqqqqqqqq = 1"),
+    (
+        "[upstream.NAME.concurrency]",
+        "[upstream.acme]\nurl = \"https://a/\"\nconcurrency.qqqqqqqq = 1",
+    ),
+    ("[[limits.rate]]", "[[limits.rate]]\nqqqqqqqq = 1"),
     ("[limits]", "[limits]\nqqqqqqqq = 1"),
     ("[server]", "[server]\nqqqqqqqq = 1"),
 ];
@@ -409,7 +414,7 @@ fn the_defaults_in_the_manual_are_those_in_force() {
             .load("config.toml", text)
             .unwrap_or_else(|problems| panic!("{text}{problems}"));
         let parts = (&config.upstreams, &config.routes, &config.listeners);
-        let rest = (config.log, config.limits, config.server, &config.admin);
+        let rest = (config.log, &config.limits, config.server, &config.admin);
         format!("{parts:#?}{rest:#?}")
     };
     assert_eq!(essence(written), essence(&left_out));
@@ -498,9 +503,9 @@ fn every_field_of_the_access_log_is_described_and_written() {
 #[test]
 fn every_metric_is_described_and_exported() {
     let metrics = Metrics::default();
-    metrics
-        .upstream("acme")
-        .finished(200, Duration::from_millis(3));
+    let upstream = metrics.upstream("acme");
+    upstream.finished(200, Duration::from_millis(3));
+    upstream.retry("reads");
     metrics.proxy_error("no_route");
     metrics.reloaded(true, SystemTime::now());
     let mut page = String::new();

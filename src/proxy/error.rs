@@ -25,6 +25,7 @@ pub enum Code {
     BodyTimeout,
     BodyCut,
     BodyTooLarge,
+    RateLimited,
     UpstreamDns,
     UpstreamUnreachable,
     UpstreamTls,
@@ -32,6 +33,7 @@ pub enum Code {
     UpstreamBadResponse,
     UpstreamRejectedCredential,
     UpstreamUnavailable,
+    UpstreamBusy,
     UpstreamConnectTimeout,
     UpstreamTimeout,
 }
@@ -50,6 +52,7 @@ impl Code {
         Self::BodyTimeout,
         Self::BodyCut,
         Self::BodyTooLarge,
+        Self::RateLimited,
         Self::UpstreamDns,
         Self::UpstreamUnreachable,
         Self::UpstreamTls,
@@ -57,6 +60,7 @@ impl Code {
         Self::UpstreamBadResponse,
         Self::UpstreamRejectedCredential,
         Self::UpstreamUnavailable,
+        Self::UpstreamBusy,
         Self::UpstreamConnectTimeout,
         Self::UpstreamTimeout,
     ];
@@ -76,6 +80,7 @@ impl Code {
             Self::BodyTimeout => "body_timeout",
             Self::BodyCut => "body_cut",
             Self::BodyTooLarge => "body_too_large",
+            Self::RateLimited => "rate_limited",
             Self::UpstreamDns => "upstream_dns",
             Self::UpstreamUnreachable => "upstream_unreachable",
             Self::UpstreamTls => "upstream_tls",
@@ -83,6 +88,7 @@ impl Code {
             Self::UpstreamBadResponse => "upstream_bad_response",
             Self::UpstreamRejectedCredential => "upstream_rejected_credential",
             Self::UpstreamUnavailable => "upstream_unavailable",
+            Self::UpstreamBusy => "upstream_busy",
             Self::UpstreamConnectTimeout => "upstream_connect_timeout",
             Self::UpstreamTimeout => "upstream_timeout",
         }
@@ -105,9 +111,10 @@ impl Code {
             | Self::UpstreamTls
             | Self::UpstreamReset
             | Self::UpstreamBadResponse => StatusCode::BAD_GATEWAY,
-            Self::UpstreamRejectedCredential | Self::UpstreamUnavailable => {
+            Self::UpstreamRejectedCredential | Self::UpstreamUnavailable | Self::UpstreamBusy => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
+            Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
             Self::UpstreamConnectTimeout | Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
         }
     }
