@@ -16,6 +16,7 @@ mod error;
 mod excerpt;
 mod field;
 mod files;
+mod limits;
 mod listener;
 mod load;
 mod overlay;
@@ -158,6 +159,17 @@ pub struct Upstream {
     pub retry: Option<Retry>,
     /// `None` where every request is sent, whatever became of those before it.
     pub breaker: Option<Breaker>,
+    /// `None` where it takes any number at a time.
+    pub concurrency: Option<Concurrency>,
+}
+
+/// What an upstream takes at a time: requests whose answer has not begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Concurrency {
+    pub requests: usize,
+    /// How many more may wait for their turn, and for how long.
+    pub queue: usize,
+    pub wait: Duration,
 }
 
 /// How often, and how soon, a request is sent again where that is safe.
@@ -349,12 +361,34 @@ pub enum LogFormat {
     Text,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// Largest request body accepted, in bytes.
     pub max_body: u64,
     /// Largest request body kept for inspection and replay, in bytes.
     pub replay_buffer: usize,
+    /// A request must be within each of them.
+    pub rate: Vec<RateLimit>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RateLimit {
+    /// At least 1.
+    pub requests: u32,
+    pub per: Duration,
+    /// How many may come at once after a rest; at least 1.
+    pub burst: u32,
+    pub by: By,
+}
+
+/// Whose requests are counted together: those that are alike in all of these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct By {
+    pub route: bool,
+    pub credential: bool,
+    pub peer: bool,
+    /// Only calls of tools are counted then.
+    pub tool: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -11,6 +11,7 @@ mod exchange;
 mod head;
 mod ids;
 mod lens;
+mod limit;
 mod local;
 mod mirror;
 mod policy;
@@ -161,6 +162,7 @@ impl Proxy {
         exchange.routed_to(upstream);
         path::check(call.head.uri.path(), upstream.config.allow_encoded_slash)?;
         call.policy = policy::of_peer(route, call)?;
+        limit::by_head(call, route)?;
         let target = upstream
             .path_for(route, call.head.uri.path(), call.head.uri.query())
             .ok_or(path::Refused::NotAbsolute)?;
@@ -173,6 +175,7 @@ impl Proxy {
         if let Some(policy) = call.policy {
             self.judge(&route.policies[policy], call)?;
         }
+        limit::by_tool(call, route)?;
         let lists_tools = mirror::agree(call, upstream)?;
         let lens = Lens::of(call, found, lists_tools);
         let mut head = head::outgoing(call, upstream, target, exchange.id());
@@ -181,8 +184,10 @@ impl Proxy {
                 .insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
         let request = Request::from_parts(head, body);
+        let turn = limit::turn(upstream).await?;
         let message = call.message.as_ref();
         let (response, sent) = self.send(upstream, request, message, exchange).await?;
+        drop(turn);
         if fallback.replaces(response.status()) {
             return Ok(stream::local(&self.draining).map(Source::events));
         }
@@ -195,8 +200,9 @@ impl Proxy {
         call: &mut Call<'_>,
         exchange: &mut Exchange,
     ) -> Result<RequestBody, Error> {
-        let limits = call.snapshot.config.limits;
-        let stall = call.snapshot.config.server.read_timeout;
+        let snapshot = call.snapshot;
+        let limits = &snapshot.config.limits;
+        let stall = snapshot.config.server.read_timeout;
         check_announced(&call.head, limits.max_body)?;
         let Some(mut body) = call.body.take() else {
             return Ok(RequestBody::empty());

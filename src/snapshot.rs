@@ -11,17 +11,20 @@ pub use upstream::Upstream;
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use crate::client::ProxyVariables;
-use crate::config::{Config, ListenAddress, Listener};
+use crate::config::{Config, ListenAddress, Listener, RateLimit};
 use crate::metrics::Metrics;
+use crate::resilience::rate::Rate;
 
 pub struct Snapshot {
     pub config: Config,
     /// In the order of [`Config::upstreams`].
     pub upstreams: Vec<Arc<Upstream>>,
     pub router: Router,
+    /// In the order of `limits.rate`; counts outlive a reload that does not change the limit.
+    pub rates: Vec<Arc<Rate>>,
     pub loaded_at: SystemTime,
     /// Listener policies by [`listener_key`].
     listeners: HashMap<u64, usize>,
@@ -44,7 +47,9 @@ impl Snapshot {
             .enumerate()
             .map(|(index, listener)| (listener_key(&listener.address), index))
             .collect();
+        let rates = config.limits.rate.iter();
         Self {
+            rates: rates.map(|limit| rate(limit, previous)).collect(),
             router: Router::new(&config),
             upstreams,
             loaded_at: SystemTime::now(),
@@ -64,6 +69,14 @@ impl Snapshot {
         self.upstreams
             .iter()
             .find(|upstream| upstream.config.name == name)
+    }
+}
+
+fn rate(limit: &RateLimit, previous: Option<&Snapshot>) -> Arc<Rate> {
+    let mut before = previous.into_iter().flat_map(|previous| &previous.rates);
+    match before.find(|before| before.settings() == limit) {
+        Some(before) => Arc::clone(before),
+        None => Arc::new(Rate::new(limit.clone(), Instant::now())),
     }
 }
 

@@ -8,6 +8,7 @@ use http::{HeaderName, HeaderValue};
 
 use super::credential::decode_secret;
 use super::decode::{Field, Section};
+use super::limits::decode_concurrency;
 use super::retry::{decode_breaker, decode_retry};
 use super::suggest::nearest;
 use super::target::{self, Kind};
@@ -86,6 +87,7 @@ pub fn decode_upstream(field: &Field<'_>, credentials: &[&str]) -> Option<Upstre
     let forward_authorization = s.field("forward_authorization").and_then(|f| f.boolean());
     let mirror_headers = s.field("mirror_headers").and_then(|f| f.boolean());
     let (retry, breaker) = (decode_retry(&mut s), decode_breaker(&mut s));
+    let concurrency = s.field("concurrency").and_then(|f| decode_concurrency(&f));
     s.finish();
     let (target, place) = target?;
     if target.scheme == Scheme::HTTP && !target.is_local() && credential.is_some() {
@@ -107,6 +109,7 @@ pub fn decode_upstream(field: &Field<'_>, credentials: &[&str]) -> Option<Upstre
         mirror_headers: mirror_headers.unwrap_or_default(),
         retry,
         breaker,
+        concurrency,
     })
 }
 
@@ -192,6 +195,7 @@ impl Upstream {
             mirror_headers: false,
             retry: Some(Retry::default()),
             breaker: Some(Breaker::default()),
+            concurrency: None,
         }
     }
 }

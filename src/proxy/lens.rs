@@ -13,10 +13,13 @@ use http_body_util::BodyExt;
 use super::Call;
 use super::error::Error;
 use super::policy::filter;
+use super::retry;
 use super::source::Source;
 use crate::client;
 use crate::config::Policy;
+use crate::mcp::strict;
 use crate::message::is_media_type;
+use crate::resilience::annotations::Annotations;
 use crate::snapshot::{Snapshot, Upstream};
 use crate::sse::{self, Splitter};
 
@@ -26,6 +29,8 @@ pub struct Lens {
     filter: Option<(Arc<Snapshot>, usize, usize)>,
     /// Whose tools are listed: the headers of later calls are checked by it.
     learner: Option<Arc<Upstream>>,
+    /// What tools say of themselves is noted here.
+    learns: Option<Arc<Annotations>>,
     /// Messages larger than this are not looked at.
     limit: usize,
 }
@@ -39,11 +44,15 @@ impl Lens {
             .policy
             .filter(|&index| !policies[index].dry_run)
             .map(|index| (Arc::clone(call.snapshot), route, index));
-        let learner = lists_tools.then(|| Arc::clone(&call.snapshot.upstreams[config.upstream]));
-        (filter.is_some() || learner.is_some()).then(|| {
+        let upstream = &call.snapshot.upstreams[config.upstream];
+        let learner = lists_tools.then(|| Arc::clone(upstream));
+        let learns = (retry::trusts_annotations(upstream) && self::lists_tools(call))
+            .then(|| Arc::clone(&upstream.tools));
+        (filter.is_some() || learner.is_some() || learns.is_some()).then(|| {
             Box::new(Self {
                 filter,
                 learner,
+                learns,
                 limit: call.snapshot.config.limits.replay_buffer,
             })
         })
@@ -62,6 +71,9 @@ impl Lens {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .learn(message);
+        }
+        if let Some(tools) = &self.learns {
+            tools.learn(message);
         }
         let (snapshot, route, index) = self.filter.as_ref()?;
         let policy: &Policy = &snapshot.config.routes[*route].policies[*index];
@@ -136,6 +148,16 @@ enum Collected {
     Whole(Bytes),
     /// More than may be kept: what came, and the rest.
     Part(Source),
+}
+
+fn lists_tools(call: &Call<'_>) -> bool {
+    let messages = call.message.as_deref().map(strict::read);
+    messages.is_some_and(|messages| {
+        messages.is_ok_and(|messages| {
+            let mut methods = messages.iter().map(|message| message.method.as_deref());
+            methods.any(|method| method == Some("tools/list"))
+        })
+    })
 }
 
 /// Whether an answer's messages can be found at all.

@@ -161,7 +161,7 @@ impl Proxy {
     ) -> Option<(Request<RequestBody>, Duration)> {
         let only_reads = || {
             let method = copy.as_ref().map(Request::method);
-            method.is_some_and(|method| retry::only_reads(method, message))
+            method.is_some_and(|method| retry::only_reads(upstream, method, message))
         };
         let (why, unsent) = match tried {
             Tried::Answered(response, _) => {

@@ -1,10 +1,12 @@
 //! An upstream ready for use.
 
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 use std::time::{Instant, SystemTime};
 
 use http::HeaderValue;
 use http::uri::PathAndQuery;
+use tokio::sync::Semaphore;
 
 use super::{Health, Snapshot};
 use crate::auth::Auth;
@@ -13,6 +15,7 @@ use crate::config::{self, Config, Route, TargetPath};
 use crate::mcp::params::Catalog;
 use crate::metrics::{Metrics, UpstreamMetrics};
 use crate::path;
+use crate::resilience::annotations::Annotations;
 use crate::resilience::breaker::Breaker;
 use crate::resilience::budget::Budget;
 
@@ -26,6 +29,9 @@ pub struct Upstream {
     /// Kept on reload while their settings and the way to the upstream stay.
     pub breaker: Option<Arc<Breaker>>,
     pub budget: Option<Arc<Budget>>,
+    pub gate: Option<Arc<Gate>>,
+    /// What its tools say of themselves.
+    pub tools: Arc<Annotations>,
     pub metrics: Arc<UpstreamMetrics>,
     /// Since when the present credential is in use.
     pub credential_since: SystemTime,
@@ -64,6 +70,8 @@ impl Upstream {
                 .map_or_else(Arc::default, |before| Arc::clone(&before.catalog)),
             breaker: breaker(&upstream, kept_client),
             budget: budget(&upstream, kept_client),
+            gate: gate(&upstream, before),
+            tools: kept_client.map_or_else(Arc::default, |before| Arc::clone(&before.tools)),
             metrics: metrics.upstream(&upstream.name),
             credential_since: kept_credential
                 .map_or_else(SystemTime::now, |before| before.credential_since),
@@ -112,6 +120,24 @@ fn breaker(upstream: &config::Upstream, kept: Option<&Arc<Upstream>>) -> Option<
     Some(match before.filter(|before| before.has(settings)) {
         Some(before) => Arc::clone(before),
         None => Arc::new(Breaker::new(settings.clone())),
+    })
+}
+
+/// Where requests wait for an upstream that takes few at a time.
+pub struct Gate {
+    pub permits: Semaphore,
+    pub queued: AtomicUsize,
+}
+
+fn gate(upstream: &config::Upstream, before: Option<&Arc<Upstream>>) -> Option<Arc<Gate>> {
+    let settings = upstream.concurrency?;
+    let before = before.filter(|before| before.config.concurrency == Some(settings));
+    Some(match before.and_then(|before| before.gate.as_ref()) {
+        Some(before) => Arc::clone(before),
+        None => Arc::new(Gate {
+            permits: Semaphore::new(settings.requests),
+            queued: AtomicUsize::new(0),
+        }),
     })
 }
 

@@ -88,7 +88,8 @@ fn the_example_of_the_manual_loads() {
         config.limits,
         Limits {
             max_body: 64 << 20,
-            replay_buffer: 1 << 20
+            replay_buffer: 1 << 20,
+            rate: Vec::new(),
         }
     );
 }
@@ -155,7 +156,8 @@ fn every_other_setting_has_its_words() {
         config.limits,
         Limits {
             max_body: 1000,
-            replay_buffer: 0
+            replay_buffer: 0,
+            rate: Vec::new(),
         }
     );
     assert_eq!(
