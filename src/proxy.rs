@@ -13,6 +13,7 @@ mod ids;
 mod local;
 mod respond;
 mod send;
+mod session;
 mod source;
 mod stream;
 
@@ -20,6 +21,7 @@ pub use answer::ERROR_HEADER;
 pub use body::Body;
 pub use error::{Code, Error};
 pub use local::{probe, readiness};
+pub use session::Sessions;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,7 +43,9 @@ use crate::serve::{Connection, Handler};
 use crate::snapshot::Snapshot;
 
 use self::exchange::Exchange;
+use self::session::Visit;
 use self::source::Source;
+use self::stream::Reopening;
 
 /// How long the rest of a refused request may take to come in, to be answered by its id.
 const REFUSED_BODY_PATIENCE: Duration = Duration::from_secs(2);
@@ -50,6 +54,7 @@ pub struct Proxy {
     snapshot: ArcSwap<Snapshot>,
     pub metrics: Metrics,
     pub log: Logger,
+    pub sessions: Sessions,
     /// Cancelled when event streams shall end.
     pub draining: CancellationToken,
 }
@@ -110,6 +115,7 @@ impl Proxy {
             snapshot: ArcSwap::from_pointee(snapshot),
             metrics,
             log,
+            sessions: Sessions::default(),
             draining: CancellationToken::new(),
         }
     }
@@ -124,7 +130,7 @@ impl Proxy {
     }
 
     async fn forward(
-        &self,
+        self: &Arc<Self>,
         call: &mut Call<'_>,
         exchange: &mut Exchange,
     ) -> Result<Response<Source>, Error> {
@@ -156,12 +162,16 @@ impl Proxy {
         }
         let body = self.read_body(call, exchange).await?;
         let head = head::outgoing(call, upstream, target, exchange.id());
-        let request = Request::from_parts(head, body);
-        let (response, sent) = self.send(upstream, request, exchange).await?;
+        let mut request = Request::from_parts(head, body);
+        let mut visit = Visit::of(self, call, upstream, &mut request, exchange.mcp_method());
+        let reopening = Reopening::of(self, upstream, &mut request, visit.known());
+        let sent = self.send(upstream, request, exchange).await?;
+        let (response, sent) = visit.answered(self, upstream, sent, exchange).await?;
         if fallback.replaces(response.status()) {
             return Ok(stream::local(&self.draining).map(Source::events));
         }
-        respond::incoming(self, call, found, upstream, response, &sent).await
+        let response = respond::incoming(self, call, found, upstream, response, &sent).await?;
+        Ok(visit.settle(Reopening::attach(reopening, response)))
     }
 
     /// Reads what has to be understood, and leaves the rest to be streamed.

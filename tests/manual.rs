@@ -490,10 +490,14 @@ fn every_metric_is_described_and_exported() {
         .finished(200, Duration::from_millis(3));
     metrics.proxy_error("no_route");
     metrics.reloaded(true, SystemTime::now());
+    metrics.session_recovery("acme", "recovered");
+    metrics.stream_recovery("acme", "recovered");
     let mut page = String::new();
     let gauges = Gauges {
         in_flight: 0,
         connections: 0,
+        sessions: 0,
+        event_streams: 0,
         log_dropped: 0,
     };
     metrics.write(&mut page, &gauges).unwrap();

@@ -11,7 +11,9 @@ use super::decode::{Field, Section};
 use super::suggest::nearest;
 use super::target::{self, Kind};
 use super::tls::decode_tls;
-use super::{HttpVersion, SessionHeader, SseFallback, Target, Upstream, Upstream401};
+use super::{
+    HttpVersion, SessionHeader, SessionRecovery, SseFallback, Target, Upstream, Upstream401,
+};
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -80,6 +82,13 @@ pub fn decode_upstream(field: &Field<'_>, credentials: &[&str]) -> Option<Upstre
         let (auto, always, never) = (SseFallback::Auto, SseFallback::Always, SseFallback::Never);
         f.choice(&[("auto", auto), ("always", always), ("never", never)])
     });
+    let session_recovery = s.field("session_recovery").and_then(|f| {
+        f.choice(&[
+            ("off", SessionRecovery::Off),
+            ("replay", SessionRecovery::Replay),
+        ])
+    });
+    let stream_recovery = s.field("stream_recovery").and_then(|f| f.boolean());
     let forward_authorization = s.field("forward_authorization").and_then(|f| f.boolean());
     s.finish();
     let (target, place) = target?;
@@ -98,6 +107,8 @@ pub fn decode_upstream(field: &Field<'_>, credentials: &[&str]) -> Option<Upstre
         allow_encoded_slash: allow_encoded_slash.unwrap_or_default(),
         upstream_401: upstream_401.unwrap_or_default(),
         sse_fallback: sse_fallback.unwrap_or_default(),
+        session_recovery: session_recovery.unwrap_or_default(),
+        stream_recovery: stream_recovery.unwrap_or_default(),
         forward_authorization: forward_authorization.unwrap_or_default(),
     })
 }
@@ -180,6 +191,8 @@ impl Upstream {
             allow_encoded_slash: false,
             upstream_401: Upstream401::default(),
             sse_fallback: SseFallback::default(),
+            session_recovery: SessionRecovery::default(),
+            stream_recovery: false,
             forward_authorization: false,
         }
     }

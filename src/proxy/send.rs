@@ -93,6 +93,23 @@ impl Proxy {
     }
 }
 
+/// One attempt at a request of the proxy's own, which belongs to a client's but is not recorded with it.
+///
+/// # Errors
+/// When there is no answer within the upstream's `request_timeout`.
+pub(super) async fn once(
+    upstream: &Upstream,
+    request: Request<RequestBody>,
+) -> Result<Response<client::Body>, Error> {
+    let signing = |request: &mut _| drop(sign(upstream, request));
+    let attempt = pin!(upstream.client.send(request, signing));
+    let deadline = Instant::now() + upstream.config.request_timeout;
+    deadline::before(deadline, attempt)
+        .await
+        .map_err(|_| Error::timeout(upstream, None))?
+        .map_err(|failure| Error::of_upstream(upstream, &failure))
+}
+
 /// Adds the credential as of now; returns what of it has to be kept out of sight.
 fn sign(upstream: &Upstream, request: &mut Request<RequestBody>) -> HeaderMap {
     let mut credential = HeaderMap::new();

@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
+use super::session::Watched;
 use super::stream::Events;
 use crate::client;
 
@@ -13,6 +14,7 @@ pub enum Source {
     Full(Option<Bytes>),
     Upstream(client::Body),
     Events(Box<Events>),
+    Opening(Box<Watched>),
 }
 
 impl Source {
@@ -32,6 +34,7 @@ impl Source {
             Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Self::Upstream(body) => Pin::new(body).poll_frame(cx),
             Self::Events(events) => events.poll_frame(cx),
+            Self::Opening(watched) => watched.poll_frame(cx),
         }
     }
 
@@ -40,6 +43,7 @@ impl Source {
             Self::Full(bytes) => bytes.is_none(),
             Self::Upstream(body) => body.is_end_stream(),
             Self::Events(_) => false,
+            Self::Opening(watched) => watched.inner().is_end_stream(),
         }
     }
 
@@ -48,6 +52,7 @@ impl Source {
             Self::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
             Self::Upstream(body) => body.size_hint(),
             Self::Events(_) => SizeHint::default(),
+            Self::Opening(watched) => watched.inner().size_hint(),
         }
     }
 }

@@ -1,8 +1,11 @@
 //! Event streams: kept alive while silent, made up where an upstream has none, ended cleanly on drain.
 
 mod endpoint;
+mod place;
+mod recover;
 
 pub use endpoint::Endpoint;
+pub use recover::Reopening;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -16,6 +19,7 @@ use http_body::{Body, Frame};
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
+use self::recover::{Gone, Recovery};
 use super::Call;
 use crate::client;
 use crate::config::SseFallback;
@@ -116,6 +120,8 @@ pub struct Events {
     opening: Option<Bytes>,
     /// Until the first event of a GET's stream has been seen.
     endpoint: Option<Box<Endpoint>>,
+    /// Where the stream is to go on when the upstream ends it.
+    recovery: Option<Box<Recovery>>,
     boundary: Boundary,
     last_sent: Instant,
     silence: Pin<Box<Sleep>>,
@@ -132,6 +138,7 @@ impl Events {
             opening: upstream.is_none().then_some(OPENING),
             upstream,
             endpoint: None,
+            recovery: None,
             boundary: Boundary::default(),
             last_sent: Instant::now(),
             silence: Box::pin(tokio::time::sleep(KEEPALIVE_INTERVAL)),
@@ -150,31 +157,84 @@ impl Events {
         if self.boundary.is_between_events() && self.poll_draining(cx) {
             // Nothing of an event is on its way: the client sees a clean end and reconnects.
             self.upstream = None;
+            self.recovery = None;
             return Poll::Ready(None);
         }
         self.poll_silence(cx)
     }
 
+    /// From now on the stream is opened again when the upstream ends it.
+    fn recover(&mut self, recovery: Recovery) {
+        self.recovery = Some(Box::new(recovery));
+    }
+
     fn poll_upstream(&mut self, cx: &mut Context<'_>) -> Polled {
         loop {
-            let Some(upstream) = &mut self.upstream else {
-                return Poll::Pending;
-            };
-            let polled = match Pin::new(upstream).poll_frame(cx) {
-                Poll::Ready(Some(Ok(frame))) => match self.look(frame) {
-                    Some(frame) => Some(Ok(frame)),
-                    None => continue,
-                },
-                Poll::Ready(end) => end,
-                Poll::Pending => return Poll::Pending,
-            };
-            if let Some(Ok(frame)) = &polled
-                && let Some(data) = frame.data_ref()
-            {
-                self.boundary.pass(data);
-                self.last_sent = Instant::now();
+            if let Some(event) = self.recovery.as_mut().and_then(|held| held.next_event()) {
+                return self.pass(Frame::data(event));
             }
-            return Poll::Ready(polled);
+            let Some(upstream) = &mut self.upstream else {
+                match self.poll_reopening(cx) {
+                    Poll::Ready(Ok(body)) => self.upstream = Some(body),
+                    Poll::Ready(Err(end)) => return Poll::Ready(end.map(Err)),
+                    Poll::Pending => return Poll::Pending,
+                }
+                continue;
+            };
+            match Pin::new(upstream).poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => {
+                    if let Some(frame) = self.look(frame).and_then(|frame| self.hold(frame)) {
+                        return self.pass(frame);
+                    }
+                }
+                Poll::Ready(end) => {
+                    let end = end.and_then(Result::err);
+                    match &mut self.recovery {
+                        Some(recovery) => recovery.begin(end),
+                        None => return Poll::Ready(end.map(Err)),
+                    }
+                    self.upstream = None;
+                }
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    fn pass(&mut self, frame: Frame<Bytes>) -> Polled {
+        if let Some(data) = frame.data_ref() {
+            self.boundary.pass(data);
+            self.last_sent = Instant::now();
+        }
+        Poll::Ready(Some(Ok(frame)))
+    }
+
+    /// The upstream's stream, open again, or how it ended if it stays so.
+    fn poll_reopening(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<client::Body, Option<hyper::Error>>> {
+        let Some(recovery) = &mut self.recovery else {
+            return Poll::Pending;
+        };
+        let outcome = std::task::ready!(recovery.poll(cx));
+        if outcome.is_err() {
+            self.recovery = None;
+        }
+        Poll::Ready(outcome.map_err(|Gone(end)| end))
+    }
+
+    /// The frame to pass on at once; what is to be recovered is held until an event is complete.
+    fn hold(&mut self, frame: Frame<Bytes>) -> Option<Frame<Bytes>> {
+        let Some(recovery) = &mut self.recovery else {
+            return Some(frame);
+        };
+        let data = frame.into_data().ok()?;
+        match recovery.take(&data) {
+            recover::Taken::Held => None,
+            recover::Taken::TooMuch(held) => {
+                self.recovery = None;
+                Some(Frame::data(held))
+            }
         }
     }
 
