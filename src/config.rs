@@ -20,6 +20,8 @@ mod listener;
 mod load;
 mod overlay;
 mod parse;
+mod peers;
+mod policy;
 mod report;
 mod route;
 mod server;
@@ -46,6 +48,8 @@ use crate::secret::Secret;
 
 pub use env::Env;
 pub use error::{Problem, Problems};
+pub use peers::Peers;
+pub use policy::{Policy, Rules};
 
 /// Everything one generation of the daemon works from.
 #[derive(Debug)]
@@ -135,6 +139,8 @@ pub struct Upstream {
     pub stream_recovery: bool,
     /// Passes the client's `Authorization` and `Cookie` on.
     pub forward_authorization: bool,
+    /// Adds the mirrored headers of 2026-07-28 that a client left out.
+    pub mirror_headers: bool,
 }
 
 /// Where exactly an upstream's requests go.
@@ -243,6 +249,8 @@ pub struct Route {
     pub strip_prefix: bool,
     /// Index into [`Config::upstreams`].
     pub upstream: usize,
+    /// The first that is for a peer applies to it. Empty: everybody may ask for everything.
+    pub policies: Vec<Policy>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

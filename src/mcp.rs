@@ -1,5 +1,6 @@
 //! What we understand of MCP: enough to name a request in a log and to answer it in kind.
 
+pub mod agreement;
 pub mod mirror;
 pub mod params;
 pub mod strict;
@@ -11,7 +12,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 /// First revision without sessions (and without a stream to fall back to).
-const STATELESS_SINCE: &str = "2026-07-28";
+pub const STATELESS_SINCE: &str = "2026-07-28";
 
 /// Names the session in requests and answers of the revisions from 2025-03-26 to 2025-11-25.
 pub const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");

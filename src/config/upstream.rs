@@ -90,6 +90,7 @@ pub fn decode_upstream(field: &Field<'_>, credentials: &[&str]) -> Option<Upstre
     });
     let stream_recovery = s.field("stream_recovery").and_then(|f| f.boolean());
     let forward_authorization = s.field("forward_authorization").and_then(|f| f.boolean());
+    let mirror_headers = s.field("mirror_headers").and_then(|f| f.boolean());
     s.finish();
     let (target, place) = target?;
     if target.scheme == Scheme::HTTP && !target.is_local() && credential.is_some() {
@@ -110,6 +111,7 @@ pub fn decode_upstream(field: &Field<'_>, credentials: &[&str]) -> Option<Upstre
         session_recovery: session_recovery.unwrap_or_default(),
         stream_recovery: stream_recovery.unwrap_or_default(),
         forward_authorization: forward_authorization.unwrap_or_default(),
+        mirror_headers: mirror_headers.unwrap_or_default(),
     })
 }
 
@@ -194,6 +196,7 @@ impl Upstream {
             session_recovery: SessionRecovery::default(),
             stream_recovery: false,
             forward_authorization: false,
+            mirror_headers: false,
         }
     }
 }

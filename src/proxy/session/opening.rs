@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::Pending;
 use crate::message::is_media_type;
-use crate::proxy::source::Source;
+use crate::proxy::source::{Broken, Source};
 use crate::sse::{self, Splitter};
 
 /// A longer answer to `initialize` is not understood; most have a few hundred bytes.
@@ -109,7 +109,7 @@ impl Watched {
     pub fn poll_frame(
         &mut self,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let polled = self.inner.poll_frame(cx);
         // Before the client has it: its next request may follow at once.
         match &polled {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::header::{self, HeaderMap, HeaderName};
 use http::{Method, Request, Response, StatusCode, Uri};
 use slog::{debug, info};
@@ -55,7 +55,7 @@ impl Reopening {
         upstream: &Upstream,
         request: &mut Request<RequestBody>,
         known: Option<&Known>,
-    ) -> Option<Self> {
+    ) -> Option<Box<Self>> {
         let config = &upstream.config;
         if !config.stream_recovery
             || !mcp::asks_for_legacy_stream(request.method(), request.headers())
@@ -64,18 +64,22 @@ impl Reopening {
         }
         // What is compressed could not be joined.
         request.headers_mut().remove(header::ACCEPT_ENCODING);
-        Some(Self {
+        // Boxed: it would sit in every request's memory.
+        Some(Box::new(Self {
             proxy: Arc::clone(proxy),
             upstream: config.name.as_str().into(),
             target: config.target.clone(),
             uri: request.uri().clone(),
             headers: request.headers().clone(),
             known: known.cloned(),
-        })
+        }))
     }
 
     /// Makes the answer's stream one that is opened again.
-    pub fn attach(reopening: Option<Self>, mut response: Response<Source>) -> Response<Source> {
+    pub fn attach(
+        reopening: Option<Box<Self>>,
+        mut response: Response<Source>,
+    ) -> Response<Source> {
         let is_stream = response.status() == StatusCode::OK;
         if let (Some(reopening), Source::Events(events), true) =
             (reopening, response.body_mut(), is_stream)
@@ -187,19 +191,19 @@ pub struct Recovery {
 /// The stream stays ended: cleanly, or broken.
 pub struct Gone(pub Option<hyper::Error>);
 
-/// What became of a piece of the stream.
-pub enum Taken {
-    /// Its events are there when they are complete.
-    Held,
-    /// All that is held, of a stream that is not recovered any more.
+/// What of the stream may go on.
+pub enum Passed {
+    /// Whole events; the rest is held.
+    Events(Bytes),
+    /// All that was held, of a stream that is not recovered any more.
     TooMuch(Bytes),
 }
 
 impl Recovery {
-    fn new(reopening: Reopening) -> Self {
+    fn new(reopening: Box<Reopening>) -> Self {
         let resumed = reopening.headers.get(LAST_EVENT_ID).cloned();
         Self {
-            reopening: Arc::new(reopening),
+            reopening: reopening.into(),
             splitter: Splitter::default(),
             place: Place {
                 last_id: resumed,
@@ -212,24 +216,22 @@ impl Recovery {
         }
     }
 
-    /// To be called when [`Recovery::next_event`] has no more.
-    pub fn take(&mut self, data: &[u8]) -> Taken {
-        let is_too_much = self.splitter.pending() > MAX_EVENT;
+    /// The events that are complete with `data`.
+    pub fn pass(&mut self, data: &[u8]) -> Passed {
         self.splitter.push(data);
-        if is_too_much {
-            return Taken::TooMuch(self.splitter.take_pending());
+        let mut events = BytesMut::new();
+        while let Some(event) = self.splitter.next_event() {
+            self.place.note(&event);
+            // In the middle of the client's stream a byte order mark would be part of a field's name.
+            let is_joint = std::mem::take(&mut self.is_joint);
+            let mark = event.strip_prefix(sse::BYTE_ORDER_MARK);
+            events.extend_from_slice(mark.filter(|_| is_joint).unwrap_or(&event));
         }
-        Taken::Held
-    }
-
-    pub fn next_event(&mut self) -> Option<Bytes> {
-        let mut event = self.splitter.next_event()?;
-        self.place.note(&event);
-        // In the middle of the client's stream a byte order mark would be part of a field's name.
-        if std::mem::take(&mut self.is_joint) && event.starts_with(sse::BYTE_ORDER_MARK) {
-            event = event.slice(sse::BYTE_ORDER_MARK.len()..);
+        if self.splitter.pending() > MAX_EVENT {
+            events.extend_from_slice(&self.splitter.take_pending());
+            return Passed::TooMuch(events.freeze());
         }
-        Some(event)
+        Passed::Events(events.freeze())
     }
 
     /// The upstream's stream has ended.
