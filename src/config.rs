@@ -114,6 +114,12 @@ impl Config {
     pub fn admin_socket(sources: &Sources) -> Option<PathBuf> {
         load::admin_socket(sources)
     }
+
+    /// Where the daemon of these sources listens, as far as they can be read, and whether
+    /// somebody chose that address. Like [`Config::admin_socket`] it needs no secrets.
+    pub fn listeners(sources: &Sources) -> Vec<(ListenAddress, bool)> {
+        load::listeners(sources)
+    }
 }
 
 /// A place requests are sent to.

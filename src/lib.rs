@@ -6,6 +6,7 @@ pub mod backoff;
 pub mod bridge;
 pub mod cli;
 pub mod client;
+pub mod client_config;
 pub mod commands;
 pub mod config;
 pub mod daemon;

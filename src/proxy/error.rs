@@ -221,6 +221,15 @@ impl Error {
         )
     }
 
+    /// A response whose end the client might find elsewhere than we do.
+    pub fn of_framing(upstream: &Upstream, fault: &str) -> Self {
+        let name = &upstream.config.name;
+        Self::new(
+            Code::UpstreamBadResponse,
+            format!("upstream {name} sent an answer whose length is in doubt: {fault}"),
+        )
+    }
+
     pub fn of_upstream(upstream: &Upstream, failure: &Failure) -> Self {
         let name = &upstream.config.name;
         let target = &upstream.config.target;

@@ -1,6 +1,7 @@
 //! The daemon as its users meet it: the built binary, a real upstream behind it, real clients before it.
 
 mod bodies;
+mod client_config;
 mod commands;
 mod common;
 mod configuration;
@@ -8,6 +9,7 @@ mod events;
 mod figures;
 mod guards;
 mod headers;
+mod hostile_upstream;
 mod lifecycle;
 mod listeners;
 mod malformed;
@@ -19,6 +21,7 @@ mod routing;
 mod rust_sdk;
 mod sessions;
 mod signing;
+mod smuggling;
 mod stdio;
 mod stream_recovery;
 mod streaming;
