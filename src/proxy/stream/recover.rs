@@ -115,6 +115,11 @@ impl Reopening {
             return Attempt::Refused;
         };
         let mut request = self.request(place);
+        // The others are the client's, or the same for good.
+        if let (Some(header), Some(value)) = (&upstream.config.session, &upstream.session) {
+            let headers = request.headers_mut();
+            headers.insert(header.name.clone(), value.clone());
+        }
         let sight = self.known.as_ref().map(|known| known.session.sight());
         if let Some(sight) = &sight {
             let id = sight.id.clone();
