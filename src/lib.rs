@@ -26,6 +26,7 @@ pub mod metrics;
 pub mod path;
 pub mod paths;
 pub mod proxy;
+pub mod resilience;
 pub mod secret;
 pub mod serve;
 pub mod snapshot;

@@ -3,7 +3,10 @@
 pub mod agreement;
 pub mod mirror;
 pub mod params;
+mod reads;
 pub mod strict;
+
+pub use reads::only_reads;
 
 use std::borrow::Cow;
 

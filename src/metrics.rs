@@ -28,6 +28,8 @@ pub struct Metrics {
     calls: calls::Families,
     durations: Family<Labels<1>, Histogram>,
     errors: Family<Labels<1>, Counter>,
+    retries: Family<Labels<2>, Counter>,
+    refusing: Family<Labels<1>, Gauge<i64, AtomicI64>>,
     reloads: Family<Labels<1>, Counter>,
     session_recoveries: Family<Labels<2>, Counter>,
     stream_recoveries: Family<Labels<2>, Counter>,
@@ -44,9 +46,26 @@ pub struct UpstreamMetrics {
     by_status_class: [Counter; 6],
     duration: Histogram,
     calls: calls::Calls,
+    name: String,
+    retries: Family<Labels<2>, Counter>,
+    refusing: Gauge<i64, AtomicI64>,
 }
 
 impl UpstreamMetrics {
+    /// Whether requests are refused because the upstream keeps failing.
+    pub fn refusing(&self, is_refusing: bool) {
+        self.refusing.set(is_refusing.into());
+    }
+
+    /// Another attempt was made, and why, or was not: `over_budget`.
+    pub fn retry(&self, outcome: &'static str) {
+        let labels = [
+            ("upstream", self.name.clone()),
+            ("outcome", outcome.to_owned()),
+        ];
+        self.retries.get_or_create(&labels).inc();
+    }
+
     /// `method` and `name` are the JSON-RPC message's, if it was one.
     pub fn finished(
         &self,
@@ -80,6 +99,8 @@ impl Default for Metrics {
             calls: calls::Families::default(),
             durations: Family::new_with_constructor(histogram),
             errors: Family::default(),
+            retries: Family::default(),
+            refusing: Family::default(),
             reloads: Family::default(),
             session_recoveries: Family::default(),
             stream_recoveries: Family::default(),
@@ -107,6 +128,16 @@ impl Default for Metrics {
             "errors",
             "Answers of the proxy's own, by code",
             metrics.errors.clone(),
+        );
+        registry.register(
+            "retries",
+            "Attempts after the first, by upstream and what made them safe",
+            metrics.retries.clone(),
+        );
+        registry.register(
+            "upstream_refusing",
+            "1 while requests are refused because the upstream keeps failing",
+            metrics.refusing.clone(),
         );
         registry.register(
             "reloads",
@@ -182,6 +213,12 @@ impl Metrics {
                 .get_or_create(&[("upstream", name.to_owned())])
                 .clone(),
             calls: self.calls.of(name),
+            name: name.to_owned(),
+            retries: self.retries.clone(),
+            refusing: self
+                .refusing
+                .get_or_create(&[("upstream", name.to_owned())])
+                .clone(),
         })
     }
 

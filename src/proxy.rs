@@ -15,6 +15,7 @@ mod local;
 mod mirror;
 mod policy;
 mod respond;
+mod retry;
 mod send;
 mod session;
 mod source;
@@ -186,7 +187,8 @@ impl Proxy {
         let mut request = Request::from_parts(head, body);
         let mut visit = Visit::of(self, call, upstream, &mut request, exchange.mcp_method());
         let reopening = Reopening::of(self, upstream, &mut request, visit.known());
-        let sent = self.send(upstream, request, exchange).await?;
+        let message = call.message.as_ref();
+        let sent = self.send(upstream, request, message, exchange).await?;
         let (response, sent) = visit.answered(self, upstream, sent, exchange).await?;
         if fallback.replaces(response.status()) {
             return Ok(stream::local(&self.draining).map(Source::events));

@@ -8,11 +8,13 @@ use http::{HeaderName, HeaderValue};
 
 use super::credential::decode_secret;
 use super::decode::{Field, Section};
+use super::retry::{decode_breaker, decode_retry};
 use super::suggest::nearest;
 use super::target::{self, Kind};
 use super::tls::decode_tls;
 use super::{
-    HttpVersion, SessionHeader, SessionRecovery, SseFallback, Target, Upstream, Upstream401,
+    Breaker, HttpVersion, Retry, SessionHeader, SessionRecovery, SseFallback, Target, Upstream,
+    Upstream401,
 };
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
@@ -91,6 +93,7 @@ pub fn decode_upstream(field: &Field<'_>, credentials: &[&str]) -> Option<Upstre
     let stream_recovery = s.field("stream_recovery").and_then(|f| f.boolean());
     let forward_authorization = s.field("forward_authorization").and_then(|f| f.boolean());
     let mirror_headers = s.field("mirror_headers").and_then(|f| f.boolean());
+    let (retry, breaker) = (decode_retry(&mut s), decode_breaker(&mut s));
     s.finish();
     let (target, place) = target?;
     if target.scheme == Scheme::HTTP && !target.is_local() && credential.is_some() {
@@ -112,6 +115,8 @@ pub fn decode_upstream(field: &Field<'_>, credentials: &[&str]) -> Option<Upstre
         stream_recovery: stream_recovery.unwrap_or_default(),
         forward_authorization: forward_authorization.unwrap_or_default(),
         mirror_headers: mirror_headers.unwrap_or_default(),
+        retry,
+        breaker,
     })
 }
 
@@ -197,6 +202,8 @@ impl Upstream {
             stream_recovery: false,
             forward_authorization: false,
             mirror_headers: false,
+            retry: Some(Retry::default()),
+            breaker: Some(Breaker::default()),
         }
     }
 }

@@ -133,6 +133,7 @@ fn remove_forbidden(headers: &mut HeaderMap) {
     }
     headers.remove(header::ALT_SVC);
     headers.remove(answer::ERROR_HEADER);
+    headers.remove(answer::ATTEMPTS_HEADER);
 }
 
 /// An upstream that answers with what it was asked would hand our credential to the client.

@@ -193,8 +193,11 @@ impl Within {
         };
         exchange.session_recovered = true;
         head.headers.insert(SESSION_ID, id);
+        let message = (head.method == Method::POST).then(|| body.clone());
         let request = Request::from_parts(head, RequestBody::full(body));
-        proxy.send(upstream, request, exchange).await
+        proxy
+            .send(upstream, request, message.as_ref(), exchange)
+            .await
     }
 
     fn note(&self, status: StatusCode) {

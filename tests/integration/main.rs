@@ -17,6 +17,7 @@ mod mirrored;
 mod observing;
 mod policy;
 mod rejected_credential;
+mod resilience;
 mod routing;
 mod rust_sdk;
 mod sessions;

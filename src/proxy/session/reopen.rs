@@ -17,7 +17,7 @@ use crate::deadline;
 use crate::mcp::SESSION_ID;
 use crate::mcp::mirror::PROTOCOL_VERSION;
 use crate::message::RequestBody;
-use crate::proxy::{Proxy, send};
+use crate::proxy::Proxy;
 use crate::snapshot::Upstream;
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -146,9 +146,8 @@ impl Attempt {
         *request.method_mut() = method;
         *request.uri_mut() = self.uri.clone();
         *request.headers_mut() = headers;
-        let response = send::once(&self.upstream, request)
-            .await
-            .map_err(|error| Lost::Failed(error.message))?;
+        let sending = self.known.proxy.send_own(&self.upstream, request);
+        let response = sending.await.map_err(|error| Lost::Failed(error.message))?;
         let status = response.status();
         match status {
             _ if status.is_success() => Ok(response),

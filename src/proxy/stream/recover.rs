@@ -25,7 +25,7 @@ use crate::mcp::{self, SESSION_ID};
 use crate::message::RequestBody;
 use crate::proxy::session::Known;
 use crate::proxy::source::Source;
-use crate::proxy::{Proxy, head, send};
+use crate::proxy::{Proxy, head};
 use crate::snapshot::Upstream;
 use crate::sse::{self, Splitter};
 
@@ -125,7 +125,7 @@ impl Reopening {
             let id = sight.id.clone();
             request.headers_mut().insert(SESSION_ID, id);
         }
-        let response = match send::once(upstream, request).await {
+        let response = match self.proxy.send_own(upstream, request).await {
             Ok(response) => response,
             Err(error) => return Attempt::Failed(error.message),
         };
