@@ -3,7 +3,7 @@
 mod report;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
@@ -93,9 +93,12 @@ impl Admin {
 
     fn metrics(&self) -> Response<Full<Bytes>> {
         let registry = self.state.workers.registry();
+        let (in_flight, event_streams) = registry.requests();
         let gauges = Gauges {
-            in_flight: registry.requests().0,
+            in_flight,
             connections: registry.len(),
+            sessions: self.state.proxy.sessions.count(Instant::now()),
+            event_streams,
             log_dropped: self.state.log_control.dropped(),
         };
         let mut page = String::new();

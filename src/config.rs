@@ -151,6 +151,9 @@ pub struct Upstream {
     pub allow_encoded_slash: bool,
     pub upstream_401: Upstream401,
     pub sse_fallback: SseFallback,
+    pub session_recovery: SessionRecovery,
+    /// Opens a client's GET stream again when the upstream ends it.
+    pub stream_recovery: bool,
     /// Passes the client's `Authorization` and `Cookie` on.
     pub forward_authorization: bool,
     /// Adds the mirrored headers of 2026-07-28 that a client left out.
@@ -282,6 +285,17 @@ pub enum SseFallback {
     Auto,
     Always,
     Never,
+}
+
+/// What becomes of a session that the upstream has forgotten (a 404 to its id).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SessionRecovery {
+    /// The client learns of it. The default: what was set up in the session, a subscription
+    /// or a log level, is lost with it, and only the client could set it up again.
+    #[default]
+    Off,
+    /// The client's own `initialize` is sent again and its requests go on in the new session.
+    Replay,
 }
 
 #[derive(Debug, Clone, PartialEq)]

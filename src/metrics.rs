@@ -31,6 +31,10 @@ pub struct Metrics {
     retries: Family<Labels<2>, Counter>,
     refusing: Family<Labels<1>, Gauge<i64, AtomicI64>>,
     reloads: Family<Labels<1>, Counter>,
+    session_recoveries: Family<Labels<2>, Counter>,
+    stream_recoveries: Family<Labels<2>, Counter>,
+    sessions: Gauge<i64, AtomicI64>,
+    event_streams: Gauge<i64, AtomicI64>,
     last_reload: Gauge<f64, AtomicU64>,
     in_flight: Gauge<i64, AtomicI64>,
     connections: Gauge<i64, AtomicI64>,
@@ -98,6 +102,10 @@ impl Default for Metrics {
             retries: Family::default(),
             refusing: Family::default(),
             reloads: Family::default(),
+            session_recoveries: Family::default(),
+            stream_recoveries: Family::default(),
+            sessions: Gauge::default(),
+            event_streams: Gauge::default(),
             last_reload: Gauge::default(),
             in_flight: Gauge::default(),
             connections: Gauge::default(),
@@ -141,6 +149,26 @@ impl Default for Metrics {
             "When the configuration in force was loaded",
             Unit::Seconds,
             metrics.last_reload.clone(),
+        );
+        registry.register(
+            "session_recoveries",
+            "Sessions that an upstream forgot, by upstream and outcome of opening them again",
+            metrics.session_recoveries.clone(),
+        );
+        registry.register(
+            "stream_recoveries",
+            "Event streams that an upstream ended, by upstream and outcome of opening them again",
+            metrics.stream_recoveries.clone(),
+        );
+        registry.register(
+            "sessions_known",
+            "Sessions that could be opened again",
+            metrics.sessions.clone(),
+        );
+        registry.register(
+            "event_streams_open",
+            "Event streams being served",
+            metrics.event_streams.clone(),
         );
         registry.register(
             "requests_in_flight",
@@ -200,6 +228,14 @@ impl Metrics {
             .inc();
     }
 
+    pub fn session_recovery(&self, upstream: &str, outcome: &'static str) {
+        count(&self.session_recoveries, upstream, outcome);
+    }
+
+    pub fn stream_recovery(&self, upstream: &str, outcome: &'static str) {
+        count(&self.stream_recoveries, upstream, outcome);
+    }
+
     pub fn reloaded(&self, succeeded: bool, at: SystemTime) {
         let outcome = if succeeded { "success" } else { "failure" };
         self.reloads
@@ -220,15 +256,27 @@ impl Metrics {
     pub fn write(&self, out: &mut impl fmt::Write, now: &Gauges) -> fmt::Result {
         self.in_flight.set(now.in_flight as i64);
         self.connections.set(now.connections as i64);
+        self.sessions.set(now.sessions as i64);
+        self.event_streams.set(now.event_streams as i64);
         self.log_dropped.set(now.log_dropped as i64);
         encode(out, &self.registry)
     }
+}
+
+fn count(family: &Family<Labels<2>, Counter>, upstream: &str, outcome: &str) {
+    let labels = [
+        ("upstream", upstream.to_owned()),
+        ("outcome", outcome.to_owned()),
+    ];
+    family.get_or_create(&labels).inc();
 }
 
 /// What is counted elsewhere and read when somebody asks.
 pub struct Gauges {
     pub in_flight: usize,
     pub connections: usize,
+    pub sessions: usize,
+    pub event_streams: usize,
     pub log_dropped: u64,
 }
 
@@ -248,6 +296,8 @@ mod tests {
         let gauges = Gauges {
             in_flight: 2,
             connections: 5,
+            sessions: 0,
+            event_streams: 0,
             log_dropped: 0,
         };
         metrics.write(&mut page, &gauges).unwrap();

@@ -18,6 +18,7 @@ mod policy;
 mod respond;
 mod retry;
 mod send;
+mod session;
 mod source;
 mod stream;
 
@@ -26,6 +27,7 @@ pub use body::Body;
 pub use error::{Code, Error};
 pub use head::clean;
 pub use local::{probe, readiness};
+pub use session::Sessions;
 pub use stream::Boundary;
 
 use std::sync::Arc;
@@ -50,7 +52,9 @@ use crate::snapshot::Snapshot;
 
 use self::exchange::Exchange;
 use self::lens::Lens;
+use self::session::Visit;
 use self::source::Source;
+use self::stream::Reopening;
 
 /// How long the rest of a refused request may take to come in, to be answered by its id.
 const REFUSED_BODY_PATIENCE: Duration = Duration::from_secs(2);
@@ -59,6 +63,7 @@ pub struct Proxy {
     snapshot: ArcSwap<Snapshot>,
     pub metrics: Metrics,
     pub log: Logger,
+    pub sessions: Sessions,
     /// Cancelled when event streams shall end.
     pub draining: CancellationToken,
 }
@@ -125,6 +130,7 @@ impl Proxy {
             snapshot: ArcSwap::from_pointee(snapshot),
             metrics,
             log,
+            sessions: Sessions::default(),
             draining: CancellationToken::new(),
         }
     }
@@ -139,7 +145,7 @@ impl Proxy {
     }
 
     async fn forward(
-        &self,
+        self: &Arc<Self>,
         call: &mut Call<'_>,
         exchange: &mut Exchange,
     ) -> Result<Response<Source>, Error> {
@@ -183,15 +189,20 @@ impl Proxy {
             head.headers
                 .insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
-        let request = Request::from_parts(head, body);
+        let mut request = Request::from_parts(head, body);
+        let mut visit = Visit::of(self, call, upstream, &mut request, exchange.mcp_method());
+        let reopening = Reopening::of(self, upstream, &mut request, visit.known());
         let turn = limit::turn(upstream).await?;
         let message = call.message.as_ref();
-        let (response, sent) = self.send(upstream, request, message, exchange).await?;
+        let sent = self.send(upstream, request, message, exchange).await?;
         drop(turn);
+        let (response, sent) = visit.answered(self, upstream, sent, exchange).await?;
         if fallback.replaces(response.status()) {
             return Ok(stream::local(&self.draining).map(Source::events));
         }
-        respond::incoming(self, call, found, upstream, response, &sent, lens).await
+        let response =
+            respond::incoming(self, call, found, upstream, response, &sent, lens).await?;
+        Ok(visit.settle(Reopening::attach(reopening, response)))
     }
 
     /// Reads what has to be understood, and leaves the rest to be streamed.

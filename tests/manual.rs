@@ -541,10 +541,14 @@ fn every_metric_is_described_and_exported() {
     upstream.retry("reads");
     metrics.proxy_error("no_route");
     metrics.reloaded(true, SystemTime::now());
+    metrics.session_recovery("acme", "recovered");
+    metrics.stream_recovery("acme", "recovered");
     let mut page = String::new();
     let gauges = Gauges {
         in_flight: 0,
         connections: 0,
+        sessions: 0,
+        event_streams: 0,
         log_dropped: 0,
     };
     metrics.write(&mut page, &gauges).unwrap();

@@ -30,6 +30,8 @@ pub struct Exchange {
     mcp_name: Option<Box<str>>,
     upstream: Option<Arc<Upstream>>,
     pub attempts: u32,
+    /// It was sent once more, in a session that the upstream had forgotten.
+    pub session_recovered: bool,
     status: u16,
     pub bytes: u64,
     code: Option<&'static str>,
@@ -60,6 +62,7 @@ impl Exchange {
             mcp_name: None,
             upstream: None,
             attempts: 0,
+            session_recovered: false,
             status: 0,
             bytes: 0,
             code: None,
@@ -82,6 +85,11 @@ impl Exchange {
             self.mcp_method = own(method);
             self.mcp_name = own(name);
         }
+    }
+
+    /// The method of the JSON-RPC message, if the request is one.
+    pub fn mcp_method(&self) -> Option<&str> {
+        self.mcp_method.as_deref()
     }
 
     /// The client may still be sending when its answer comes.
@@ -184,6 +192,9 @@ impl KV for AccessLine<'_> {
         out.emit_f64(Key::from("duration_ms"), milliseconds)?;
         out.emit_u64(Key::from("bytes"), exchange.bytes)?;
         out.emit_u32(Key::from("retries"), exchange.attempts.saturating_sub(1))?;
+        if exchange.session_recovered {
+            out.emit_str(Key::from("session"), "recovered")?;
+        }
         match exchange.outcome {
             Outcome::Complete => {}
             Outcome::ClientLeft if exchange.connection.was_aborted() => {

@@ -170,22 +170,13 @@ fn rewrite_location(headers: &mut HeaderMap, route: &Route, upstream: &Upstream)
     }
 }
 
+/// The path that leads through the proxy to a place at the upstream's own origin.
+///
+/// `None` for other origins, and for places that no path of this route leads to.
 pub fn through_proxy(location: &str, route: &Route, upstream: &Upstream) -> Option<String> {
     let target = &upstream.config.target;
     let uri: Uri = location.parse().ok()?;
-    let is_own = match (uri.scheme(), uri.authority()) {
-        (Some(scheme), Some(authority)) => {
-            *scheme == target.scheme
-                && same_authority(
-                    authority.as_str(),
-                    target.authority.as_str(),
-                    scheme.as_str(),
-                )
-        }
-        (None, None) => location.starts_with('/') && !location.starts_with("//"),
-        _ => false,
-    };
-    let path = uri.path_and_query().filter(|_| is_own)?.as_str();
+    let path = own_path(&uri, location, upstream)?;
     let fragment = location.find('#').map_or("", |at| &location[at..]);
     match &target.path {
         TargetPath::Endpoint(endpoint) => {
@@ -203,6 +194,26 @@ pub fn through_proxy(location: &str, route: &Route, upstream: &Upstream) -> Opti
             Some(format!("{prefix}{rest}{fragment}"))
         }
     }
+}
+
+/// Path and query of `location`, if that is at the upstream's own origin.
+pub fn own_path<'a>(uri: &'a Uri, location: &str, upstream: &Upstream) -> Option<&'a str> {
+    let target = &upstream.config.target;
+    let is_own = match (uri.scheme(), uri.authority()) {
+        (Some(scheme), Some(authority)) => {
+            *scheme == target.scheme
+                && same_authority(
+                    authority.as_str(),
+                    target.authority.as_str(),
+                    scheme.as_str(),
+                )
+        }
+        (None, None) => location.starts_with('/') && !location.starts_with("//"),
+        _ => false,
+    };
+    uri.path_and_query()
+        .filter(|_| is_own)
+        .map(|path| path.as_str())
 }
 
 fn same_authority(one: &str, other: &str, scheme: &str) -> bool {
