@@ -97,6 +97,8 @@ impl Admin {
             in_flight: registry.requests().0,
             connections: registry.len(),
             log_dropped: self.state.log_control.dropped(),
+            cache_bytes: self.state.proxy.cache.bytes(),
+            cache_entries: self.state.proxy.cache.entries(),
         };
         let mut page = String::new();
         match self.state.proxy.metrics.write(&mut page, &gauges) {

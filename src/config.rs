@@ -9,6 +9,7 @@
 
 mod admin;
 mod browser;
+mod cache;
 mod credential;
 mod decode;
 pub mod env;
@@ -132,6 +133,20 @@ pub struct Upstream {
     pub sse_fallback: SseFallback,
     /// Passes the client's `Authorization` and `Cookie` on.
     pub forward_authorization: bool,
+    pub cache: Cache,
+}
+
+/// What is kept of an upstream's cacheable results, and for how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cache {
+    pub enabled: bool,
+    /// For results that say nothing about it themselves: those of revisions before
+    /// 2026-07-28. `None` does not keep them.
+    pub ttl: Option<Duration>,
+    /// Gives results without a hint to every session, not only to the one that asked.
+    pub across_sessions: bool,
+    /// For how long beyond its time a result stands in for an upstream that fails.
+    pub stale_if_error: Duration,
 }
 
 /// Where exactly an upstream's requests go.
@@ -291,6 +306,8 @@ pub struct Limits {
     pub max_body: u64,
     /// Largest request body kept for inspection and replay, in bytes.
     pub replay_buffer: usize,
+    /// What all cached results together may take, in bytes. 0: none are kept.
+    pub cache: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,5 +1,6 @@
 //! What we understand of MCP: enough to name a request in a log and to answer it in kind.
 
+pub mod cacheable;
 pub mod mirror;
 pub mod params;
 pub mod strict;
@@ -134,7 +135,7 @@ fn accepts_event_stream(headers: &HeaderMap) -> bool {
 }
 
 /// Whether the client names protocol version 2026-07-28 or later. Versions are dates: they sort as text.
-fn is_stateless(headers: &HeaderMap) -> bool {
+pub fn is_stateless(headers: &HeaderMap) -> bool {
     headers
         .get("mcp-protocol-version")
         .and_then(|value| value.to_str().ok())

@@ -30,6 +30,9 @@ pub struct Metrics {
     in_flight: Gauge<i64, AtomicI64>,
     connections: Gauge<i64, AtomicI64>,
     log_dropped: Gauge<i64, AtomicI64>,
+    cache: Family<Labels<2>, Counter>,
+    cache_bytes: Gauge<i64, AtomicI64>,
+    cache_entries: Gauge<i64, AtomicI64>,
 }
 
 /// The families' members for one upstream, looked up once.
@@ -59,6 +62,9 @@ impl Default for Metrics {
             in_flight: Gauge::default(),
             connections: Gauge::default(),
             log_dropped: Gauge::default(),
+            cache: Family::default(),
+            cache_bytes: Gauge::default(),
+            cache_entries: Gauge::default(),
             registry: Registry::default(),
         };
         registry.register(
@@ -104,6 +110,22 @@ impl Default for Metrics {
             metrics.log_dropped.clone(),
         );
         registry.register(
+            "cache_requests",
+            "Requests whose results may be kept, by upstream and where the answer came from",
+            metrics.cache.clone(),
+        );
+        registry.register_with_unit(
+            "cache_size",
+            "What cached results take",
+            Unit::Bytes,
+            metrics.cache_bytes.clone(),
+        );
+        registry.register(
+            "cache_entries",
+            "Cached results",
+            metrics.cache_entries.clone(),
+        );
+        registry.register(
             "build",
             "The version that runs",
             Info::new([("version", env!("CARGO_PKG_VERSION"))]),
@@ -141,6 +163,15 @@ impl Metrics {
             .inc();
     }
 
+    /// A request for a cacheable result is answered; `outcome` says by whom.
+    pub fn cache_answered(&self, upstream: &str, outcome: &'static str) {
+        let labels = [
+            ("upstream", upstream.to_owned()),
+            ("outcome", outcome.to_owned()),
+        ];
+        self.cache.get_or_create(&labels).inc();
+    }
+
     pub fn reloaded(&self, succeeded: bool, at: SystemTime) {
         let outcome = if succeeded { "success" } else { "failure" };
         self.reloads
@@ -162,6 +193,8 @@ impl Metrics {
         self.in_flight.set(now.in_flight as i64);
         self.connections.set(now.connections as i64);
         self.log_dropped.set(now.log_dropped as i64);
+        self.cache_bytes.set(now.cache_bytes as i64);
+        self.cache_entries.set(now.cache_entries as i64);
         encode(out, &self.registry)
     }
 }
@@ -171,6 +204,8 @@ pub struct Gauges {
     pub in_flight: usize,
     pub connections: usize,
     pub log_dropped: u64,
+    pub cache_bytes: u64,
+    pub cache_entries: usize,
 }
 
 #[cfg(test)]
@@ -190,6 +225,8 @@ mod tests {
             in_flight: 2,
             connections: 5,
             log_dropped: 0,
+            cache_bytes: 0,
+            cache_entries: 0,
         };
         metrics.write(&mut page, &gauges).unwrap();
         for line in [

@@ -6,6 +6,7 @@
 
 mod answer;
 mod body;
+pub mod cache;
 mod error;
 mod exchange;
 mod head;
@@ -40,6 +41,7 @@ use crate::path;
 use crate::serve::{Connection, Handler};
 use crate::snapshot::Snapshot;
 
+use self::cache::Cache;
 use self::exchange::Exchange;
 use self::source::Source;
 
@@ -50,6 +52,7 @@ pub struct Proxy {
     snapshot: ArcSwap<Snapshot>,
     pub metrics: Metrics,
     pub log: Logger,
+    pub cache: Arc<Cache>,
     /// Cancelled when event streams shall end.
     pub draining: CancellationToken,
 }
@@ -107,6 +110,7 @@ impl Handler for Proxy {
 impl Proxy {
     pub fn new(snapshot: Snapshot, metrics: Metrics, log: Logger) -> Self {
         Self {
+            cache: Arc::new(Cache::new(snapshot.config.limits.cache)),
             snapshot: ArcSwap::from_pointee(snapshot),
             metrics,
             log,
@@ -120,6 +124,7 @@ impl Proxy {
 
     /// Every request from now on sees `snapshot`.
     pub fn replace(&self, snapshot: Snapshot) {
+        self.cache.set_capacity(snapshot.config.limits.cache);
         self.snapshot.store(Arc::new(snapshot));
     }
 

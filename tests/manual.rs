@@ -495,6 +495,8 @@ fn every_metric_is_described_and_exported() {
         in_flight: 0,
         connections: 0,
         log_dropped: 0,
+        cache_bytes: 0,
+        cache_entries: 0,
     };
     metrics.write(&mut page, &gauges).unwrap();
     let exported = page

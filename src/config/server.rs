@@ -59,6 +59,7 @@ pub fn decode_limits(root: &mut Section<'_>) -> Limits {
     let mut limits = Limits {
         max_body: 64 * MIB,
         replay_buffer: MIB as usize,
+        cache: 16 * MIB as usize,
     };
     let Some(mut s) = optional(root, "limits") else {
         return limits;
@@ -73,6 +74,9 @@ pub fn decode_limits(root: &mut Section<'_>) -> Limits {
     let replay = s.field("replay_buffer").and_then(|field| field.size());
     if let Some(size) = replay {
         limits.replay_buffer = usize::try_from(size).unwrap_or(usize::MAX);
+    }
+    if let Some(size) = s.field("cache").and_then(|field| field.size()) {
+        limits.cache = usize::try_from(size).unwrap_or(usize::MAX);
     }
     s.finish();
     limits

@@ -6,12 +6,13 @@ use std::time::Duration;
 use http::uri::Scheme;
 use http::{HeaderName, HeaderValue};
 
+use super::cache::decode_cache;
 use super::credential::decode_secret;
 use super::decode::{Field, Section};
 use super::suggest::nearest;
 use super::target::{self, Kind};
 use super::tls::decode_tls;
-use super::{HttpVersion, SessionHeader, SseFallback, Target, Upstream, Upstream401};
+use super::{Cache, HttpVersion, SessionHeader, SseFallback, Target, Upstream, Upstream401};
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -81,6 +82,7 @@ pub fn decode_upstream(field: &Field<'_>, credentials: &[&str]) -> Option<Upstre
         f.choice(&[("auto", auto), ("always", always), ("never", never)])
     });
     let forward_authorization = s.field("forward_authorization").and_then(|f| f.boolean());
+    let cache = decode_cache(&mut s);
     s.finish();
     let (target, place) = target?;
     if target.scheme == Scheme::HTTP && !target.is_local() && credential.is_some() {
@@ -99,6 +101,7 @@ pub fn decode_upstream(field: &Field<'_>, credentials: &[&str]) -> Option<Upstre
         upstream_401: upstream_401.unwrap_or_default(),
         sse_fallback: sse_fallback.unwrap_or_default(),
         forward_authorization: forward_authorization.unwrap_or_default(),
+        cache,
     })
 }
 
@@ -181,6 +184,7 @@ impl Upstream {
             upstream_401: Upstream401::default(),
             sse_fallback: SseFallback::default(),
             forward_authorization: false,
+            cache: Cache::default(),
         }
     }
 }
