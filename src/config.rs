@@ -21,6 +21,8 @@ mod listener;
 mod load;
 mod overlay;
 mod parse;
+mod peers;
+mod policy;
 mod report;
 mod route;
 mod server;
@@ -47,6 +49,8 @@ use crate::secret::Secret;
 
 pub use env::Env;
 pub use error::{Problem, Problems};
+pub use peers::Peers;
+pub use policy::{Policy, Rules};
 
 /// Everything one generation of the daemon works from.
 #[derive(Debug)]
@@ -244,6 +248,8 @@ pub struct Route {
     pub strip_prefix: bool,
     /// Index into [`Config::upstreams`].
     pub upstream: usize,
+    /// The first that is for a peer applies to it. Empty: everybody may ask for everything.
+    pub policies: Vec<Policy>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

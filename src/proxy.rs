@@ -11,7 +11,9 @@ mod error;
 mod exchange;
 mod head;
 mod ids;
+mod lens;
 mod local;
+mod policy;
 mod respond;
 mod send;
 mod source;
@@ -27,6 +29,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use http::header::{ACCEPT_ENCODING, HeaderValue};
 use http::request::Parts;
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -43,6 +46,7 @@ use crate::snapshot::Snapshot;
 
 use self::cache::Cache;
 use self::exchange::Exchange;
+use self::lens::Lens;
 use self::source::Source;
 
 /// How long the rest of a refused request may take to come in, to be answered by its id.
@@ -68,6 +72,10 @@ struct Call<'a> {
     body: Option<Incoming>,
     /// The whole JSON-RPC body, if it was read: whoever waits in it is owed an answer.
     message: Option<Bytes>,
+    /// Whether anything came behind the head.
+    has_body: bool,
+    /// Which of its route's policies its peer is under.
+    policy: Option<usize>,
 }
 
 impl Handler for Proxy {
@@ -88,6 +96,8 @@ impl Handler for Proxy {
             head,
             body: Some(body),
             message: None,
+            has_body: false,
+            policy: None,
         };
         let response = match self.forward(&mut call, &mut exchange).await {
             Ok(response) => exchange.answer(response),
@@ -151,6 +161,7 @@ impl Proxy {
         let upstream = &call.snapshot.upstreams[route.upstream];
         exchange.routed_to(upstream);
         path::check(call.head.uri.path(), upstream.config.allow_encoded_slash)?;
+        call.policy = policy::of_peer(route, call)?;
         let target = upstream
             .path_for(route, call.head.uri.path(), call.head.uri.query())
             .ok_or(path::Refused::NotAbsolute)?;
@@ -160,13 +171,21 @@ impl Proxy {
             return Ok(stream::local(&self.draining).map(Source::events));
         }
         let body = self.read_body(call, exchange).await?;
-        let head = head::outgoing(call, upstream, target, exchange.id());
+        if let Some(policy) = call.policy {
+            self.judge(&route.policies[policy], call)?;
+        }
+        let lens = Lens::of(call, found);
+        let mut head = head::outgoing(call, upstream, target, exchange.id());
+        if lens.is_some() {
+            head.headers
+                .insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        }
         let request = Request::from_parts(head, body);
         let (response, sent) = self.send(upstream, request, exchange).await?;
         if fallback.replaces(response.status()) {
             return Ok(stream::local(&self.draining).map(Source::events));
         }
-        respond::incoming(self, call, found, upstream, response, &sent).await
+        respond::incoming(self, call, found, upstream, response, &sent, lens).await
     }
 
     /// Reads what has to be understood, and leaves the rest to be streamed.
@@ -184,6 +203,7 @@ impl Proxy {
         if http_body::Body::is_end_stream(&body) {
             return Ok(RequestBody::empty());
         }
+        call.has_body = true;
         if !call.is_json_rpc {
             let upload = Upload::new(Bytes::new(), body, limits.max_body, stall);
             return Ok(RequestBody::Stream(Box::new(upload)));
@@ -197,6 +217,7 @@ impl Proxy {
                 call.message = Some(bytes.clone());
                 Ok(RequestBody::full(bytes))
             }
+            ReadAhead::Part(_) if call.policy.is_some() => Err(Error::too_large_to_judge()),
             ReadAhead::Part(bytes) => {
                 let upload = Upload::new(bytes, body, limits.max_body, stall);
                 Ok(RequestBody::Stream(Box::new(upload)))

@@ -263,7 +263,7 @@ fn every_configuration_in_the_manuals_loads_without_a_warning() {
 }
 
 /// Where an unknown key has to be written to learn which keys there are.
-const SECTIONS: [(&str, &str); 12] = [
+const SECTIONS: &[(&str, &str)] = &[
     ("Top level", "qqqqqqqq = 1"),
     (
         "[upstream.NAME]",
@@ -290,6 +290,10 @@ const SECTIONS: [(&str, &str); 12] = [
         "[[listener]]\ntcp = \"127.0.0.1:0\"\nqqqqqqqq = 1",
     ),
     ("[[route]]", "[[route]]\nqqqqqqqq = 1"),
+    (
+        "[[route.policy]]",
+        "[[route]]\n[[route.policy]]\nqqqqqqqq = 1",
+    ),
     ("[admin]", "[admin]\nqqqqqqqq = 1"),
     ("[log]", "[log]\nqqqqqqqq = 1"),
     ("[limits]", "[limits]\nqqqqqqqq = 1"),
@@ -333,8 +337,8 @@ fn every_key_is_described_and_exists() {
         .map(|(title, keys)| (title, names(keys.into_keys())))
         .collect();
     let known: BTreeMap<_, _> = SECTIONS
-        .into_iter()
-        .map(|(title, config)| (title.to_owned(), known_keys(config)))
+        .iter()
+        .map(|(title, config)| ((*title).to_owned(), known_keys(config)))
         .collect();
     assert_eq!(described, known);
 }

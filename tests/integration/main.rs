@@ -12,6 +12,7 @@ mod lifecycle;
 mod listeners;
 mod malformed;
 mod observing;
+mod policy;
 mod rejected_credential;
 mod routing;
 mod rust_sdk;
