@@ -39,9 +39,18 @@ pub struct Metrics {
 pub struct UpstreamMetrics {
     by_status_class: [Counter; 6],
     duration: Histogram,
+    cache: [Counter; Self::CACHE_OUTCOMES.len()],
 }
 
 impl UpstreamMetrics {
+    /// In the order of the proxy's own enumeration of them.
+    pub const CACHE_OUTCOMES: [&str; 4] = ["hit", "miss", "collapsed", "stale"];
+
+    /// A request for a cacheable result is answered.
+    pub fn cache_answered(&self, outcome: usize) {
+        self.cache[outcome].inc();
+    }
+
     pub fn finished(&self, status: u16, duration: Duration) {
         let class = usize::from(status / 100).min(5);
         self.by_status_class[class].inc();
@@ -154,6 +163,13 @@ impl Metrics {
                 .durations
                 .get_or_create(&[("upstream", name.to_owned())])
                 .clone(),
+            cache: UpstreamMetrics::CACHE_OUTCOMES.map(|outcome| {
+                let labels = [
+                    ("upstream", name.to_owned()),
+                    ("outcome", outcome.to_owned()),
+                ];
+                self.cache.get_or_create(&labels).clone()
+            }),
         })
     }
 
@@ -161,15 +177,6 @@ impl Metrics {
         self.errors
             .get_or_create(&[("code", code.to_owned())])
             .inc();
-    }
-
-    /// A request for a cacheable result is answered; `outcome` says by whom.
-    pub fn cache_answered(&self, upstream: &str, outcome: &'static str) {
-        let labels = [
-            ("upstream", upstream.to_owned()),
-            ("outcome", outcome.to_owned()),
-        ];
-        self.cache.get_or_create(&labels).inc();
     }
 
     pub fn reloaded(&self, succeeded: bool, at: SystemTime) {

@@ -14,6 +14,7 @@ mod ids;
 mod lens;
 mod local;
 mod policy;
+mod recall;
 mod respond;
 mod send;
 mod source;
@@ -44,9 +45,10 @@ use crate::path;
 use crate::serve::{Connection, Handler};
 use crate::snapshot::Snapshot;
 
-use self::cache::Cache;
+use self::cache::{Cache, Outcome};
 use self::exchange::Exchange;
 use self::lens::Lens;
+use self::recall::Recalled;
 use self::source::Source;
 
 /// How long the rest of a refused request may take to come in, to be answered by its id.
@@ -174,18 +176,36 @@ impl Proxy {
         if let Some(policy) = call.policy {
             self.judge(&route.policies[policy], call)?;
         }
-        let lens = Lens::of(call, found);
+        let ticket = match self.recall(call, upstream, &target, exchange).await {
+            Recalled::Answer(body, outcome) => {
+                let lens = Lens::of(call, found, None);
+                return Ok(recall::answer(body, outcome, lens, exchange));
+            }
+            Recalled::Nothing(ticket) => ticket,
+        };
+        let mut lens = Lens::of(call, found, ticket);
         let mut head = head::outgoing(call, upstream, target, exchange.id());
-        if lens.is_some() {
+        if lens.as_ref().is_some_and(|lens| lens.wants_plain()) {
             head.headers
                 .insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
         let request = Request::from_parts(head, body);
-        let (response, sent) = self.send(upstream, request, exchange).await?;
+        let sent = self.send(upstream, request, exchange).await;
+        if let Some(body) = lens.as_mut().and_then(|lens| lens.stand_in(&sent)) {
+            return Ok(recall::answer(body, Outcome::Stale, lens, exchange));
+        }
+        let (response, sent) = sent?;
         if fallback.replaces(response.status()) {
             return Ok(stream::local(&self.draining).map(Source::events));
         }
-        respond::incoming(self, call, found, upstream, response, &sent, lens).await
+        let mut response =
+            respond::incoming(self, call, found, upstream, response, &sent, lens).await?;
+        if let Some(outcome) = exchange.cache {
+            response
+                .headers_mut()
+                .insert(cache::HEADER, outcome.header());
+        }
+        Ok(response)
     }
 
     /// Reads what has to be understood, and leaves the rest to be streamed.

@@ -20,6 +20,7 @@ use http::header::{HeaderName, HeaderValue};
 
 use crate::config;
 use crate::deadline;
+use crate::metrics::UpstreamMetrics;
 use crate::snapshot::Partitions;
 
 pub use question::{Question, accepts_json};
@@ -45,16 +46,9 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    pub const ALL: [Self; 4] = [Self::Hit, Self::Miss, Self::Collapsed, Self::Stale];
-
     /// For the log and the metrics.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Hit => "hit",
-            Self::Miss => "miss",
-            Self::Collapsed => "collapsed",
-            Self::Stale => "stale",
-        }
+        UpstreamMetrics::CACHE_OUTCOMES[self as usize]
     }
 
     /// For the client, which does not care who asked.
@@ -275,6 +269,7 @@ impl Ticket {
             Scope::Public => Scope::Private,
         };
         self.cache.store.remove(&self.asked.key(other));
+        self.asked.partitions.use_them();
         let entry = Entry::Result(Arc::new(kept));
         self.cache.store.put(self.asked.key(scope), entry);
     }

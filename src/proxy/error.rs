@@ -105,6 +105,20 @@ impl Code {
         }
     }
 
+    /// Whether the upstream could not be had at all, as opposed to what it or we had to say.
+    pub fn is_outage(self) -> bool {
+        matches!(
+            self,
+            Self::UpstreamDns
+                | Self::UpstreamUnreachable
+                | Self::UpstreamTls
+                | Self::UpstreamReset
+                | Self::UpstreamBadResponse
+                | Self::UpstreamConnectTimeout
+                | Self::UpstreamTimeout
+        )
+    }
+
     /// Whether the client's connection ends with this answer: its framing is in doubt or its body unread.
     pub fn ends_connection(self) -> bool {
         matches!(

@@ -2,13 +2,14 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::header::{self, HeaderValue};
 use http::request::Parts;
 use http::{Method, Response};
 use slog::{KV, Key, Record, Serializer, info, warn};
 
+use super::cache;
 use super::error::Error;
 use super::source::Source;
 use super::{Proxy, head, ids};
@@ -29,6 +30,10 @@ pub struct Exchange {
     mcp_method: Option<Box<str>>,
     mcp_name: Option<Box<str>>,
     upstream: Option<Arc<Upstream>>,
+    /// Where the answer came from, if it is one that may be kept.
+    pub cache: Option<cache::Outcome>,
+    /// Part of the request's time that went by before it was sent.
+    pub waited: Duration,
     pub attempts: u32,
     status: u16,
     pub bytes: u64,
@@ -59,6 +64,8 @@ impl Exchange {
             mcp_method: None,
             mcp_name: None,
             upstream: None,
+            cache: None,
+            waited: Duration::ZERO,
             attempts: 0,
             status: 0,
             bytes: 0,
@@ -82,6 +89,10 @@ impl Exchange {
             self.mcp_method = own(method);
             self.mcp_name = own(name);
         }
+    }
+
+    pub fn mcp_method(&self) -> Option<&str> {
+        self.mcp_method.as_deref()
     }
 
     /// The client may still be sending when its answer comes.
@@ -121,6 +132,9 @@ impl Drop for Exchange {
         let duration = self.started.elapsed();
         if let Some(upstream) = &self.upstream {
             upstream.metrics.finished(self.status, duration);
+            if let Some(outcome) = self.cache {
+                upstream.metrics.cache_answered(outcome as usize);
+            }
         }
         let proxy = Arc::clone(&self.proxy);
         let line = AccessLine {
@@ -139,7 +153,7 @@ impl Drop for Exchange {
 /// The access-log line's fields, in the order they are written.
 struct AccessLine<'a> {
     exchange: &'a Exchange,
-    duration: std::time::Duration,
+    duration: Duration,
 }
 
 impl KV for AccessLine<'_> {
@@ -178,6 +192,9 @@ impl KV for AccessLine<'_> {
         out.emit_f64(Key::from("duration_ms"), milliseconds)?;
         out.emit_u64(Key::from("bytes"), exchange.bytes)?;
         out.emit_u32(Key::from("retries"), exchange.attempts.saturating_sub(1))?;
+        if let Some(outcome) = exchange.cache {
+            out.emit_str(Key::from("cache"), outcome.as_str())?;
+        }
         match exchange.outcome {
             Outcome::Complete => {}
             Outcome::ClientLeft if exchange.connection.was_aborted() => {

@@ -30,7 +30,7 @@ impl Proxy {
         exchange: &mut Exchange,
     ) -> Result<(Response<client::Body>, HeaderMap), Error> {
         let limit = upstream.config.request_timeout;
-        let mut deadline = Instant::now() + limit;
+        let mut deadline = Instant::now() + limit.saturating_sub(exchange.waited);
         loop {
             let mut sent = HeaderMap::new();
             let upload = request.body().progress();

@@ -6,7 +6,7 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::mcp::cacheable::{Change, Kind};
 
@@ -30,6 +30,17 @@ impl Partitions {
         self.private.void(change);
         self.public.void(change);
     }
+
+    /// Whether there has ever been something that could be void.
+    pub fn are_used(&self) -> bool {
+        let is_used = |partition: &Partition| partition.is_used.load(Ordering::Relaxed);
+        is_used(&self.private) || is_used(&self.public)
+    }
+
+    pub fn use_them(&self) {
+        self.private.is_used.store(true, Ordering::Relaxed);
+        self.public.is_used.store(true, Ordering::Relaxed);
+    }
 }
 
 pub struct Partition {
@@ -37,6 +48,7 @@ pub struct Partition {
     pub number: u64,
     kinds: [AtomicU64; Kind::COUNT],
     resources: [AtomicU64; SLOTS],
+    is_used: AtomicBool,
 }
 
 impl Default for Partition {
@@ -45,6 +57,7 @@ impl Default for Partition {
             number: NEXT.fetch_add(1, Ordering::Relaxed),
             kinds: Default::default(),
             resources: [const { AtomicU64::new(0) }; SLOTS],
+            is_used: AtomicBool::new(false),
         }
     }
 }
@@ -57,6 +70,12 @@ impl Partition {
         uri.map_or(of_kind, |uri| {
             of_kind.wrapping_add(self.resources[slot(uri)].load(Ordering::Acquire))
         })
+    }
+
+    pub fn void_all(&self) {
+        for kind in &self.kinds {
+            kind.fetch_add(1, Ordering::AcqRel);
+        }
     }
 
     fn void(&self, change: &Change) {

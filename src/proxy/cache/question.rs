@@ -21,12 +21,11 @@ use crate::mcp::cacheable::Kind;
 use crate::mcp::{self, mirror};
 use crate::message;
 
-const IGNORED_HEADERS: [&str; 12] = [
+const IGNORED_HEADERS: [&str; 11] = [
     "accept",
     "accept-encoding",
     "baggage",
     "content-length",
-    "content-type",
     "cookie",
     "expect",
     "traceparent",
