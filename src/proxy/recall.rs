@@ -71,7 +71,7 @@ fn asked(
         return None;
     }
     let body = call.message.as_ref()?;
-    let question = Question::read(headers, target, body, policy.across_sessions)?;
+    let question = Question::read(&call.head, target, body, policy.across_sessions)?;
     (question.is_stateless || policy.ttl.is_some()).then(|| Asked {
         question,
         partitions: upstream.cache.clone(),

@@ -9,7 +9,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use http::header::{self, HeaderMap, HeaderName};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::request::Parts;
 use http::uri::PathAndQuery;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
@@ -21,13 +22,14 @@ use crate::mcp::cacheable::Kind;
 use crate::mcp::{self, mirror};
 use crate::message;
 
-const IGNORED_HEADERS: [&str; 11] = [
+const IGNORED_HEADERS: [&str; 12] = [
     "accept",
     "accept-encoding",
     "baggage",
     "content-length",
     "cookie",
     "expect",
+    "host",
     "traceparent",
     "tracestate",
     "x-forwarded-for",
@@ -56,7 +58,7 @@ impl Question {
     ///
     /// `across_sessions` leaves the session out of the digest.
     pub fn read(
-        headers: &HeaderMap,
+        head: &Parts,
         target: &PathAndQuery,
         body: &[u8],
         across_sessions: bool,
@@ -90,15 +92,26 @@ impl Question {
             meta.iter()
                 .filter(|(key, _)| !IGNORED_META.contains(&&**key)),
         );
-        digest.headers(headers, across_sessions);
+        digest.add(host(head));
+        digest.headers(&head.headers, across_sessions);
         Some(Self {
             kind,
             digest: digest.0.finalize().into(),
             uri,
             id: id.into(),
-            is_stateless: mcp::is_stateless(headers),
+            is_stateless: mcp::is_stateless(&head.headers),
         })
     }
+}
+
+/// What the upstream is told in `X-Forwarded-Host`, and may write into links.
+fn host(head: &Parts) -> &[u8] {
+    let authority = head
+        .uri
+        .authority()
+        .map(|authority| authority.as_str().as_bytes());
+    let header = head.headers.get(header::HOST).map(HeaderValue::as_bytes);
+    header.or(authority).unwrap_or_default()
 }
 
 /// Whether a client takes an answer that is plain JSON.

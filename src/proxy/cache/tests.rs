@@ -1,23 +1,21 @@
 use super::*;
 
 use futures_util::FutureExt;
+use http::HeaderValue;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue};
 
 use crate::mcp::cacheable::Change;
 
 const PATIENCE: Duration = Duration::from_secs(5);
 
 fn asked(partitions: &Partitions, id: &str, params: &str) -> Asked {
-    let mut headers = HeaderMap::new();
-    headers.insert(
-        "mcp-protocol-version",
-        HeaderValue::from_static("2026-07-28"),
-    );
+    let mut head = http::Request::new(()).into_parts().0;
+    let version = HeaderValue::from_static("2026-07-28");
+    head.headers.insert("mcp-protocol-version", version);
     let body = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/list","params":{params}}}"#);
     let target = PathAndQuery::from_static("/mcp");
     Asked {
-        question: Question::read(&headers, &target, body.as_bytes(), false).unwrap(),
+        question: Question::read(&head, &target, body.as_bytes(), false).unwrap(),
         partitions: partitions.clone(),
         policy: config::Cache {
             stale_if_error: Duration::from_secs(60),

@@ -1,7 +1,5 @@
 use super::*;
 
-use http::HeaderValue;
-
 fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
     pairs
         .iter()
@@ -16,7 +14,13 @@ fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
 
 fn asked(pairs: &[(&'static str, &'static str)], body: &str) -> Option<Question> {
     let target = PathAndQuery::from_static("/mcp");
-    Question::read(&headers(pairs), &target, body.as_bytes(), false)
+    Question::read(&head(pairs), &target, body.as_bytes(), false)
+}
+
+fn head(pairs: &[(&'static str, &'static str)]) -> Parts {
+    let mut head = http::Request::new(()).into_parts().0;
+    head.headers = headers(pairs);
+    head
 }
 
 fn digest(pairs: &[(&'static str, &'static str)], body: &str) -> [u8; 32] {
@@ -61,7 +65,7 @@ fn what_may_change_the_result_makes_another_question() {
         )
     };
     let target = PathAndQuery::from_static("/other/mcp");
-    let elsewhere = Question::read(&headers(&[]), &target, LIST.as_bytes(), false).unwrap();
+    let elsewhere = Question::read(&head(&[]), &target, LIST.as_bytes(), false).unwrap();
     let all = [
         with("{}"),
         with(r#"{"cursor":"2"}"#),
@@ -77,6 +81,7 @@ fn what_may_change_the_result_makes_another_question() {
         digest(&[("mcp-session-id", "2")], LIST),
         digest(&[("accept-language", "de")], LIST),
         digest(&[("x-tenant", "1")], LIST),
+        digest(&[("host", "localhost")], LIST),
         elsewhere.digest,
     ];
     for (i, one) in all.iter().enumerate() {
@@ -88,11 +93,20 @@ fn what_may_change_the_result_makes_another_question() {
 }
 
 #[test]
+fn http_2_asks_what_http_1_asks() {
+    let mut two = head(&[]);
+    two.uri = "http://localhost/mcp".parse().unwrap();
+    let target = PathAndQuery::from_static("/mcp");
+    let two = Question::read(&two, &target, LIST.as_bytes(), false).unwrap();
+    assert_eq!(two.digest, digest(&[("host", "localhost")], LIST));
+}
+
+#[test]
 fn a_session_is_left_out_where_the_operator_says_so() {
     let target = PathAndQuery::from_static("/mcp");
     let in_session = |id| {
-        let headers = headers(&[("mcp-session-id", id), ("x-a", "1")]);
-        Question::read(&headers, &target, LIST.as_bytes(), true)
+        let head = head(&[("mcp-session-id", id), ("x-a", "1")]);
+        Question::read(&head, &target, LIST.as_bytes(), true)
             .unwrap()
             .digest
     };
