@@ -1,5 +1,6 @@
 //! What we understand of MCP: enough to name a request in a log and to answer it in kind.
 
+pub mod agreement;
 pub mod cacheable;
 pub mod mirror;
 pub mod params;
@@ -12,7 +13,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 /// First revision without sessions (and without a stream to fall back to).
-const STATELESS_SINCE: &str = "2026-07-28";
+pub const STATELESS_SINCE: &str = "2026-07-28";
 
 /// What a JSON-RPC message is about. Borrowed from the body.
 #[derive(Debug, PartialEq, Eq)]

@@ -13,6 +13,7 @@ mod head;
 mod ids;
 mod lens;
 mod local;
+mod mirror;
 mod policy;
 mod recall;
 mod respond;
@@ -45,7 +46,7 @@ use crate::path;
 use crate::serve::{Connection, Handler};
 use crate::snapshot::Snapshot;
 
-use self::cache::{Cache, Outcome};
+use self::cache::Cache;
 use self::exchange::Exchange;
 use self::lens::Lens;
 use self::recall::Recalled;
@@ -176,14 +177,15 @@ impl Proxy {
         if let Some(policy) = call.policy {
             self.judge(&route.policies[policy], call)?;
         }
+        let lists_tools = mirror::agree(call, upstream)?;
         let ticket = match self.recall(call, upstream, &target, exchange).await {
-            Recalled::Answer(body, outcome) => {
-                let lens = Lens::of(call, found, None);
-                return Ok(recall::answer(body, outcome, lens, exchange));
+            Recalled::Answer(known) => {
+                let lens = Lens::of(call, found, lists_tools, None);
+                return Ok(recall::answer(known, lens, exchange));
             }
             Recalled::Nothing(ticket) => ticket,
         };
-        let mut lens = Lens::of(call, found, ticket);
+        let mut lens = Lens::of(call, found, lists_tools, ticket);
         let mut head = head::outgoing(call, upstream, target, exchange.id());
         if lens.as_ref().is_some_and(|lens| lens.wants_plain()) {
             head.headers
@@ -191,21 +193,14 @@ impl Proxy {
         }
         let request = Request::from_parts(head, body);
         let sent = self.send(upstream, request, exchange).await;
-        if let Some(body) = lens.as_mut().and_then(|lens| lens.stand_in(&sent)) {
-            return Ok(recall::answer(body, Outcome::Stale, lens, exchange));
+        if let Some(known) = lens.as_mut().and_then(|lens| lens.stand_in(&sent)) {
+            return Ok(recall::answer(known, lens, exchange));
         }
         let (response, sent) = sent?;
         if fallback.replaces(response.status()) {
             return Ok(stream::local(&self.draining).map(Source::events));
         }
-        let mut response =
-            respond::incoming(self, call, found, upstream, response, &sent, lens).await?;
-        if let Some(outcome) = exchange.cache {
-            response
-                .headers_mut()
-                .insert(cache::HEADER, outcome.header());
-        }
-        Ok(response)
+        respond::incoming(self, call, found, upstream, response, &sent, lens).await
     }
 
     /// Reads what has to be understood, and leaves the rest to be streamed.

@@ -74,10 +74,17 @@ pub struct Asked {
 }
 
 pub enum Found {
-    /// The body of the answer.
-    Answer(Vec<u8>, Outcome),
+    Answer(Known),
     /// The upstream has to be asked.
     Miss(Ticket),
+}
+
+/// An answer that needs no upstream.
+pub struct Known {
+    pub body: Vec<u8>,
+    pub outcome: Outcome,
+    /// Whether it came by another credential: this one's upstream has not been seen to say it.
+    pub is_foreign: bool,
 }
 
 /// A miss on its way: takes in the upstream's answer.
@@ -210,19 +217,27 @@ impl Asked {
     }
 
     fn answer(&self, kept: &Kept, outcome: Outcome) -> Found {
-        Found::Answer(kept.answer(&self.question.id, Instant::now()), outcome)
+        Found::Answer(Known {
+            body: kept.answer(&self.question.id, Instant::now()),
+            outcome,
+            is_foreign: kept.asker != self.partitions.private.number,
+        })
     }
 }
 
 impl Ticket {
     /// What may be said instead of an upstream's failure.
-    pub fn stand_in(&self, now: Instant) -> Option<Vec<u8>> {
+    pub fn stand_in(&self, now: Instant) -> Option<Known> {
         let kept = self.stale.as_ref().filter(|kept| kept.may_stand_in(now))?;
         let is_void = match kept.scope() {
             Scope::Private => self.asked.generations().0 != kept.generation,
             Scope::Public => self.asked.generations().1 != kept.generation,
         };
-        (!is_void).then(|| kept.answer(&self.asked.question.id, now))
+        (!is_void).then(|| Known {
+            body: kept.answer(&self.asked.question.id, now),
+            outcome: Outcome::Stale,
+            is_foreign: kept.asker != self.asked.partitions.private.number,
+        })
     }
 
     /// Takes in a message of the upstream's answer; `true` once no other can matter.
@@ -237,8 +252,13 @@ impl Ticket {
                     Scope::Private => self.private,
                     Scope::Public => self.public,
                 };
-                let kept = Kept::new(cacheable, now, asked.policy.stale_if_error, generation);
-                self.keep(scope, kept);
+                self.keep(Kept {
+                    fresh_until: now + cacheable.ttl,
+                    stale_until: now + cacheable.ttl + asked.policy.stale_if_error,
+                    cacheable,
+                    generation,
+                    asker: asked.partitions.private.number,
+                });
             }
         }
         self.give_up();
@@ -263,7 +283,8 @@ impl Ticket {
         self.give_up();
     }
 
-    fn keep(&self, scope: Scope, kept: Kept) {
+    fn keep(&self, kept: Kept) {
+        let scope = kept.scope();
         let other = match scope {
             Scope::Private => Scope::Public,
             Scope::Public => Scope::Private,

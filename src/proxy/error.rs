@@ -5,9 +5,13 @@ use http::request::Parts;
 
 use crate::client::{Failure, Kind};
 use crate::guard;
+use crate::mcp::agreement;
 use crate::message::{BodyError, Progress};
 use crate::path;
 use crate::snapshot::Upstream;
+
+/// JSON-RPC's code for errors that a server defines; ours is in `data.code`.
+const SERVER_ERROR: i32 = -32000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Code {
@@ -18,6 +22,7 @@ pub enum Code {
     CrossSiteForbidden,
     PolicyForbidden,
     Ambiguous,
+    HeaderMismatch,
     NoRoute,
     NotOffered,
     BodyTimeout,
@@ -42,6 +47,7 @@ impl Code {
         Self::CrossSiteForbidden,
         Self::PolicyForbidden,
         Self::Ambiguous,
+        Self::HeaderMismatch,
         Self::NoRoute,
         Self::NotOffered,
         Self::BodyTimeout,
@@ -67,6 +73,7 @@ impl Code {
             Self::CrossSiteForbidden => "cross_site_forbidden",
             Self::PolicyForbidden => "policy_forbidden",
             Self::Ambiguous => "ambiguous_request",
+            Self::HeaderMismatch => "header_mismatch",
             Self::NoRoute => "no_route",
             Self::NotOffered => "not_offered",
             Self::BodyTimeout => "body_timeout",
@@ -85,9 +92,11 @@ impl Code {
 
     pub fn status(self) -> StatusCode {
         match self {
-            Self::BadRequest | Self::PathRefused | Self::Ambiguous | Self::BodyCut => {
-                StatusCode::BAD_REQUEST
-            }
+            Self::BadRequest
+            | Self::PathRefused
+            | Self::Ambiguous
+            | Self::HeaderMismatch
+            | Self::BodyCut => StatusCode::BAD_REQUEST,
             Self::HostForbidden
             | Self::OriginForbidden
             | Self::CrossSiteForbidden
@@ -117,6 +126,14 @@ impl Code {
                 | Self::UpstreamConnectTimeout
                 | Self::UpstreamTimeout
         )
+    }
+
+    /// JSON-RPC's number for it: the protocol's own where there is one.
+    pub fn json_rpc(self) -> i32 {
+        match self {
+            Self::HeaderMismatch => agreement::HEADER_MISMATCH,
+            _ => SERVER_ERROR,
+        }
     }
 
     /// Whether the client's connection ends with this answer: its framing is in doubt or its body unread.
@@ -215,6 +232,15 @@ impl Error {
         Self::new(
             Code::UpstreamBadResponse,
             format!("upstream {name} answered {status}, which the request did not ask for"),
+        )
+    }
+
+    /// A response whose end the client might find elsewhere than we do.
+    pub fn of_framing(upstream: &Upstream, fault: &str) -> Self {
+        let name = &upstream.config.name;
+        Self::new(
+            Code::UpstreamBadResponse,
+            format!("upstream {name} sent an answer whose length is in doubt: {fault}"),
         )
     }
 

@@ -107,6 +107,11 @@ impl Exchange {
             .headers_mut()
             .entry(head::REQUEST_ID)
             .or_insert_with(|| self.id.clone());
+        if let Some(outcome) = self.cache {
+            response
+                .headers_mut()
+                .insert(cache::HEADER, outcome.header());
+        }
         response
     }
 
@@ -131,7 +136,10 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         let duration = self.started.elapsed();
         if let Some(upstream) = &self.upstream {
-            upstream.metrics.finished(self.status, duration);
+            let (method, name) = (self.mcp_method.as_deref(), self.mcp_name.as_deref());
+            upstream
+                .metrics
+                .finished(self.status, duration, method, name);
             if let Some(outcome) = self.cache {
                 upstream.metrics.cache_answered(outcome as usize);
             }

@@ -4,7 +4,7 @@
 //! to be seen, a JSON body is collected up to a limit, and an event stream is
 //! passed on event by event.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
@@ -12,7 +12,7 @@ use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Response, StatusCode};
 use http_body_util::BodyExt;
 
-use super::cache::Ticket;
+use super::cache::{Known, Ticket};
 use super::error::Error;
 use super::policy::filter;
 use super::source::Source;
@@ -29,6 +29,8 @@ use crate::sse::{self, Splitter};
 pub struct Lens {
     /// Listings are filtered by this policy: route and index.
     filter: Option<(Arc<Snapshot>, usize, usize)>,
+    /// Whose tools are listed: the headers of later calls are checked by it.
+    learner: Option<Arc<Upstream>>,
     /// Waits for the answer to a request, to keep it.
     keep: Option<Ticket>,
     /// What the upstream says has changed is void here.
@@ -41,7 +43,12 @@ pub struct Lens {
 
 impl Lens {
     /// `None`: nothing needs to be seen.
-    pub fn of(call: &Call<'_>, route: usize, keep: Option<Ticket>) -> Option<Box<Self>> {
+    pub fn of(
+        call: &Call<'_>,
+        route: usize,
+        lists_tools: bool,
+        keep: Option<Ticket>,
+    ) -> Option<Box<Self>> {
         let config = &call.snapshot.config.routes[route];
         let policies = &config.policies;
         let filter = call
@@ -50,10 +57,15 @@ impl Lens {
             .map(|index| (Arc::clone(call.snapshot), route, index));
         let upstream = &call.snapshot.upstreams[config.upstream];
         let watching = Watching::of(call, upstream);
+        let learner = lists_tools.then(|| Arc::clone(upstream));
         let lens = Self {
-            wants_plain: filter.is_some() || keep.is_some() || watching == Watching::Closely,
+            wants_plain: filter.is_some()
+                || learner.is_some()
+                || keep.is_some()
+                || watching == Watching::Closely,
             watch: (watching != Watching::No || keep.is_some()).then(|| upstream.cache.clone()),
             filter,
+            learner,
             keep,
             limit: call.snapshot.config.limits.replay_buffer,
         };
@@ -62,7 +74,7 @@ impl Lens {
 
     /// Whether an answer that is no stream is looked at, too.
     pub fn wants_whole(&self) -> bool {
-        self.filter.is_some() || self.keep.is_some()
+        self.filter.is_some() || self.learner.is_some() || self.keep.is_some()
     }
 
     pub fn wants_plain(&self) -> bool {
@@ -73,7 +85,7 @@ impl Lens {
     pub fn stand_in(
         &mut self,
         sent: &Result<(Response<client::Body>, HeaderMap), Error>,
-    ) -> Option<Vec<u8>> {
+    ) -> Option<Known> {
         let is_good = matches!(sent, Ok((response, _)) if response.status() == StatusCode::OK);
         let mut ticket = self.keep.take_if(|_| !is_good)?;
         ticket.give_up();
@@ -86,6 +98,16 @@ impl Lens {
     pub fn sees_nothing(&mut self) {
         if let Some(mut ticket) = self.keep.take() {
             ticket.pass(Instant::now());
+        }
+    }
+
+    pub fn learn(&self, message: &[u8]) {
+        if let Some(upstream) = &self.learner {
+            upstream
+                .catalog
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .learn(message);
         }
     }
 
@@ -113,6 +135,7 @@ impl Lens {
         {
             self.keep = None;
         }
+        self.learn(message);
         self.filtered(message)
     }
 

@@ -6,7 +6,7 @@ use http::header::{AUTHORIZATION, COOKIE};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Response, StatusCode};
 
-use super::cache::{self, Asked, Found, Outcome, Question, Ticket};
+use super::cache::{self, Asked, Found, Known, Outcome, Question, Ticket};
 use super::error::Error;
 use super::exchange::Exchange;
 use super::lens::Lens;
@@ -21,7 +21,7 @@ const PART_FOR_WAITING: u32 = 2;
 
 /// What is known of a request's answer before it is sent.
 pub enum Recalled {
-    Answer(Vec<u8>, Outcome),
+    Answer(Known),
     /// `None`: there is nothing to keep of its answer either.
     Nothing(Option<Ticket>),
 }
@@ -42,7 +42,7 @@ impl Proxy {
         let found = self.cache.find(asked, patience).await;
         exchange.waited = begun.elapsed();
         match found {
-            Found::Answer(body, outcome) => Recalled::Answer(body, outcome),
+            Found::Answer(known) => Recalled::Answer(known),
             Found::Miss(ticket) => {
                 exchange.cache = Some(Outcome::Miss);
                 Recalled::Nothing(Some(ticket))
@@ -80,20 +80,19 @@ fn asked(
 }
 
 /// An answer from the cache, as its peer may see it.
-pub fn answer(
-    body: Vec<u8>,
-    outcome: Outcome,
-    lens: Option<Box<Lens>>,
-    exchange: &mut Exchange,
-) -> Response<Source> {
+pub fn answer(known: Known, lens: Option<Box<Lens>>, exchange: &mut Exchange) -> Response<Source> {
+    let Known {
+        body,
+        outcome,
+        is_foreign,
+    } = known;
     exchange.cache = Some(outcome);
+    if let Some(lens) = lens.as_ref().filter(|_| is_foreign) {
+        lens.learn(&body);
+    }
     let filtered = lens.and_then(|lens| lens.filtered(&body));
     let body = filtered.unwrap_or(body);
-    let mut response = answer::of_type(StatusCode::OK, "application/json", body);
-    response
-        .headers_mut()
-        .insert(cache::HEADER, outcome.header());
-    response
+    answer::of_type(StatusCode::OK, "application/json", body)
 }
 
 /// Whether an answer that was kept may stand in for this one (RFC 5861, section 4).

@@ -2,6 +2,7 @@
 
 mod bodies;
 mod cache;
+mod client_config;
 mod commands;
 mod common;
 mod configuration;
@@ -9,15 +10,18 @@ mod events;
 mod figures;
 mod guards;
 mod headers;
+mod hostile_upstream;
 mod lifecycle;
 mod listeners;
 mod malformed;
+mod mirrored;
 mod observing;
 mod policy;
 mod rejected_credential;
 mod routing;
 mod rust_sdk;
 mod signing;
+mod smuggling;
 mod stdio;
 mod streaming;
 mod upstream_failures;

@@ -116,31 +116,17 @@ fn cacheable(result: &str, ttl_without_hint: Option<Duration>) -> Option<Cacheab
 /// A result in the store.
 #[derive(Debug)]
 pub struct Kept {
-    cacheable: Cacheable,
-    fresh_until: Instant,
-    stale_until: Instant,
+    pub cacheable: Cacheable,
+    pub fresh_until: Instant,
+    /// Until then it may stand in for an upstream that fails.
+    pub stale_until: Instant,
     /// Of its partition, when it was asked for.
     pub generation: u64,
+    /// The private partition of whoever asked for it.
+    pub asker: u64,
 }
 
 impl Kept {
-    /// `received` starts its clock; `stale_if_error` is for how long after its time it
-    /// may stand in for an upstream that fails.
-    pub fn new(
-        cacheable: Cacheable,
-        received: Instant,
-        stale_if_error: Duration,
-        generation: u64,
-    ) -> Self {
-        let fresh_until = received + cacheable.ttl;
-        Self {
-            cacheable,
-            fresh_until,
-            stale_until: fresh_until + stale_if_error,
-            generation,
-        }
-    }
-
     pub fn is_fresh(&self, now: Instant) -> bool {
         now < self.fresh_until
     }
@@ -284,7 +270,13 @@ mod tests {
     fn an_answer_has_the_askers_id_and_what_is_left_of_the_time() {
         let received = Instant::now();
         let result = r#"{ "ttlMs" : 60000 , "tools":[1]}"#;
-        let kept = Kept::new(kept(result), received, MINUTE, 0);
+        let kept = Kept {
+            cacheable: kept(result),
+            fresh_until: received + MINUTE,
+            stale_until: received + 2 * MINUTE,
+            generation: 0,
+            asker: 0,
+        };
         let at = |seconds| received + Duration::from_secs(seconds);
         assert_eq!(
             kept.answer("9223372036854775808", at(45)),

@@ -118,7 +118,6 @@ impl Store {
 mod tests {
     use super::super::kept::{self, Seen};
     use super::*;
-    use std::time::Duration;
 
     fn entry(size: usize) -> Entry {
         let message = format!(
@@ -128,12 +127,14 @@ mod tests {
         let Seen::Cacheable(cacheable) = kept::read(message.as_bytes(), "1", None) else {
             panic!("cacheable");
         };
-        Entry::Result(Arc::new(Kept::new(
+        let now = Instant::now();
+        Entry::Result(Arc::new(Kept {
             cacheable,
-            Instant::now(),
-            Duration::ZERO,
-            0,
-        )))
+            fresh_until: now,
+            stale_until: now,
+            generation: 0,
+            asker: 0,
+        }))
     }
 
     fn key(number: u64) -> Key {

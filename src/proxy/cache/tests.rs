@@ -27,13 +27,13 @@ fn asked(partitions: &Partitions, id: &str, params: &str) -> Asked {
 async fn miss(cache: &Arc<Cache>, asked: Asked) -> Ticket {
     match cache.find(asked, PATIENCE).await {
         Found::Miss(ticket) => ticket,
-        Found::Answer(body, _) => panic!("a hit: {}", String::from_utf8_lossy(&body)),
+        Found::Answer(known) => panic!("a hit: {}", String::from_utf8_lossy(&known.body)),
     }
 }
 
 async fn hit(cache: &Arc<Cache>, asked: Asked) -> (String, Outcome) {
     match cache.find(asked, PATIENCE).await {
-        Found::Answer(body, outcome) => (String::from_utf8(body).unwrap(), outcome),
+        Found::Answer(known) => (String::from_utf8(known.body).unwrap(), known.outcome),
         Found::Miss(_) => panic!("a miss"),
     }
 }
@@ -150,7 +150,7 @@ async fn a_stale_result_stands_in_until_it_is_void() {
     answer(&mut ticket, r#""ttlMs":1"#);
     std::thread::sleep(Duration::from_millis(2));
     let ticket = miss(&cache, asked(&at, "9", "{}")).await;
-    let stale = String::from_utf8(ticket.stand_in(Instant::now()).unwrap()).unwrap();
+    let stale = String::from_utf8(ticket.stand_in(Instant::now()).unwrap().body).unwrap();
     assert_eq!(
         stale,
         r#"{"jsonrpc":"2.0","id":9,"result":{"tools":[],"ttlMs":0}}"#
