@@ -290,6 +290,10 @@ const SECTIONS: &[(&str, &str)] = &[
         "[upstream.acme]\nurl = \"https://a/\"\nqqqqqqqq = 1",
     ),
     (
+        "[upstream.NAME.cache]",
+        "[upstream.acme]\nurl = \"https://a/\"\ncache.qqqqqqqq = 1",
+    ),
+    (
         "[upstream.NAME.session]",
         "[upstream.acme]\nurl = \"https://a/\"\nsession.qqqqqqqq = 1",
     ),

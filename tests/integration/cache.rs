@@ -291,7 +291,7 @@ async fn a_new_credential_begins_with_nothing_and_a_reload_of_nothing_new_keeps_
     let answer = daemon.ask(list()).await;
     assert_eq!((cache(&answer), number(&answer)), (Some("miss"), 1));
     daemon
-        .reload_with(|setup| setup.more("[limits]\ncache = \"1KiB\""))
+        .reload_with(|setup| setup.more("[limits]\ncache = 0"))
         .await;
     assert_eq!(daemon.status()["cache"]["entries"], 0);
 }
