@@ -24,6 +24,7 @@ mod parse;
 mod peers;
 mod policy;
 mod report;
+mod retry;
 mod route;
 mod server;
 mod suggest;
@@ -145,7 +146,47 @@ pub struct Upstream {
     pub forward_authorization: bool,
     /// Adds the mirrored headers of 2026-07-28 that a client left out.
     pub mirror_headers: bool,
+    /// `None` where no attempt follows the first.
+    pub retry: Option<Retry>,
+    /// `None` where every request is sent, whatever became of those before it.
+    pub breaker: Option<Breaker>,
     pub cache: Cache,
+}
+
+/// How often, and how soon, a request is sent again where that is safe.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Retry {
+    /// Attempts that may have reached the upstream, the first included; at least 1.
+    pub attempts: u32,
+    pub tools_call: ToolsCall,
+    /// Retries as a share of the recent requests.
+    pub budget_percent: u32,
+    pub min_backoff: Duration,
+    pub max_backoff: Duration,
+    /// A longer Retry-After is left to the client.
+    pub max_retry_after: Duration,
+}
+
+/// Whether a call of a tool may be one that only reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ToolsCall {
+    #[default]
+    Never,
+    /// Where the tool's own annotations say so.
+    Annotated,
+}
+
+/// When an upstream counts as down.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Breaker {
+    /// That many failures in a row, or
+    pub failures: u32,
+    /// this share of failures, either for
+    pub failure_percent: u32,
+    /// this long.
+    pub patience: Duration,
+    /// How often one request is let through to see whether it is back.
+    pub probe_interval: Duration,
 }
 
 /// What is kept of an upstream's cacheable results, and for how long.

@@ -4,7 +4,10 @@ pub mod agreement;
 pub mod cacheable;
 pub mod mirror;
 pub mod params;
+mod reads;
 pub mod strict;
+
+pub use reads::only_reads;
 
 use std::borrow::Cow;
 

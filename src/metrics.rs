@@ -28,6 +28,8 @@ pub struct Metrics {
     calls: calls::Families,
     durations: Family<Labels<1>, Histogram>,
     errors: Family<Labels<1>, Counter>,
+    retries: Family<Labels<2>, Counter>,
+    refusing: Family<Labels<1>, Gauge<i64, AtomicI64>>,
     reloads: Family<Labels<1>, Counter>,
     last_reload: Gauge<f64, AtomicU64>,
     in_flight: Gauge<i64, AtomicI64>,
@@ -43,6 +45,9 @@ pub struct UpstreamMetrics {
     by_status_class: [Counter; 6],
     duration: Histogram,
     calls: calls::Calls,
+    name: String,
+    retries: Family<Labels<2>, Counter>,
+    refusing: Gauge<i64, AtomicI64>,
     cache: [Counter; Self::CACHE_OUTCOMES.len()],
 }
 
@@ -53,6 +58,20 @@ impl UpstreamMetrics {
     /// A request for a cacheable result is answered.
     pub fn cache_answered(&self, outcome: usize) {
         self.cache[outcome].inc();
+    }
+
+    /// Whether requests are refused because the upstream keeps failing.
+    pub fn refusing(&self, is_refusing: bool) {
+        self.refusing.set(is_refusing.into());
+    }
+
+    /// Another attempt was made, and why, or was not: `over_budget`.
+    pub fn retry(&self, outcome: &'static str) {
+        let labels = [
+            ("upstream", self.name.clone()),
+            ("outcome", outcome.to_owned()),
+        ];
+        self.retries.get_or_create(&labels).inc();
     }
 
     /// `method` and `name` are the JSON-RPC message's, if it was one.
@@ -88,6 +107,8 @@ impl Default for Metrics {
             calls: calls::Families::default(),
             durations: Family::new_with_constructor(histogram),
             errors: Family::default(),
+            retries: Family::default(),
+            refusing: Family::default(),
             reloads: Family::default(),
             last_reload: Gauge::default(),
             in_flight: Gauge::default(),
@@ -114,6 +135,16 @@ impl Default for Metrics {
             "errors",
             "Answers of the proxy's own, by code",
             metrics.errors.clone(),
+        );
+        registry.register(
+            "retries",
+            "Attempts after the first, by upstream and what made them safe",
+            metrics.retries.clone(),
+        );
+        registry.register(
+            "upstream_refusing",
+            "1 while requests are refused because the upstream keeps failing",
+            metrics.refusing.clone(),
         );
         registry.register(
             "reloads",
@@ -185,6 +216,12 @@ impl Metrics {
                 .get_or_create(&[("upstream", name.to_owned())])
                 .clone(),
             calls: self.calls.of(name),
+            name: name.to_owned(),
+            retries: self.retries.clone(),
+            refusing: self
+                .refusing
+                .get_or_create(&[("upstream", name.to_owned())])
+                .clone(),
             cache: UpstreamMetrics::CACHE_OUTCOMES.map(|outcome| {
                 let labels = [
                     ("upstream", name.to_owned()),

@@ -17,6 +17,7 @@ mod mirror;
 mod policy;
 mod recall;
 mod respond;
+mod retry;
 mod send;
 mod source;
 mod stream;
@@ -192,7 +193,8 @@ impl Proxy {
                 .insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
         let request = Request::from_parts(head, body);
-        let sent = self.send(upstream, request, exchange).await;
+        let message = call.message.as_ref();
+        let sent = self.send(upstream, request, message, exchange).await;
         if let Some(known) = lens.as_mut().and_then(|lens| lens.stand_in(&sent)) {
             return Ok(recall::answer(known, lens, exchange));
         }

@@ -9,10 +9,13 @@ use http::{HeaderName, HeaderValue};
 use super::cache::decode_cache;
 use super::credential::decode_secret;
 use super::decode::{Field, Section};
+use super::retry::{decode_breaker, decode_retry};
 use super::suggest::nearest;
 use super::target::{self, Kind};
 use super::tls::decode_tls;
-use super::{Cache, HttpVersion, SessionHeader, SseFallback, Target, Upstream, Upstream401};
+use super::{
+    Breaker, Cache, HttpVersion, Retry, SessionHeader, SseFallback, Target, Upstream, Upstream401,
+};
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -83,6 +86,7 @@ pub fn decode_upstream(field: &Field<'_>, credentials: &[&str]) -> Option<Upstre
     });
     let forward_authorization = s.field("forward_authorization").and_then(|f| f.boolean());
     let mirror_headers = s.field("mirror_headers").and_then(|f| f.boolean());
+    let (retry, breaker) = (decode_retry(&mut s), decode_breaker(&mut s));
     let cache = decode_cache(&mut s);
     s.finish();
     let (target, place) = target?;
@@ -103,6 +107,8 @@ pub fn decode_upstream(field: &Field<'_>, credentials: &[&str]) -> Option<Upstre
         sse_fallback: sse_fallback.unwrap_or_default(),
         forward_authorization: forward_authorization.unwrap_or_default(),
         mirror_headers: mirror_headers.unwrap_or_default(),
+        retry,
+        breaker,
         cache,
     })
 }
@@ -187,6 +193,8 @@ impl Upstream {
             sse_fallback: SseFallback::default(),
             forward_authorization: false,
             mirror_headers: false,
+            retry: Some(Retry::default()),
+            breaker: Some(Breaker::default()),
             cache: Cache::default(),
         }
     }

@@ -1,5 +1,7 @@
 //! The proxy's own errors: a stable code and status for programs, a sentence for people, a cause for the log.
 
+use std::time::Duration;
+
 use http::StatusCode;
 use http::request::Parts;
 
@@ -34,6 +36,7 @@ pub enum Code {
     UpstreamReset,
     UpstreamBadResponse,
     UpstreamRejectedCredential,
+    UpstreamUnavailable,
     UpstreamConnectTimeout,
     UpstreamTimeout,
 }
@@ -59,6 +62,7 @@ impl Code {
         Self::UpstreamReset,
         Self::UpstreamBadResponse,
         Self::UpstreamRejectedCredential,
+        Self::UpstreamUnavailable,
         Self::UpstreamConnectTimeout,
         Self::UpstreamTimeout,
     ];
@@ -85,6 +89,7 @@ impl Code {
             Self::UpstreamReset => "upstream_reset",
             Self::UpstreamBadResponse => "upstream_bad_response",
             Self::UpstreamRejectedCredential => "upstream_rejected_credential",
+            Self::UpstreamUnavailable => "upstream_unavailable",
             Self::UpstreamConnectTimeout => "upstream_connect_timeout",
             Self::UpstreamTimeout => "upstream_timeout",
         }
@@ -109,7 +114,9 @@ impl Code {
             | Self::UpstreamTls
             | Self::UpstreamReset
             | Self::UpstreamBadResponse => StatusCode::BAD_GATEWAY,
-            Self::UpstreamRejectedCredential => StatusCode::SERVICE_UNAVAILABLE,
+            Self::UpstreamRejectedCredential | Self::UpstreamUnavailable => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::UpstreamConnectTimeout | Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
         }
     }
@@ -125,6 +132,7 @@ impl Code {
                 | Self::UpstreamBadResponse
                 | Self::UpstreamConnectTimeout
                 | Self::UpstreamTimeout
+                | Self::UpstreamUnavailable
         )
     }
 
@@ -158,6 +166,8 @@ pub struct Error {
     pub message: String,
     /// For the log, where it says more than the message may.
     pub cause: Option<String>,
+    /// When another try makes sense, if we know.
+    pub retry_after: Option<Duration>,
 }
 
 impl Error {
@@ -166,6 +176,7 @@ impl Error {
             code,
             message: message.into(),
             cause: None,
+            retry_after: None,
         }
     }
 
@@ -224,6 +235,22 @@ impl Error {
                 "upstream {name} did not answer within {limit}; a slow tool wants a longer request_timeout"
             ),
         )
+    }
+
+    /// It failed so often lately that this request was not even sent.
+    pub fn unavailable(upstream: &Upstream, again: Duration) -> Self {
+        let name = &upstream.config.name;
+        let verdict = upstream.health.verdict();
+        Self {
+            cause: verdict.and_then(|verdict| verdict.outcome.err()),
+            retry_after: Some(again),
+            ..Self::new(
+                Code::UpstreamUnavailable,
+                format!(
+                    "upstream {name} keeps failing, so this request was not sent; requests pass again as soon as it answers"
+                ),
+            )
+        }
     }
 
     /// An informational status as the final one, such as a 101 to a request that offered no upgrade.
@@ -287,6 +314,7 @@ impl Error {
             code,
             message,
             cause: Some(failure.cause.clone()),
+            retry_after: None,
         }
     }
 }

@@ -12,7 +12,7 @@ use slog::{KV, Key, Record, Serializer, info, warn};
 use super::cache;
 use super::error::Error;
 use super::source::Source;
-use super::{Proxy, head, ids};
+use super::{Proxy, answer, head, ids};
 use crate::listen::Peer;
 use crate::log::InOrder;
 use crate::mcp::Peek;
@@ -103,8 +103,11 @@ impl Exchange {
     /// Notes what is answered, and gives it the request's id.
     pub fn answer(&mut self, mut response: Response<Source>) -> Response<Source> {
         self.status = response.status().as_u16();
-        response
-            .headers_mut()
+        let headers = response.headers_mut();
+        if self.attempts > 1 {
+            headers.insert(answer::ATTEMPTS_HEADER, self.attempts.into());
+        }
+        headers
             .entry(head::REQUEST_ID)
             .or_insert_with(|| self.id.clone());
         if let Some(outcome) = self.cache {

@@ -142,6 +142,7 @@ fn remove_forbidden(headers: &mut HeaderMap) {
     }
     headers.remove(header::ALT_SVC);
     headers.remove(answer::ERROR_HEADER);
+    headers.remove(answer::ATTEMPTS_HEADER);
     headers.remove(cache::HEADER);
 }
 

@@ -18,6 +18,7 @@ mod mirrored;
 mod observing;
 mod policy;
 mod rejected_credential;
+mod resilience;
 mod routing;
 mod rust_sdk;
 mod signing;

@@ -183,7 +183,9 @@ mod tests {
                                         answered.fetch_add(1, Ordering::SeqCst);
                                         lead.land();
                                     }
-                                    Boarding::Wait(wait) => drop(wait.end().await),
+                                    Boarding::Wait(wait) => {
+                                        let _ = wait.end().await;
+                                    }
                                 }
                             }
                         });
