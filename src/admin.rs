@@ -100,6 +100,8 @@ impl Admin {
             sessions: self.state.proxy.sessions.count(Instant::now()),
             event_streams,
             log_dropped: self.state.log_control.dropped(),
+            cache_bytes: self.state.proxy.cache.bytes(),
+            cache_entries: self.state.proxy.cache.entries(),
         };
         let mut page = String::new();
         match self.state.proxy.metrics.write(&mut page, &gauges) {

@@ -9,6 +9,7 @@
 
 mod admin;
 mod browser;
+mod cache;
 mod credential;
 mod decode;
 pub mod env;
@@ -164,6 +165,7 @@ pub struct Upstream {
     pub breaker: Option<Breaker>,
     /// `None` where it takes any number at a time.
     pub concurrency: Option<Concurrency>,
+    pub cache: Cache,
 }
 
 /// What an upstream takes at a time: requests whose answer has not begun.
@@ -209,6 +211,19 @@ pub struct Breaker {
     pub patience: Duration,
     /// How often one request is let through to see whether it is back.
     pub probe_interval: Duration,
+}
+
+/// What is kept of an upstream's cacheable results, and for how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cache {
+    pub enabled: bool,
+    /// For results that say nothing about it themselves: those of revisions before
+    /// 2026-07-28. `None` does not keep them.
+    pub ttl: Option<Duration>,
+    /// Gives results without a hint to every session, not only to the one that asked.
+    pub across_sessions: bool,
+    /// For how long beyond its time a result stands in for an upstream that fails.
+    pub stale_if_error: Duration,
 }
 
 /// Where exactly an upstream's requests go.
@@ -381,6 +396,8 @@ pub struct Limits {
     pub max_body: u64,
     /// Largest request body kept for inspection and replay, in bytes.
     pub replay_buffer: usize,
+    /// What all cached results together may take, in bytes. 0: none are kept.
+    pub cache: usize,
     /// A request must be within each of them.
     pub rate: Vec<RateLimit>,
 }

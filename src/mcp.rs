@@ -1,6 +1,7 @@
 //! What we understand of MCP: enough to name a request in a log and to answer it in kind.
 
 pub mod agreement;
+pub mod cacheable;
 pub mod mirror;
 pub mod params;
 mod reads;

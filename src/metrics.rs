@@ -39,6 +39,9 @@ pub struct Metrics {
     in_flight: Gauge<i64, AtomicI64>,
     connections: Gauge<i64, AtomicI64>,
     log_dropped: Gauge<i64, AtomicI64>,
+    cache: Family<Labels<2>, Counter>,
+    cache_bytes: Gauge<i64, AtomicI64>,
+    cache_entries: Gauge<i64, AtomicI64>,
 }
 
 /// The families' members for one upstream, looked up once.
@@ -49,9 +52,18 @@ pub struct UpstreamMetrics {
     name: String,
     retries: Family<Labels<2>, Counter>,
     refusing: Gauge<i64, AtomicI64>,
+    cache: [Counter; Self::CACHE_OUTCOMES.len()],
 }
 
 impl UpstreamMetrics {
+    /// In the order of the proxy's own enumeration of them.
+    pub const CACHE_OUTCOMES: [&str; 4] = ["hit", "miss", "collapsed", "stale"];
+
+    /// A request for a cacheable result is answered.
+    pub fn cache_answered(&self, outcome: usize) {
+        self.cache[outcome].inc();
+    }
+
     /// Whether requests are refused because the upstream keeps failing.
     pub fn refusing(&self, is_refusing: bool) {
         self.refusing.set(is_refusing.into());
@@ -110,6 +122,9 @@ impl Default for Metrics {
             in_flight: Gauge::default(),
             connections: Gauge::default(),
             log_dropped: Gauge::default(),
+            cache: Family::default(),
+            cache_bytes: Gauge::default(),
+            cache_entries: Gauge::default(),
             registry: Registry::default(),
         };
         registry.register(
@@ -186,6 +201,22 @@ impl Default for Metrics {
             metrics.log_dropped.clone(),
         );
         registry.register(
+            "cache_requests",
+            "Requests whose results may be kept, by upstream and where the answer came from",
+            metrics.cache.clone(),
+        );
+        registry.register_with_unit(
+            "cache_size",
+            "What cached results take",
+            Unit::Bytes,
+            metrics.cache_bytes.clone(),
+        );
+        registry.register(
+            "cache_entries",
+            "Cached results",
+            metrics.cache_entries.clone(),
+        );
+        registry.register(
             "build",
             "The version that runs",
             Info::new([("version", env!("CARGO_PKG_VERSION"))]),
@@ -219,6 +250,13 @@ impl Metrics {
                 .refusing
                 .get_or_create(&[("upstream", name.to_owned())])
                 .clone(),
+            cache: UpstreamMetrics::CACHE_OUTCOMES.map(|outcome| {
+                let labels = [
+                    ("upstream", name.to_owned()),
+                    ("outcome", outcome.to_owned()),
+                ];
+                self.cache.get_or_create(&labels).clone()
+            }),
         })
     }
 
@@ -259,6 +297,8 @@ impl Metrics {
         self.sessions.set(now.sessions as i64);
         self.event_streams.set(now.event_streams as i64);
         self.log_dropped.set(now.log_dropped as i64);
+        self.cache_bytes.set(now.cache_bytes as i64);
+        self.cache_entries.set(now.cache_entries as i64);
         encode(out, &self.registry)
     }
 }
@@ -278,6 +318,8 @@ pub struct Gauges {
     pub sessions: usize,
     pub event_streams: usize,
     pub log_dropped: u64,
+    pub cache_bytes: u64,
+    pub cache_entries: usize,
 }
 
 #[cfg(test)]
@@ -299,6 +341,8 @@ mod tests {
             sessions: 0,
             event_streams: 0,
             log_dropped: 0,
+            cache_bytes: 0,
+            cache_entries: 0,
         };
         metrics.write(&mut page, &gauges).unwrap();
         for line in [

@@ -6,6 +6,7 @@
 
 mod answer;
 mod body;
+pub mod cache;
 mod error;
 mod exchange;
 mod head;
@@ -15,6 +16,7 @@ mod limit;
 mod local;
 mod mirror;
 mod policy;
+mod recall;
 mod respond;
 mod retry;
 mod send;
@@ -50,8 +52,10 @@ use crate::path;
 use crate::serve::{Connection, Handler};
 use crate::snapshot::Snapshot;
 
+use self::cache::Cache;
 use self::exchange::Exchange;
 use self::lens::Lens;
+use self::recall::Recalled;
 use self::session::Visit;
 use self::source::Source;
 use self::stream::Reopening;
@@ -64,6 +68,7 @@ pub struct Proxy {
     pub metrics: Metrics,
     pub log: Logger,
     pub sessions: Sessions,
+    pub cache: Arc<Cache>,
     /// Cancelled when event streams shall end.
     pub draining: CancellationToken,
 }
@@ -127,6 +132,7 @@ impl Handler for Proxy {
 impl Proxy {
     pub fn new(snapshot: Snapshot, metrics: Metrics, log: Logger) -> Self {
         Self {
+            cache: Arc::new(Cache::new(snapshot.config.limits.cache)),
             snapshot: ArcSwap::from_pointee(snapshot),
             metrics,
             log,
@@ -141,6 +147,7 @@ impl Proxy {
 
     /// Every request from now on sees `snapshot`.
     pub fn replace(&self, snapshot: Snapshot) {
+        self.cache.set_capacity(snapshot.config.limits.cache);
         self.snapshot.store(Arc::new(snapshot));
     }
 
@@ -183,9 +190,16 @@ impl Proxy {
         }
         limit::by_tool(call, route)?;
         let lists_tools = mirror::agree(call, upstream)?;
-        let lens = Lens::of(call, found, lists_tools);
+        let ticket = match self.recall(call, upstream, &target, exchange).await {
+            Recalled::Answer(known) => {
+                let lens = Lens::of(call, found, lists_tools, None);
+                return Ok(recall::answer(known, lens, exchange));
+            }
+            Recalled::Nothing(ticket) => ticket,
+        };
+        let mut lens = Lens::of(call, found, lists_tools, ticket);
         let mut head = head::outgoing(call, upstream, target, exchange.id());
-        if lens.is_some() {
+        if lens.as_ref().is_some_and(|lens| lens.wants_plain()) {
             head.headers
                 .insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
@@ -194,9 +208,12 @@ impl Proxy {
         let reopening = Reopening::of(self, upstream, &mut request, visit.known());
         let turn = limit::turn(upstream).await?;
         let message = call.message.as_ref();
-        let sent = self.send(upstream, request, message, exchange).await?;
+        let sent = self.send(upstream, request, message, exchange).await;
         drop(turn);
-        let (response, sent) = visit.answered(self, upstream, sent, exchange).await?;
+        if let Some(known) = lens.as_mut().and_then(|lens| lens.stand_in(&sent)) {
+            return Ok(recall::answer(known, lens, exchange));
+        }
+        let (response, sent) = visit.answered(self, upstream, sent?, exchange).await?;
         if fallback.replaces(response.status()) {
             return Ok(stream::local(&self.draining).map(Source::events));
         }

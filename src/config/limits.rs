@@ -14,6 +14,7 @@ pub fn decode_limits(root: &mut Section<'_>) -> Limits {
     let mut limits = Limits {
         max_body: 64 * MIB,
         replay_buffer: MIB as usize,
+        cache: 16 * MIB as usize,
         rate: Vec::new(),
     };
     let Some(mut s) = root.field("limits").and_then(|field| field.section()) else {
@@ -29,6 +30,9 @@ pub fn decode_limits(root: &mut Section<'_>) -> Limits {
     let replay = s.field("replay_buffer").and_then(|field| field.size());
     if let Some(size) = replay {
         limits.replay_buffer = usize::try_from(size).unwrap_or(usize::MAX);
+    }
+    if let Some(size) = s.field("cache").and_then(|field| field.size()) {
+        limits.cache = usize::try_from(size).unwrap_or(usize::MAX);
     }
     if let Some(field) = s.field("rate") {
         limits.rate = field.listed().iter().filter_map(decode_rate).collect();

@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::uri::Scheme;
 use http::{HeaderName, HeaderValue};
 
+use super::cache::decode_cache;
 use super::credential::decode_secret;
 use super::decode::{Field, Section};
 use super::limits::decode_concurrency;
@@ -14,8 +15,8 @@ use super::suggest::nearest;
 use super::target::{self, Kind};
 use super::tls::decode_tls;
 use super::{
-    Breaker, HttpVersion, Retry, SessionHeader, SessionRecovery, SseFallback, Target, Upstream,
-    Upstream401,
+    Breaker, Cache, HttpVersion, Retry, SessionHeader, SessionRecovery, SseFallback, Target,
+    Upstream, Upstream401,
 };
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
@@ -96,6 +97,7 @@ pub fn decode_upstream(field: &Field<'_>, credentials: &[&str]) -> Option<Upstre
     let mirror_headers = s.field("mirror_headers").and_then(|f| f.boolean());
     let (retry, breaker) = (decode_retry(&mut s), decode_breaker(&mut s));
     let concurrency = s.field("concurrency").and_then(|f| decode_concurrency(&f));
+    let cache = decode_cache(&mut s);
     s.finish();
     let (target, place) = target?;
     if target.scheme == Scheme::HTTP && !target.is_local() && credential.is_some() {
@@ -120,6 +122,7 @@ pub fn decode_upstream(field: &Field<'_>, credentials: &[&str]) -> Option<Upstre
         retry,
         breaker,
         concurrency,
+        cache,
     })
 }
 
@@ -208,6 +211,7 @@ impl Upstream {
             retry: Some(Retry::default()),
             breaker: Some(Breaker::default()),
             concurrency: None,
+            cache: Cache::default(),
         }
     }
 }

@@ -2,13 +2,14 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::header::{self, HeaderValue};
 use http::request::Parts;
 use http::{Method, Response};
 use slog::{KV, Key, Record, Serializer, info, warn};
 
+use super::cache;
 use super::error::Error;
 use super::source::Source;
 use super::{Proxy, answer, head, ids};
@@ -29,6 +30,10 @@ pub struct Exchange {
     mcp_method: Option<Box<str>>,
     mcp_name: Option<Box<str>>,
     upstream: Option<Arc<Upstream>>,
+    /// Where the answer came from, if it is one that may be kept.
+    pub cache: Option<cache::Outcome>,
+    /// Part of the request's time that went by before it was sent.
+    pub waited: Duration,
     pub attempts: u32,
     /// It was sent once more, in a session that the upstream had forgotten.
     pub session_recovered: bool,
@@ -61,6 +66,8 @@ impl Exchange {
             mcp_method: None,
             mcp_name: None,
             upstream: None,
+            cache: None,
+            waited: Duration::ZERO,
             attempts: 0,
             session_recovered: false,
             status: 0,
@@ -107,6 +114,11 @@ impl Exchange {
         headers
             .entry(head::REQUEST_ID)
             .or_insert_with(|| self.id.clone());
+        if let Some(outcome) = self.cache {
+            response
+                .headers_mut()
+                .insert(cache::HEADER, outcome.header());
+        }
         response
     }
 
@@ -135,6 +147,9 @@ impl Drop for Exchange {
             upstream
                 .metrics
                 .finished(self.status, duration, method, name);
+            if let Some(outcome) = self.cache {
+                upstream.metrics.cache_answered(outcome as usize);
+            }
         }
         let proxy = Arc::clone(&self.proxy);
         let line = AccessLine {
@@ -153,7 +168,7 @@ impl Drop for Exchange {
 /// The access-log line's fields, in the order they are written.
 struct AccessLine<'a> {
     exchange: &'a Exchange,
-    duration: std::time::Duration,
+    duration: Duration,
 }
 
 impl KV for AccessLine<'_> {
@@ -194,6 +209,9 @@ impl KV for AccessLine<'_> {
         out.emit_u32(Key::from("retries"), exchange.attempts.saturating_sub(1))?;
         if exchange.session_recovered {
             out.emit_str(Key::from("session"), "recovered")?;
+        }
+        if let Some(outcome) = exchange.cache {
+            out.emit_str(Key::from("cache"), outcome.as_str())?;
         }
         match exchange.outcome {
             Outcome::Complete => {}

@@ -11,7 +11,7 @@ use http_body_util::BodyExt;
 use super::error::{Code, Error};
 use super::lens::{self, Lens};
 use super::source::Source;
-use super::{Call, Proxy, answer, stream};
+use super::{Call, Proxy, answer, cache, stream};
 use crate::client;
 use crate::config::{Route, TargetPath, Upstream401};
 use crate::message;
@@ -62,10 +62,17 @@ pub async fn incoming(
             lens,
             &proxy.draining,
         ))
-    } else if let Some(lens) = lens.filter(|_| lens::is_json(&head.headers)) {
-        lens.whole(upstream, &mut head.headers, body).await?
     } else {
-        Source::Upstream(body)
+        match lens {
+            Some(lens) if lens.wants_whole() && lens::is_json(&head.headers) => {
+                lens.whole(upstream, &mut head.headers, body).await?
+            }
+            Some(mut lens) => {
+                lens.sees_nothing();
+                Source::Upstream(body)
+            }
+            None => Source::Upstream(body),
+        }
     };
     Ok(Response::from_parts(head, body))
 }
@@ -88,6 +95,8 @@ async fn rejected_credential(upstream: &Upstream, body: client::Body, sent: &Hea
     upstream
         .health
         .credential_refused(words.clone(), Instant::now());
+    // What a credential that is no longer good once got is nobody's any more.
+    upstream.cache.private.void_all();
     let said = if words.is_empty() {
         "without a word".to_owned()
     } else {
@@ -134,6 +143,7 @@ fn remove_forbidden(headers: &mut HeaderMap) {
     headers.remove(header::ALT_SVC);
     headers.remove(answer::ERROR_HEADER);
     headers.remove(answer::ATTEMPTS_HEADER);
+    headers.remove(cache::HEADER);
 }
 
 /// An upstream that answers with what it was asked would hand our credential to the client.

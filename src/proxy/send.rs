@@ -40,7 +40,11 @@ impl Proxy {
         exchange: &mut Exchange,
     ) -> Result<(Response<client::Body>, HeaderMap), Error> {
         let begun = Instant::now();
-        let mut deadline = begun + upstream.config.request_timeout;
+        let mut deadline = begun
+            + upstream
+                .config
+                .request_timeout
+                .saturating_sub(exchange.waited);
         let mut attempts = Attempts::new(upstream.config.retry.as_ref());
         if let Some(budget) = &upstream.budget {
             budget.request(begun.into_std());

@@ -1,6 +1,7 @@
 //! The daemon as its users meet it: the built binary, a real upstream behind it, real clients before it.
 
 mod bodies;
+mod cache;
 mod client_config;
 mod commands;
 mod common;

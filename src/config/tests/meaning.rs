@@ -90,6 +90,7 @@ fn the_example_of_the_manual_loads() {
             max_body: 64 << 20,
             replay_buffer: 1 << 20,
             rate: Vec::new(),
+            cache: 16 << 20
         }
     );
 }
@@ -143,7 +144,7 @@ fn every_other_setting_has_its_words() {
         "credential = \"acme\"\nhttp_version = \"2\"\nallow_encoded_slash = true\n\
          upstream_401 = \"pass\"\nsse_fallback = \"never\"\nsession_recovery = \"replay\"\nstream_recovery = true\nforward_authorization = true",
     );
-    let more = "[limits]\nmax_body = 1000\nreplay_buffer = 0\n\
+    let more = "[limits]\nmax_body = 1000\nreplay_buffer = 0\ncache = 0\n\
                 [server]\nworkers = 3\nread_timeout = \"1m\"\nidle_timeout = \"1h\"\n\
                 [log]\nlevel = \"warn\"\n[admin]\ntcp = \"off\"\n\
                 [[listener]]\nunix = \"/tmp/p.sock\"\nmode = \"0640\"\nowner = \"root\"\ngroup = \"12\"\n\
@@ -162,6 +163,7 @@ fn every_other_setting_has_its_words() {
             max_body: 1000,
             replay_buffer: 0,
             rate: Vec::new(),
+            cache: 0
         }
     );
     assert_eq!(
