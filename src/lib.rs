@@ -2,9 +2,11 @@
 
 pub mod admin;
 pub mod auth;
+pub mod backoff;
 pub mod bridge;
 pub mod cli;
 pub mod client;
+pub mod client_config;
 pub mod commands;
 pub mod config;
 pub mod daemon;
@@ -24,8 +26,10 @@ pub mod metrics;
 pub mod path;
 pub mod paths;
 pub mod proxy;
+pub mod resilience;
 pub mod secret;
 pub mod serve;
 pub mod snapshot;
+pub mod sse;
 pub mod state;
 pub mod worker;

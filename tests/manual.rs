@@ -19,6 +19,7 @@ const ARCHITECTURE: &str = include_str!("../man/mcp-auth-proxy-architecture.7");
 const OPERATIONS: &str = include_str!("../man/mcp-auth-proxy-operations.7");
 const PERFORMANCE: &str = include_str!("../man/mcp-auth-proxy-performance.7");
 const TROUBLESHOOTING: &str = include_str!("../man/mcp-auth-proxy-troubleshooting.7");
+const CLIENT_CONFIG: &str = include_str!("../man/mcp-auth-proxy-client-config.1");
 const PAGES: [&str; 6] = [
     DAEMON,
     FILE,
@@ -125,6 +126,25 @@ fn every_command_and_flag_is_described_and_exists() {
     for command in commands.keys() {
         assert!(synopsis.contains(&format!("Cm {command}")), "{command}");
     }
+}
+
+#[test]
+fn the_page_of_client_config_has_its_every_option_and_client() {
+    let mut cli = Cli::command();
+    cli.build();
+    let command = cli.find_subcommand("client-config").unwrap();
+    let description = section(CLIENT_CONFIG, "DESCRIPTION");
+    let options = listed(&description, ".It Fl").into_iter();
+    let options = options.map(|option| option.replace(" Ar ", " "));
+    assert_eq!(names(options), options_of(command));
+    let client = command.get_arguments().find(|a| a.get_id() == "client");
+    let clients = client.unwrap().get_possible_values();
+    let rows = items(&parts(&description, ".Ss")["Clients"], ".It");
+    let told = rows.iter().filter_map(|row| row.split(' ').next());
+    assert_eq!(
+        names(told.filter(|name| *name != "Em")),
+        names(clients.iter().map(|client| client.get_name()))
+    );
 }
 
 #[test]
@@ -271,11 +291,23 @@ fn every_configuration_in_the_manuals_loads_without_a_warning() {
 }
 
 /// Where an unknown key has to be written to learn which keys there are.
-const SECTIONS: [(&str, &str); 12] = [
+const SECTIONS: &[(&str, &str)] = &[
     ("Top level", "qqqqqqqq = 1"),
     (
         "[upstream.NAME]",
         "[upstream.acme]\nurl = \"https://a/\"\nqqqqqqqq = 1",
+    ),
+    (
+        "[upstream.NAME.retry]",
+        "[upstream.acme]\nurl = \"https://a/\"\nretry.qqqqqqqq = 1",
+    ),
+    (
+        "[upstream.NAME.breaker]",
+        "[upstream.acme]\nurl = \"https://a/\"\nbreaker.qqqqqqqq = 1",
+    ),
+    (
+        "[upstream.NAME.cache]",
+        "[upstream.acme]\nurl = \"https://a/\"\ncache.qqqqqqqq = 1",
     ),
     (
         "[upstream.NAME.session]",
@@ -298,8 +330,17 @@ const SECTIONS: [(&str, &str); 12] = [
         "[[listener]]\ntcp = \"127.0.0.1:0\"\nqqqqqqqq = 1",
     ),
     ("[[route]]", "[[route]]\nqqqqqqqq = 1"),
+    (
+        "[[route.policy]]",
+        "[[route]]\n[[route.policy]]\nqqqqqqqq = 1",
+    ),
     ("[admin]", "[admin]\nqqqqqqqq = 1"),
     ("[log]", "[log]\nqqqqqqqq = 1"),
+    (
+        "[upstream.NAME.concurrency]",
+        "[upstream.acme]\nurl = \"https://a/\"\nconcurrency.qqqqqqqq = 1",
+    ),
+    ("[[limits.rate]]", "[[limits.rate]]\nqqqqqqqq = 1"),
     ("[limits]", "[limits]\nqqqqqqqq = 1"),
     ("[server]", "[server]\nqqqqqqqq = 1"),
 ];
@@ -341,8 +382,8 @@ fn every_key_is_described_and_exists() {
         .map(|(title, keys)| (title, names(keys.into_keys())))
         .collect();
     let known: BTreeMap<_, _> = SECTIONS
-        .into_iter()
-        .map(|(title, config)| (title.to_owned(), known_keys(config)))
+        .iter()
+        .map(|(title, config)| ((*title).to_owned(), known_keys(config)))
         .collect();
     assert_eq!(described, known);
 }
@@ -364,7 +405,8 @@ fn literal_default(terms: &str) -> Option<&str> {
     let (default, _) = default.rsplit_once("; ")?;
     let quotes = default.matches('"').count();
     let quoted = quotes == 2 && default.starts_with('"') && default.ends_with('"');
-    (quoted || ["true", "false", "[]"].contains(&default)).then_some(default)
+    let plain = ["true", "false", "[]"].contains(&default) || default.parse::<u32>().is_ok();
+    (quoted || plain).then_some(default)
 }
 
 #[test]
@@ -404,7 +446,7 @@ fn the_defaults_in_the_manual_are_those_in_force() {
             .load("config.toml", text)
             .unwrap_or_else(|problems| panic!("{text}{problems}"));
         let parts = (&config.upstreams, &config.routes, &config.listeners);
-        let rest = (config.log, config.limits, config.server, &config.admin);
+        let rest = (config.log, &config.limits, config.server, &config.admin);
         format!("{parts:#?}{rest:#?}")
     };
     assert_eq!(essence(written), essence(&left_out));
@@ -493,16 +535,27 @@ fn every_field_of_the_access_log_is_described_and_written() {
 #[test]
 fn every_metric_is_described_and_exported() {
     let metrics = Metrics::default();
-    metrics
-        .upstream("acme")
-        .finished(200, Duration::from_millis(3));
+    let upstream = metrics.upstream("acme");
+    upstream.finished(
+        200,
+        Duration::from_millis(3),
+        Some("tools/call"),
+        Some("echo"),
+    );
+    upstream.retry("reads");
     metrics.proxy_error("no_route");
     metrics.reloaded(true, SystemTime::now());
+    metrics.session_recovery("acme", "recovered");
+    metrics.stream_recovery("acme", "recovered");
     let mut page = String::new();
     let gauges = Gauges {
         in_flight: 0,
         connections: 0,
+        sessions: 0,
+        event_streams: 0,
         log_dropped: 0,
+        cache_bytes: 0,
+        cache_entries: 0,
     };
     metrics.write(&mut page, &gauges).unwrap();
     let exported = page

@@ -9,8 +9,9 @@ use http::{Response, StatusCode, Uri};
 use http_body_util::BodyExt;
 
 use super::error::{Code, Error};
+use super::lens::{self, Lens};
 use super::source::Source;
-use super::{Call, Proxy, answer, stream};
+use super::{Call, Proxy, answer, cache, stream};
 use crate::client;
 use crate::config::{Route, TargetPath, Upstream401};
 use crate::message;
@@ -28,9 +29,13 @@ pub async fn incoming(
     upstream: &Upstream,
     response: Response<client::Body>,
     sent: &HeaderMap,
+    lens: Option<Box<Lens>>,
 ) -> Result<Response<Source>, Error> {
     if response.status().is_informational() {
         return Err(Error::not_asked_for(upstream, response.status()));
+    }
+    if let Some(fault) = message::framing_fault(response.headers()) {
+        return Err(Error::of_framing(upstream, fault));
     }
     if response.status() == StatusCode::UNAUTHORIZED && is_about_us(upstream) {
         return Err(rejected_credential(upstream, response.into_body(), sent).await);
@@ -41,6 +46,7 @@ pub async fn incoming(
     let (mut head, body) = response.into_parts();
     message::remove_hop_by_hop(&mut head.headers);
     remove_forbidden(&mut head.headers);
+    remove_echoes(&mut head.headers, sent);
     rewrite_location(
         &mut head.headers,
         &call.snapshot.config.routes[route],
@@ -53,10 +59,20 @@ pub async fn incoming(
             body,
             &call.head.method,
             endpoint,
+            lens,
             &proxy.draining,
         ))
     } else {
-        Source::Upstream(body)
+        match lens {
+            Some(lens) if lens.wants_whole() && lens::is_json(&head.headers) => {
+                lens.whole(upstream, &mut head.headers, body).await?
+            }
+            Some(mut lens) => {
+                lens.sees_nothing();
+                Source::Upstream(body)
+            }
+            None => Source::Upstream(body),
+        }
     };
     Ok(Response::from_parts(head, body))
 }
@@ -79,6 +95,8 @@ async fn rejected_credential(upstream: &Upstream, body: client::Body, sent: &Hea
     upstream
         .health
         .credential_refused(words.clone(), Instant::now());
+    // What a credential that is no longer good once got is nobody's any more.
+    upstream.cache.private.void_all();
     let said = if words.is_empty() {
         "without a word".to_owned()
     } else {
@@ -111,7 +129,8 @@ async fn quote(mut body: client::Body) -> String {
         .join(" ")
 }
 
-/// No page may be told that it can read us, and nothing of ours may be claimed by the upstream.
+/// No page may be told that it can read us, no client that another server stands for us, and
+/// nothing of ours may be claimed by the upstream.
 fn remove_forbidden(headers: &mut HeaderMap) {
     let dropped: Vec<_> = headers
         .keys()
@@ -121,7 +140,32 @@ fn remove_forbidden(headers: &mut HeaderMap) {
     for name in dropped {
         headers.remove(name);
     }
+    headers.remove(header::ALT_SVC);
     headers.remove(answer::ERROR_HEADER);
+    headers.remove(answer::ATTEMPTS_HEADER);
+    headers.remove(cache::HEADER);
+}
+
+/// An upstream that answers with what it was asked would hand our credential to the client.
+fn remove_echoes(headers: &mut HeaderMap, sent: &HeaderMap) {
+    let secrets: Vec<_> = sent
+        .values()
+        .filter(|value| value.is_sensitive())
+        .filter_map(|value| value.as_bytes().split(|&byte| byte == b' ').next_back())
+        .filter(|secret| !secret.is_empty())
+        .collect();
+    let shows = |value: &[u8], secret: &[u8]| {
+        let mut windows = value.windows(secret.len());
+        windows.any(|window| window.eq_ignore_ascii_case(secret))
+    };
+    let dropped: Vec<_> = headers
+        .iter()
+        .filter(|(_, value)| secrets.iter().any(|secret| shows(value.as_bytes(), secret)))
+        .map(|(name, _)| name.clone())
+        .collect();
+    for name in dropped {
+        headers.remove(name);
+    }
 }
 
 /// A `Location` at the upstream's own origin leads around the proxy: it is made to lead through it.
@@ -136,22 +180,13 @@ fn rewrite_location(headers: &mut HeaderMap, route: &Route, upstream: &Upstream)
     }
 }
 
+/// The path that leads through the proxy to a place at the upstream's own origin.
+///
+/// `None` for other origins, and for places that no path of this route leads to.
 pub fn through_proxy(location: &str, route: &Route, upstream: &Upstream) -> Option<String> {
     let target = &upstream.config.target;
     let uri: Uri = location.parse().ok()?;
-    let is_own = match (uri.scheme(), uri.authority()) {
-        (Some(scheme), Some(authority)) => {
-            *scheme == target.scheme
-                && same_authority(
-                    authority.as_str(),
-                    target.authority.as_str(),
-                    scheme.as_str(),
-                )
-        }
-        (None, None) => location.starts_with('/') && !location.starts_with("//"),
-        _ => false,
-    };
-    let path = uri.path_and_query().filter(|_| is_own)?.as_str();
+    let path = own_path(&uri, location, upstream)?;
     let fragment = location.find('#').map_or("", |at| &location[at..]);
     match &target.path {
         TargetPath::Endpoint(endpoint) => {
@@ -169,6 +204,26 @@ pub fn through_proxy(location: &str, route: &Route, upstream: &Upstream) -> Opti
             Some(format!("{prefix}{rest}{fragment}"))
         }
     }
+}
+
+/// Path and query of `location`, if that is at the upstream's own origin.
+pub fn own_path<'a>(uri: &'a Uri, location: &str, upstream: &Upstream) -> Option<&'a str> {
+    let target = &upstream.config.target;
+    let is_own = match (uri.scheme(), uri.authority()) {
+        (Some(scheme), Some(authority)) => {
+            *scheme == target.scheme
+                && same_authority(
+                    authority.as_str(),
+                    target.authority.as_str(),
+                    scheme.as_str(),
+                )
+        }
+        (None, None) => location.starts_with('/') && !location.starts_with("//"),
+        _ => false,
+    };
+    uri.path_and_query()
+        .filter(|_| is_own)
+        .map(|path| path.as_str())
 }
 
 fn same_authority(one: &str, other: &str, scheme: &str) -> bool {

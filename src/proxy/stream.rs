@@ -1,12 +1,15 @@
 //! Event streams: kept alive while silent, made up where an upstream has none, ended cleanly on drain.
 
 mod endpoint;
+mod place;
+mod recover;
 
 pub use endpoint::Endpoint;
+pub use recover::Reopening;
 
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,7 +19,10 @@ use http_body::{Body, Frame};
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
+use self::recover::{Gone, Passed, Recovery};
 use super::Call;
+use super::lens::{Lens, Reader};
+use super::source::Broken;
 use crate::client;
 use crate::config::SseFallback;
 use crate::mcp;
@@ -92,12 +98,14 @@ pub fn passing(
     body: client::Body,
     method: &Method,
     endpoint: Endpoint,
+    lens: Option<Box<Lens>>,
     draining: &CancellationToken,
 ) -> Events {
     // A POST's stream ends with its answer, which a drain waits for; a GET's never would.
     let is_endless = method == Method::GET;
     let mut events = Events::new(Some(body), is_endless, draining);
     events.endpoint = is_endless.then(|| Box::new(endpoint));
+    events.reader = lens.map(|lens| Box::new(Reader::new(lens)));
     events
 }
 
@@ -116,15 +124,21 @@ pub struct Events {
     opening: Option<Bytes>,
     /// Until the first event of a GET's stream has been seen.
     endpoint: Option<Box<Endpoint>>,
+    /// Looks at each event, where something has to be seen.
+    reader: Option<Box<Reader>>,
+    /// Where the stream is to go on when the upstream ends it.
+    recovery: Option<Box<Recovery>>,
     boundary: Boundary,
     last_sent: Instant,
     silence: Pin<Box<Sleep>>,
     /// Resolves when the daemon drains; only for streams that never end by themselves.
     draining: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
     is_draining: bool,
+    /// The upstream's end has been seen, but not yet told.
+    is_over: bool,
 }
 
-type Polled = Poll<Option<Result<Frame<Bytes>, hyper::Error>>>;
+type Polled = Poll<Option<Result<Frame<Bytes>, Broken>>>;
 
 impl Events {
     fn new(upstream: Option<client::Body>, is_endless: bool, draining: &CancellationToken) -> Self {
@@ -132,15 +146,21 @@ impl Events {
             opening: upstream.is_none().then_some(OPENING),
             upstream,
             endpoint: None,
+            reader: None,
+            recovery: None,
             boundary: Boundary::default(),
             last_sent: Instant::now(),
             silence: Box::pin(tokio::time::sleep(KEEPALIVE_INTERVAL)),
             draining: is_endless.then(|| Box::pin(draining.clone().cancelled_owned())),
             is_draining: false,
+            is_over: false,
         }
     }
 
     pub fn poll_frame(&mut self, cx: &mut Context<'_>) -> Polled {
+        if self.is_over {
+            return Poll::Ready(None);
+        }
         if let Some(opening) = self.opening.take() {
             return Poll::Ready(Some(Ok(Frame::data(opening))));
         }
@@ -150,22 +170,40 @@ impl Events {
         if self.boundary.is_between_events() && self.poll_draining(cx) {
             // Nothing of an event is on its way: the client sees a clean end and reconnects.
             self.upstream = None;
+            self.recovery = None;
             return Poll::Ready(None);
         }
         self.poll_silence(cx)
     }
 
+    /// From now on the stream is opened again when the upstream ends it.
+    fn recover(&mut self, recovery: Recovery) {
+        self.recovery = Some(Box::new(recovery));
+    }
+
     fn poll_upstream(&mut self, cx: &mut Context<'_>) -> Polled {
         loop {
             let Some(upstream) = &mut self.upstream else {
-                return Poll::Pending;
+                match ready!(self.poll_reopening(cx)) {
+                    Ok(body) => self.upstream = Some(body),
+                    Err(end) => return Poll::Ready(self.finish(end)),
+                }
+                continue;
             };
             let polled = match Pin::new(upstream).poll_frame(cx) {
-                Poll::Ready(Some(Ok(frame))) => match self.look(frame) {
-                    Some(frame) => Some(Ok(frame)),
+                Poll::Ready(Some(Ok(frame))) => match self.look(frame).transpose() {
+                    Some(frame) => Some(frame),
                     None => continue,
                 },
-                Poll::Ready(end) => end,
+                Poll::Ready(end) => {
+                    let end = end.and_then(Result::err);
+                    if let Some(recovery) = &mut self.recovery {
+                        recovery.begin(end);
+                        self.upstream = None;
+                        continue;
+                    }
+                    self.finish(end)
+                }
                 Poll::Pending => return Poll::Pending,
             };
             if let Some(Ok(frame)) = &polled
@@ -178,21 +216,58 @@ impl Events {
         }
     }
 
-    /// The frame to pass on, unless it is held until the first event is complete.
-    fn look(&mut self, frame: Frame<Bytes>) -> Option<Frame<Bytes>> {
-        let Some(endpoint) = &mut self.endpoint else {
-            return Some(frame);
+    /// The upstream's stream, open again, or how it ended if it stays so.
+    fn poll_reopening(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<client::Body, Option<hyper::Error>>> {
+        let Some(recovery) = &mut self.recovery else {
+            return Poll::Pending;
         };
-        match frame.into_data() {
-            Ok(data) => match endpoint.look(data) {
-                endpoint::Seen::Held => None,
-                endpoint::Seen::Done(data) => {
-                    self.endpoint = None;
-                    Some(Frame::data(data))
-                }
-            },
-            Err(trailers) => Some(trailers),
+        let outcome = ready!(recovery.poll(cx));
+        if outcome.is_err() {
+            self.recovery = None;
         }
+        Poll::Ready(outcome.map_err(|Gone(end)| end))
+    }
+
+    /// The frame to pass on, unless it is held until an event is complete.
+    fn look(&mut self, frame: Frame<Bytes>) -> Result<Option<Frame<Bytes>>, Broken> {
+        let mut data = match frame.into_data() {
+            Ok(data) => data,
+            Err(trailers) => return Ok(self.recovery.is_none().then_some(trailers)),
+        };
+        if let Some(endpoint) = &mut self.endpoint {
+            match endpoint.look(data) {
+                endpoint::Seen::Held => return Ok(None),
+                endpoint::Seen::Done(seen) => data = seen,
+            }
+            self.endpoint = None;
+        }
+        if let Some(recovery) = &mut self.recovery {
+            match recovery.pass(&data) {
+                Passed::Events(events) => data = events,
+                Passed::TooMuch(held) => {
+                    self.recovery = None;
+                    data = held;
+                }
+            }
+        }
+        if let Some(reader) = &mut self.reader {
+            data = reader.pass(&data).map_err(|_| Broken::Unfiltered)?;
+        }
+        Ok((!data.is_empty()).then(|| Frame::data(data)))
+    }
+
+    /// What is left when the upstream has ended: how, or an event that never became complete.
+    fn finish(&mut self, end: Option<hyper::Error>) -> Option<Result<Frame<Bytes>, Broken>> {
+        if let Some(error) = end {
+            return Some(Err(Broken::Upstream(error)));
+        }
+        let reader = *self.reader.take()?;
+        let rest = reader.finish()?;
+        self.is_over = true;
+        Some(Ok(Frame::data(rest)))
     }
 
     fn poll_draining(&mut self, cx: &mut Context<'_>) -> bool {
