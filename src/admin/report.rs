@@ -58,6 +58,9 @@ fn upstream_entry(snapshot: &Snapshot, upstream: &Upstream) -> Value {
             entry["error"] = reason.into();
         }
     }
+    if let Some(breaker) = &upstream.breaker {
+        entry["requests"] = breaker.access().as_str().into();
+    }
     if let Some(index) = upstream.config.credential {
         entry["credential"] = json!({
             "name": snapshot.config.credentials[index].name,
