@@ -8,6 +8,7 @@ mod events;
 mod figures;
 mod guards;
 mod headers;
+mod hostile_client;
 mod hostile_upstream;
 mod lifecycle;
 mod listeners;
