@@ -20,6 +20,8 @@ mod listener;
 mod load;
 mod overlay;
 mod parse;
+mod peers;
+mod policy;
 mod report;
 mod route;
 mod server;
@@ -46,6 +48,8 @@ use crate::secret::Secret;
 
 pub use env::Env;
 pub use error::{Problem, Problems};
+pub use peers::Peers;
+pub use policy::{Policy, Rules};
 
 /// Everything one generation of the daemon works from.
 #[derive(Debug)]
@@ -110,6 +114,12 @@ impl Config {
     pub fn admin_socket(sources: &Sources) -> Option<PathBuf> {
         load::admin_socket(sources)
     }
+
+    /// Where the daemon of these sources listens, as far as they can be read, and whether
+    /// somebody chose that address. Like [`Config::admin_socket`] it needs no secrets.
+    pub fn listeners(sources: &Sources) -> Vec<(ListenAddress, bool)> {
+        load::listeners(sources)
+    }
 }
 
 /// A place requests are sent to.
@@ -132,6 +142,8 @@ pub struct Upstream {
     pub sse_fallback: SseFallback,
     /// Passes the client's `Authorization` and `Cookie` on.
     pub forward_authorization: bool,
+    /// Adds the mirrored headers of 2026-07-28 that a client left out.
+    pub mirror_headers: bool,
 }
 
 /// Where exactly an upstream's requests go.
@@ -229,6 +241,8 @@ pub struct Route {
     pub strip_prefix: bool,
     /// Index into [`Config::upstreams`].
     pub upstream: usize,
+    /// The first that is for a peer applies to it. Empty: everybody may ask for everything.
+    pub policies: Vec<Policy>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -10,8 +10,12 @@ mod error;
 mod exchange;
 mod head;
 mod ids;
+mod lens;
 mod local;
+mod mirror;
+mod policy;
 mod respond;
+mod send;
 mod source;
 mod stream;
 
@@ -20,34 +24,29 @@ pub use body::Body;
 pub use error::{Code, Error};
 pub use local::{probe, readiness};
 
-use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use http::header::{ACCEPT_ENCODING, HeaderValue};
 use http::request::Parts;
 use http::{Request, Response};
 use hyper::body::Incoming;
-use slog::{Logger, debug};
-use tokio::time::Instant;
+use slog::Logger;
 use tokio_util::sync::CancellationToken;
 
-use crate::client::{self, Failure};
-use crate::deadline;
 use crate::guard::{self, Policy};
 use crate::mcp::{self, Waiting};
-use crate::message::{BodyError, Progress, ReadAhead, RequestBody, Upload, read_ahead};
+use crate::message::{BodyError, ReadAhead, RequestBody, Upload, read_ahead};
 use crate::metrics::Metrics;
 use crate::path;
 use crate::serve::{Connection, Handler};
-use crate::snapshot::{Snapshot, Upstream};
+use crate::snapshot::Snapshot;
 
 use self::exchange::Exchange;
+use self::lens::Lens;
 use self::source::Source;
-
-/// Attempts at finding a living connection for a request that never left.
-const MAX_UNSENT_ATTEMPTS: u32 = 3;
 
 /// How long the rest of a refused request may take to come in, to be answered by its id.
 const REFUSED_BODY_PATIENCE: Duration = Duration::from_secs(2);
@@ -71,6 +70,10 @@ struct Call<'a> {
     body: Option<Incoming>,
     /// The whole JSON-RPC body, if it was read: whoever waits in it is owed an answer.
     message: Option<Bytes>,
+    /// Whether anything came behind the head.
+    has_body: bool,
+    /// Which of its route's policies its peer is under.
+    policy: Option<usize>,
 }
 
 impl Handler for Proxy {
@@ -91,6 +94,8 @@ impl Handler for Proxy {
             head,
             body: Some(body),
             message: None,
+            has_body: false,
+            policy: None,
         };
         let response = match self.forward(&mut call, &mut exchange).await {
             Ok(response) => exchange.answer(response),
@@ -152,6 +157,7 @@ impl Proxy {
         let upstream = &call.snapshot.upstreams[route.upstream];
         exchange.routed_to(upstream);
         path::check(call.head.uri.path(), upstream.config.allow_encoded_slash)?;
+        call.policy = policy::of_peer(route, call)?;
         let target = upstream
             .path_for(route, call.head.uri.path(), call.head.uri.query())
             .ok_or(path::Refused::NotAbsolute)?;
@@ -161,13 +167,22 @@ impl Proxy {
             return Ok(stream::local(&self.draining).map(Source::events));
         }
         let body = self.read_body(call, exchange).await?;
-        let head = head::outgoing(call, upstream, target, exchange.id());
+        if let Some(policy) = call.policy {
+            self.judge(&route.policies[policy], call)?;
+        }
+        let lists_tools = mirror::agree(call, upstream)?;
+        let lens = Lens::of(call, found, lists_tools);
+        let mut head = head::outgoing(call, upstream, target, exchange.id());
+        if lens.is_some() {
+            head.headers
+                .insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        }
         let request = Request::from_parts(head, body);
         let (response, sent) = self.send(upstream, request, exchange).await?;
         if fallback.replaces(response.status()) {
             return Ok(stream::local(&self.draining).map(Source::events));
         }
-        respond::incoming(self, call, found, upstream, response, &sent).await
+        respond::incoming(self, call, found, upstream, response, &sent, lens).await
     }
 
     /// Reads what has to be understood, and leaves the rest to be streamed.
@@ -185,6 +200,7 @@ impl Proxy {
         if http_body::Body::is_end_stream(&body) {
             return Ok(RequestBody::empty());
         }
+        call.has_body = true;
         if !call.is_json_rpc {
             let upload = Upload::new(Bytes::new(), body, limits.max_body, stall);
             return Ok(RequestBody::Stream(Box::new(upload)));
@@ -198,84 +214,12 @@ impl Proxy {
                 call.message = Some(bytes.clone());
                 Ok(RequestBody::full(bytes))
             }
+            ReadAhead::Part(_) if call.policy.is_some() => Err(Error::too_large_to_judge()),
             ReadAhead::Part(bytes) => {
                 let upload = Upload::new(bytes, body, limits.max_body, stall);
                 Ok(RequestBody::Stream(Box::new(upload)))
             }
         }
-    }
-
-    /// Signs and sends until an attempt may have left: from then on its fate is the answer.
-    ///
-    /// Returns the response and the headers it answers, which may be needed to
-    /// take our signature out of what the upstream echoes.
-    async fn send(
-        &self,
-        upstream: &Upstream,
-        mut request: Request<RequestBody>,
-        exchange: &mut Exchange,
-    ) -> Result<(Response<client::Body>, http::HeaderMap), Error> {
-        let limit = upstream.config.request_timeout;
-        let mut deadline = Instant::now() + limit;
-        loop {
-            let mut sent = http::HeaderMap::new();
-            let upload = request.body().progress();
-            exchange.attempts += 1;
-            let result = {
-                let signing = |request: &mut _| sent = sign(upstream, request);
-                let mut attempt = pin!(upstream.client.send(request, signing));
-                loop {
-                    let before = upload.as_ref().map_or(0, Progress::frames);
-                    match deadline::before(deadline, attempt.as_mut()).await {
-                        Ok(result) => break result,
-                        // A long upload that moves is no slow answer: the time runs from its last piece.
-                        Err(_)
-                            if upload
-                                .as_ref()
-                                .is_some_and(|upload| upload.frames() != before) =>
-                        {
-                            deadline = Instant::now() + limit;
-                        }
-                        Err(_) => return Err(Error::timeout(upstream, upload.as_ref())),
-                    }
-                }
-            };
-            match result {
-                Ok(response) => {
-                    if upload.is_some_and(|upload| !upload.is_done()) {
-                        exchange.body_is_unread();
-                    }
-                    upstream.health.reached(std::time::Instant::now());
-                    return Ok((response, sent));
-                }
-                Err(failure) => {
-                    request = self.again(upstream, failure, upload.as_ref(), exchange.attempts)?;
-                }
-            }
-        }
-    }
-
-    /// The request, if it certainly never left and another attempt makes sense.
-    fn again(
-        &self,
-        upstream: &Upstream,
-        mut failure: Box<Failure>,
-        upload: Option<&Progress>,
-        attempts: u32,
-    ) -> Result<Request<RequestBody>, Error> {
-        if let Some(error) = upload.and_then(Progress::error) {
-            return Err(error.into());
-        }
-        let retryable = failure.kind == client::Kind::Reset && attempts < MAX_UNSENT_ATTEMPTS;
-        if retryable && let Some(request) = failure.unsent.take() {
-            debug!(self.log, "connection closed before the request left; trying another";
-                "upstream" => &upstream.config.name);
-            return Ok(request);
-        }
-        upstream
-            .health
-            .failed(failure.cause.clone(), std::time::Instant::now());
-        Err(Error::of_upstream(upstream, &failure))
     }
 }
 
@@ -290,23 +234,6 @@ fn check_announced(head: &Parts, max_body: u64) -> Result<(), Error> {
         Some(length) if length > max_body => Err(BodyError::TooLarge.into()),
         _ => Ok(()),
     }
-}
-
-/// Adds the credential as of now; returns what of it has to be kept out of sight.
-fn sign(upstream: &Upstream, request: &mut Request<RequestBody>) -> http::HeaderMap {
-    let mut credential = http::HeaderMap::new();
-    if let Some(auth) = &upstream.auth {
-        auth.apply(
-            request.method(),
-            request.uri(),
-            &mut credential,
-            SystemTime::now(),
-        );
-        for (name, value) in &credential {
-            request.headers_mut().insert(name, value.clone());
-        }
-    }
-    credential
 }
 
 /// Who is owed an answer to a request that is refused.

@@ -1,6 +1,7 @@
 //! `[[route]]`: which path leads to which upstream.
 
 use super::decode::{Field, Section};
+use super::policy::decode_policies;
 use super::suggest::nearest;
 use super::tree::Origin;
 use super::url_path;
@@ -89,6 +90,7 @@ fn implied(upstreams: &Upstreams<'_>) -> Vec<Route> {
         path: path.to_owned(),
         strip_prefix: false,
         upstream: 0,
+        policies: Vec::new(),
     }]
 }
 
@@ -115,12 +117,16 @@ fn decode_route(item: &Field<'_>, upstreams: &Upstreams<'_>) -> Option<(Route, O
         field.warn("has no effect, as an endpoint's path is fixed; remove it");
     }
     let strip_prefix = strip.and_then(|field| field.boolean()).unwrap_or_default();
+    let policies = s
+        .field("policy")
+        .map_or(Some(Vec::new()), |field| decode_policies(&field));
     s.finish();
     Some((
         Route {
             path: path?,
             strip_prefix,
             upstream: upstream?,
+            policies: policies?,
         },
         origin,
     ))

@@ -81,6 +81,7 @@ pub fn decode_upstream(field: &Field<'_>, credentials: &[&str]) -> Option<Upstre
         f.choice(&[("auto", auto), ("always", always), ("never", never)])
     });
     let forward_authorization = s.field("forward_authorization").and_then(|f| f.boolean());
+    let mirror_headers = s.field("mirror_headers").and_then(|f| f.boolean());
     s.finish();
     let (target, place) = target?;
     if target.scheme == Scheme::HTTP && !target.is_local() && credential.is_some() {
@@ -99,6 +100,7 @@ pub fn decode_upstream(field: &Field<'_>, credentials: &[&str]) -> Option<Upstre
         upstream_401: upstream_401.unwrap_or_default(),
         sse_fallback: sse_fallback.unwrap_or_default(),
         forward_authorization: forward_authorization.unwrap_or_default(),
+        mirror_headers: mirror_headers.unwrap_or_default(),
     })
 }
 
@@ -181,6 +183,7 @@ impl Upstream {
             upstream_401: Upstream401::default(),
             sse_fallback: SseFallback::default(),
             forward_authorization: false,
+            mirror_headers: false,
         }
     }
 }

@@ -5,9 +5,13 @@ use http::request::Parts;
 
 use crate::client::{Failure, Kind};
 use crate::guard;
+use crate::mcp::agreement;
 use crate::message::{BodyError, Progress};
 use crate::path;
 use crate::snapshot::Upstream;
+
+/// JSON-RPC's code for errors that a server defines; ours is in `data.code`.
+const SERVER_ERROR: i32 = -32000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Code {
@@ -16,6 +20,9 @@ pub enum Code {
     HostForbidden,
     OriginForbidden,
     CrossSiteForbidden,
+    PolicyForbidden,
+    Ambiguous,
+    HeaderMismatch,
     NoRoute,
     NotOffered,
     BodyTimeout,
@@ -32,12 +39,15 @@ pub enum Code {
 }
 
 impl Code {
-    pub const ALL: [Self; 18] = [
+    pub const ALL: &[Self] = &[
         Self::BadRequest,
         Self::PathRefused,
         Self::HostForbidden,
         Self::OriginForbidden,
         Self::CrossSiteForbidden,
+        Self::PolicyForbidden,
+        Self::Ambiguous,
+        Self::HeaderMismatch,
         Self::NoRoute,
         Self::NotOffered,
         Self::BodyTimeout,
@@ -61,6 +71,9 @@ impl Code {
             Self::HostForbidden => "host_forbidden",
             Self::OriginForbidden => "origin_forbidden",
             Self::CrossSiteForbidden => "cross_site_forbidden",
+            Self::PolicyForbidden => "policy_forbidden",
+            Self::Ambiguous => "ambiguous_request",
+            Self::HeaderMismatch => "header_mismatch",
             Self::NoRoute => "no_route",
             Self::NotOffered => "not_offered",
             Self::BodyTimeout => "body_timeout",
@@ -79,10 +92,15 @@ impl Code {
 
     pub fn status(self) -> StatusCode {
         match self {
-            Self::BadRequest | Self::PathRefused | Self::BodyCut => StatusCode::BAD_REQUEST,
-            Self::HostForbidden | Self::OriginForbidden | Self::CrossSiteForbidden => {
-                StatusCode::FORBIDDEN
-            }
+            Self::BadRequest
+            | Self::PathRefused
+            | Self::Ambiguous
+            | Self::HeaderMismatch
+            | Self::BodyCut => StatusCode::BAD_REQUEST,
+            Self::HostForbidden
+            | Self::OriginForbidden
+            | Self::CrossSiteForbidden
+            | Self::PolicyForbidden => StatusCode::FORBIDDEN,
             Self::NoRoute | Self::NotOffered => StatusCode::NOT_FOUND,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -93,6 +111,14 @@ impl Code {
             | Self::UpstreamBadResponse => StatusCode::BAD_GATEWAY,
             Self::UpstreamRejectedCredential => StatusCode::SERVICE_UNAVAILABLE,
             Self::UpstreamConnectTimeout | Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
+        }
+    }
+
+    /// JSON-RPC's number for it: the protocol's own where there is one.
+    pub fn json_rpc(self) -> i32 {
+        match self {
+            Self::HeaderMismatch => agreement::HEADER_MISMATCH,
+            _ => SERVER_ERROR,
         }
     }
 
@@ -127,6 +153,41 @@ impl Error {
             message: message.into(),
             cause: None,
         }
+    }
+
+    /// Says more to the log than to the client.
+    pub fn because(mut self, cause: String) -> Self {
+        self.cause = Some(cause);
+        self
+    }
+
+    pub fn too_large_to_judge() -> Self {
+        Self::new(
+            Code::BodyTooLarge,
+            "a request under a policy must be read whole, and this one is larger than limits.replay_buffer; \
+             whoever runs the proxy can raise it",
+        )
+    }
+
+    /// An answer that had to be looked at, and could not be.
+    pub fn unfiltered(upstream: &Upstream, why: &str) -> Self {
+        let name = &upstream.config.name;
+        Self::new(
+            Code::UpstreamBadResponse,
+            format!(
+                "the answer of upstream {name} {why}, so the proxy's policy cannot be applied to it"
+            ),
+        )
+    }
+
+    /// An answer that broke off before any of it was passed on.
+    pub fn cut(upstream: &Upstream, error: &hyper::Error) -> Self {
+        let name = &upstream.config.name;
+        Self::new(
+            Code::UpstreamReset,
+            format!("upstream {name} broke off its answer; it may have acted on the request"),
+        )
+        .because(error.to_string())
     }
 
     pub fn no_route(head: &Parts) -> Self {

@@ -9,6 +9,7 @@ use http::{Response, StatusCode, Uri};
 use http_body_util::BodyExt;
 
 use super::error::{Code, Error};
+use super::lens::{self, Lens};
 use super::source::Source;
 use super::{Call, Proxy, answer, stream};
 use crate::client;
@@ -28,6 +29,7 @@ pub async fn incoming(
     upstream: &Upstream,
     response: Response<client::Body>,
     sent: &HeaderMap,
+    lens: Option<Box<Lens>>,
 ) -> Result<Response<Source>, Error> {
     if response.status().is_informational() {
         return Err(Error::not_asked_for(upstream, response.status()));
@@ -57,8 +59,11 @@ pub async fn incoming(
             body,
             &call.head.method,
             endpoint,
+            lens,
             &proxy.draining,
         ))
+    } else if let Some(lens) = lens.filter(|_| lens::is_json(&head.headers)) {
+        lens.whole(upstream, &mut head.headers, body).await?
     } else {
         Source::Upstream(body)
     };

@@ -1,6 +1,6 @@
 //! An upstream ready for use.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
 use http::HeaderValue;
@@ -10,6 +10,7 @@ use super::{Health, Snapshot};
 use crate::auth::Auth;
 use crate::client::{Client, ProxyVariables};
 use crate::config::{self, Config, Route, TargetPath};
+use crate::mcp::params::Catalog;
 use crate::metrics::{Metrics, UpstreamMetrics};
 use crate::path;
 
@@ -18,6 +19,8 @@ pub struct Upstream {
     pub auth: Option<Auth>,
     pub client: Arc<Client>,
     pub health: Arc<Health>,
+    /// What its listings told of its tools.
+    pub catalog: Arc<Mutex<Catalog>>,
     pub metrics: Arc<UpstreamMetrics>,
     /// Since when the present credential is in use.
     pub credential_since: SystemTime,
@@ -51,6 +54,9 @@ impl Upstream {
             health: kept_client
                 .and(kept_credential)
                 .map_or_else(Arc::default, |before| Arc::clone(&before.health)),
+            catalog: kept_client
+                .and(kept_credential)
+                .map_or_else(Arc::default, |before| Arc::clone(&before.catalog)),
             metrics: metrics.upstream(&upstream.name),
             credential_since: kept_credential
                 .map_or_else(SystemTime::now, |before| before.credential_since),

@@ -1,6 +1,7 @@
 //! The daemon as its users meet it: the built binary, a real upstream behind it, real clients before it.
 
 mod bodies;
+mod client_config;
 mod commands;
 mod common;
 mod configuration;
@@ -13,7 +14,9 @@ mod hostile_upstream;
 mod lifecycle;
 mod listeners;
 mod malformed;
+mod mirrored;
 mod observing;
+mod policy;
 mod rejected_credential;
 mod routing;
 mod rust_sdk;
