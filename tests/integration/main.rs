@@ -5,6 +5,7 @@ mod client_config;
 mod commands;
 mod common;
 mod configuration;
+mod differential;
 mod events;
 mod figures;
 mod guards;
