@@ -44,6 +44,7 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderName, HeaderValue};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
+use crate::sandbox;
 use crate::secret::Secret;
 
 pub use env::Env;
@@ -319,4 +320,6 @@ pub struct Server {
     pub graceful_shutdown: Duration,
     /// Event-loop threads; a restart changes it.
     pub workers: usize,
+    /// Put up at start; a restart changes it.
+    pub sandbox: sandbox::Mode,
 }

@@ -25,6 +25,7 @@ pub mod metrics;
 pub mod path;
 pub mod paths;
 pub mod proxy;
+pub mod sandbox;
 pub mod secret;
 pub mod serve;
 pub mod snapshot;

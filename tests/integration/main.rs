@@ -21,6 +21,7 @@ mod policy;
 mod rejected_credential;
 mod routing;
 mod rust_sdk;
+mod sandbox;
 mod signing;
 mod smuggling;
 mod stdio;
