@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod auth;
+pub mod backoff;
 pub mod bridge;
 pub mod cli;
 pub mod client;
@@ -25,6 +26,7 @@ pub mod metrics;
 pub mod path;
 pub mod paths;
 pub mod proxy;
+pub mod resilience;
 pub mod sandbox;
 pub mod secret;
 pub mod serve;

@@ -1,27 +1,32 @@
 //! What one request sees: a configuration made ready for use, immutable, replaced whole on reload.
 
 mod health;
+mod partition;
 mod router;
 mod upstream;
 
 pub use health::{Health, Verdict};
+pub use partition::{Partition, Partitions};
 pub use router::{Match, Router};
 pub use upstream::Upstream;
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use crate::client::ProxyVariables;
-use crate::config::{Config, ListenAddress, Listener};
+use crate::config::{Config, ListenAddress, Listener, RateLimit};
 use crate::metrics::Metrics;
+use crate::resilience::rate::Rate;
 
 pub struct Snapshot {
     pub config: Config,
     /// In the order of [`Config::upstreams`].
     pub upstreams: Vec<Arc<Upstream>>,
     pub router: Router,
+    /// In the order of `limits.rate`; counts outlive a reload that does not change the limit.
+    pub rates: Vec<Arc<Rate>>,
     pub loaded_at: SystemTime,
     /// Listener policies by [`listener_key`].
     listeners: HashMap<u64, usize>,
@@ -35,16 +40,28 @@ impl Snapshot {
         proxies: &ProxyVariables,
         metrics: &Metrics,
     ) -> Self {
-        let upstreams: Vec<_> = (0..config.upstreams.len())
-            .map(|index| Arc::new(Upstream::new(&config, index, previous, proxies, metrics)))
-            .collect();
+        let mut upstreams: Vec<Arc<Upstream>> = Vec::with_capacity(config.upstreams.len());
+        for index in 0..config.upstreams.len() {
+            let mut upstream = Upstream::new(&config, index, previous, proxies, metrics);
+            let before = previous.map_or(&[][..], |previous| &previous.upstreams);
+            let neighbour = upstreams
+                .iter()
+                .chain(before)
+                .find(|other| upstream.is_at_the_place_of(other));
+            if let Some(neighbour) = neighbour {
+                upstream.cache.public = Arc::clone(&neighbour.cache.public);
+            }
+            upstreams.push(Arc::new(upstream));
+        }
         let listeners = config
             .listeners
             .iter()
             .enumerate()
             .map(|(index, listener)| (listener_key(&listener.address), index))
             .collect();
+        let rates = config.limits.rate.iter();
         Self {
+            rates: rates.map(|limit| rate(limit, previous)).collect(),
             router: Router::new(&config),
             upstreams,
             loaded_at: SystemTime::now(),
@@ -64,6 +81,14 @@ impl Snapshot {
         self.upstreams
             .iter()
             .find(|upstream| upstream.config.name == name)
+    }
+}
+
+fn rate(limit: &RateLimit, previous: Option<&Snapshot>) -> Arc<Rate> {
+    let mut before = previous.into_iter().flat_map(|previous| &previous.rates);
+    match before.find(|before| before.settings() == limit) {
+        Some(before) => Arc::clone(before),
+        None => Arc::new(Rate::new(limit.clone(), Instant::now())),
     }
 }
 

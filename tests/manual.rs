@@ -17,9 +17,17 @@ const DAEMON: &str = include_str!("../man/mcp-auth-proxy.8");
 const FILE: &str = include_str!("../man/mcp-auth-proxy.toml.5");
 const ARCHITECTURE: &str = include_str!("../man/mcp-auth-proxy-architecture.7");
 const OPERATIONS: &str = include_str!("../man/mcp-auth-proxy-operations.7");
+const PERFORMANCE: &str = include_str!("../man/mcp-auth-proxy-performance.7");
 const TROUBLESHOOTING: &str = include_str!("../man/mcp-auth-proxy-troubleshooting.7");
 const CLIENT_CONFIG: &str = include_str!("../man/mcp-auth-proxy-client-config.1");
-const PAGES: [&str; 5] = [DAEMON, FILE, ARCHITECTURE, OPERATIONS, TROUBLESHOOTING];
+const PAGES: [&str; 6] = [
+    DAEMON,
+    FILE,
+    ARCHITECTURE,
+    OPERATIONS,
+    PERFORMANCE,
+    TROUBLESHOOTING,
+];
 
 /// Variables that libraries read for us, which no line of ours names.
 const READ_BY_LIBRARIES: [&str; 2] = ["SSL_CERT_DIR", "SSL_CERT_FILE"];
@@ -290,6 +298,18 @@ const SECTIONS: &[(&str, &str)] = &[
         "[upstream.acme]\nurl = \"https://a/\"\nqqqqqqqq = 1",
     ),
     (
+        "[upstream.NAME.retry]",
+        "[upstream.acme]\nurl = \"https://a/\"\nretry.qqqqqqqq = 1",
+    ),
+    (
+        "[upstream.NAME.breaker]",
+        "[upstream.acme]\nurl = \"https://a/\"\nbreaker.qqqqqqqq = 1",
+    ),
+    (
+        "[upstream.NAME.cache]",
+        "[upstream.acme]\nurl = \"https://a/\"\ncache.qqqqqqqq = 1",
+    ),
+    (
         "[upstream.NAME.session]",
         "[upstream.acme]\nurl = \"https://a/\"\nsession.qqqqqqqq = 1",
     ),
@@ -316,6 +336,11 @@ const SECTIONS: &[(&str, &str)] = &[
     ),
     ("[admin]", "[admin]\nqqqqqqqq = 1"),
     ("[log]", "[log]\nqqqqqqqq = 1"),
+    (
+        "[upstream.NAME.concurrency]",
+        "[upstream.acme]\nurl = \"https://a/\"\nconcurrency.qqqqqqqq = 1",
+    ),
+    ("[[limits.rate]]", "[[limits.rate]]\nqqqqqqqq = 1"),
     ("[limits]", "[limits]\nqqqqqqqq = 1"),
     ("[server]", "[server]\nqqqqqqqq = 1"),
 ];
@@ -380,7 +405,8 @@ fn literal_default(terms: &str) -> Option<&str> {
     let (default, _) = default.rsplit_once("; ")?;
     let quotes = default.matches('"').count();
     let quoted = quotes == 2 && default.starts_with('"') && default.ends_with('"');
-    (quoted || ["true", "false", "[]"].contains(&default)).then_some(default)
+    let plain = ["true", "false", "[]"].contains(&default) || default.parse::<u32>().is_ok();
+    (quoted || plain).then_some(default)
 }
 
 #[test]
@@ -420,7 +446,7 @@ fn the_defaults_in_the_manual_are_those_in_force() {
             .load("config.toml", text)
             .unwrap_or_else(|problems| panic!("{text}{problems}"));
         let parts = (&config.upstreams, &config.routes, &config.listeners);
-        let rest = (config.log, config.limits, config.server, &config.admin);
+        let rest = (config.log, &config.limits, config.server, &config.admin);
         format!("{parts:#?}{rest:#?}")
     };
     assert_eq!(essence(written), essence(&left_out));
@@ -509,19 +535,27 @@ fn every_field_of_the_access_log_is_described_and_written() {
 #[test]
 fn every_metric_is_described_and_exported() {
     let metrics = Metrics::default();
-    metrics.upstream("acme").finished(
+    let upstream = metrics.upstream("acme");
+    upstream.finished(
         200,
         Duration::from_millis(3),
         Some("tools/call"),
         Some("echo"),
     );
+    upstream.retry("reads");
     metrics.proxy_error("no_route");
     metrics.reloaded(true, SystemTime::now());
+    metrics.session_recovery("acme", "recovered");
+    metrics.stream_recovery("acme", "recovered");
     let mut page = String::new();
     let gauges = Gauges {
         in_flight: 0,
         connections: 0,
+        sessions: 0,
+        event_streams: 0,
         log_dropped: 0,
+        cache_bytes: 0,
+        cache_entries: 0,
     };
     metrics.write(&mut page, &gauges).unwrap();
     let exported = page

@@ -40,6 +40,11 @@ pub fn status(state: &State) -> String {
         "connections": registry.len(),
         "requests_in_flight": requests,
         "event_streams": streams,
+        "cache": {
+            "entries": state.proxy.cache.entries(),
+            "bytes": state.proxy.cache.bytes(),
+            "limit": snapshot.config.limits.cache,
+        },
         "last_reload": state.last_reload().map(|reloaded| reload_entry(&reloaded)),
     })
     .to_string()
@@ -61,6 +66,9 @@ fn upstream_entry(snapshot: &Snapshot, upstream: &Upstream) -> Value {
         if let Err(reason) = verdict.outcome {
             entry["error"] = reason.into();
         }
+    }
+    if let Some(breaker) = &upstream.breaker {
+        entry["requests"] = breaker.access().as_str().into();
     }
     if let Some(index) = upstream.config.credential {
         entry["credential"] = json!({

@@ -146,6 +146,21 @@ impl<'a> Field<'a> {
         }
     }
 
+    /// A whole number in this range.
+    pub fn number(&self, least: u32, most: u32) -> Option<u32> {
+        let number = match &self.node.value {
+            Value::Integer(number) => u32::try_from(*number).ok(),
+            _ => None,
+        };
+        let number = number.filter(|number| (least..=most).contains(number));
+        if number.is_none() {
+            self.problem(format!(
+                "not a whole number from {least} to {most}; write one"
+            ));
+        }
+        number
+    }
+
     /// A number of bytes: an integer, or a string with a unit.
     pub fn size(&self) -> Option<u64> {
         let size = match &self.node.value {

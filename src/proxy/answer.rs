@@ -3,6 +3,7 @@
 //! A JSON-RPC request gets a JSON-RPC error with its own id, because that is
 //! what its client is waiting for; everything else gets RFC 9457 problem details.
 
+use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use serde_json::json;
@@ -12,6 +13,8 @@ use super::source::Source;
 use crate::mcp::Waiting;
 
 pub const ERROR_HEADER: HeaderName = HeaderName::from_static("x-mcp-auth-proxy-error");
+/// How often a request was sent, where that was more than once.
+pub const ATTEMPTS_HEADER: HeaderName = HeaderName::from_static("x-mcp-auth-proxy-attempts");
 
 pub fn refusal(error: &Error, waiting: &Waiting, id: &HeaderValue) -> Response<Source> {
     let request_id = id.to_str().unwrap_or_default();
@@ -31,14 +34,22 @@ pub fn refusal(error: &Error, waiting: &Waiting, id: &HeaderValue) -> Response<S
         }
     };
     let mut response = of_type(error.code.status(), media_type, body);
-    response
-        .headers_mut()
-        .insert(ERROR_HEADER, HeaderValue::from_static(error.code.as_str()));
+    let headers = response.headers_mut();
+    headers.insert(ERROR_HEADER, HeaderValue::from_static(error.code.as_str()));
+    if let Some(wait) = error.retry_after {
+        // Whole seconds, and never so few that the next try comes too early.
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
     response
 }
 
 /// A complete answer; nothing between here and the client may keep it.
-pub fn of_type(status: StatusCode, media_type: &'static str, body: String) -> Response<Source> {
+pub fn of_type(
+    status: StatusCode,
+    media_type: &'static str,
+    body: impl Into<Bytes>,
+) -> Response<Source> {
     let mut response = Response::new(Source::text(body));
     *response.status_mut() = status;
     let headers = response.headers_mut();

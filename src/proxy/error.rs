@@ -1,5 +1,7 @@
 //! The proxy's own errors: a stable code and status for programs, a sentence for people, a cause for the log.
 
+use std::time::Duration;
+
 use http::StatusCode;
 use http::request::Parts;
 
@@ -28,12 +30,15 @@ pub enum Code {
     BodyTimeout,
     BodyCut,
     BodyTooLarge,
+    RateLimited,
     UpstreamDns,
     UpstreamUnreachable,
     UpstreamTls,
     UpstreamReset,
     UpstreamBadResponse,
     UpstreamRejectedCredential,
+    UpstreamUnavailable,
+    UpstreamBusy,
     UpstreamConnectTimeout,
     UpstreamTimeout,
 }
@@ -53,12 +58,15 @@ impl Code {
         Self::BodyTimeout,
         Self::BodyCut,
         Self::BodyTooLarge,
+        Self::RateLimited,
         Self::UpstreamDns,
         Self::UpstreamUnreachable,
         Self::UpstreamTls,
         Self::UpstreamReset,
         Self::UpstreamBadResponse,
         Self::UpstreamRejectedCredential,
+        Self::UpstreamUnavailable,
+        Self::UpstreamBusy,
         Self::UpstreamConnectTimeout,
         Self::UpstreamTimeout,
     ];
@@ -79,12 +87,15 @@ impl Code {
             Self::BodyTimeout => "body_timeout",
             Self::BodyCut => "body_cut",
             Self::BodyTooLarge => "body_too_large",
+            Self::RateLimited => "rate_limited",
             Self::UpstreamDns => "upstream_dns",
             Self::UpstreamUnreachable => "upstream_unreachable",
             Self::UpstreamTls => "upstream_tls",
             Self::UpstreamReset => "upstream_reset",
             Self::UpstreamBadResponse => "upstream_bad_response",
             Self::UpstreamRejectedCredential => "upstream_rejected_credential",
+            Self::UpstreamUnavailable => "upstream_unavailable",
+            Self::UpstreamBusy => "upstream_busy",
             Self::UpstreamConnectTimeout => "upstream_connect_timeout",
             Self::UpstreamTimeout => "upstream_timeout",
         }
@@ -109,9 +120,27 @@ impl Code {
             | Self::UpstreamTls
             | Self::UpstreamReset
             | Self::UpstreamBadResponse => StatusCode::BAD_GATEWAY,
-            Self::UpstreamRejectedCredential => StatusCode::SERVICE_UNAVAILABLE,
+            Self::UpstreamRejectedCredential | Self::UpstreamUnavailable | Self::UpstreamBusy => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
             Self::UpstreamConnectTimeout | Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
         }
+    }
+
+    /// Whether the upstream could not be had at all, as opposed to what it or we had to say.
+    pub fn is_outage(self) -> bool {
+        matches!(
+            self,
+            Self::UpstreamDns
+                | Self::UpstreamUnreachable
+                | Self::UpstreamTls
+                | Self::UpstreamReset
+                | Self::UpstreamBadResponse
+                | Self::UpstreamConnectTimeout
+                | Self::UpstreamTimeout
+                | Self::UpstreamUnavailable
+        )
     }
 
     /// JSON-RPC's number for it: the protocol's own where there is one.
@@ -144,6 +173,8 @@ pub struct Error {
     pub message: String,
     /// For the log, where it says more than the message may.
     pub cause: Option<String>,
+    /// When another try makes sense, if we know.
+    pub retry_after: Option<Duration>,
 }
 
 impl Error {
@@ -152,6 +183,7 @@ impl Error {
             code,
             message: message.into(),
             cause: None,
+            retry_after: None,
         }
     }
 
@@ -210,6 +242,22 @@ impl Error {
                 "upstream {name} did not answer within {limit}; a slow tool wants a longer request_timeout"
             ),
         )
+    }
+
+    /// It failed so often lately that this request was not even sent.
+    pub fn unavailable(upstream: &Upstream, again: Duration) -> Self {
+        let name = &upstream.config.name;
+        let verdict = upstream.health.verdict();
+        Self {
+            cause: verdict.and_then(|verdict| verdict.outcome.err()),
+            retry_after: Some(again),
+            ..Self::new(
+                Code::UpstreamUnavailable,
+                format!(
+                    "upstream {name} keeps failing, so this request was not sent; requests pass again as soon as it answers"
+                ),
+            )
+        }
     }
 
     /// An informational status as the final one, such as a 101 to a request that offered no upgrade.
@@ -273,6 +321,7 @@ impl Error {
             code,
             message,
             cause: Some(failure.cause.clone()),
+            retry_after: None,
         }
     }
 }
