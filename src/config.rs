@@ -47,6 +47,7 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderName, HeaderValue};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
+use crate::sandbox;
 use crate::secret::Secret;
 
 pub use env::Env;
@@ -434,4 +435,6 @@ pub struct Server {
     pub graceful_shutdown: Duration,
     /// Event-loop threads; a restart changes it.
     pub workers: usize,
+    /// Put up at start; a restart changes it.
+    pub sandbox: sandbox::Mode,
 }

@@ -24,7 +24,7 @@ use crate::serve::Workers;
 use crate::snapshot::Snapshot;
 use crate::state::{Reloaded, State};
 use crate::worker;
-use crate::{exit, harden};
+use crate::{exit, harden, sandbox};
 
 use self::listeners::Listeners;
 use self::signals::{Signal, Signals};
@@ -84,6 +84,10 @@ pub fn run(sources: Sources, config: Config, ready: impl FnOnce(Handle)) -> Resu
     // SAFETY: no other thread runs yet, so nobody reads the environment meanwhile.
     unsafe { crate::env::scrub(&config.secret_variables) };
     harden::apply();
+    let sandbox = sandbox::enter(&config).map_err(|message| Failure {
+        message,
+        exit: exit::UNAVAILABLE.into(),
+    })?;
     let (log, log_control, _flush) = log::start(config.log);
     let env = |name: &str| sources.env.get(name).map(str::to_owned);
     let inherited = Inherited::take(&env)?;
@@ -109,6 +113,7 @@ pub fn run(sources: Sources, config: Config, ready: impl FnOnce(Handle)) -> Resu
             lifecycle,
             log,
             log_control,
+            sandbox,
         )
         .await?;
         daemon.serve(ready).await;
@@ -146,6 +151,7 @@ impl Daemon {
         lifecycle: Arc<Lifecycle>,
         log: Logger,
         log_control: Arc<LogControl>,
+        sandbox: sandbox::Report,
     ) -> Result<Self, Failure> {
         // First of all, or a signal in the next moments would end the process.
         let signals = Signals::listen()?;
@@ -155,6 +161,7 @@ impl Daemon {
             Arc::clone(&workers),
             Arc::clone(&lifecycle),
             Arc::clone(&log_control),
+            sandbox,
             ask,
         ));
         let admin = Arc::new(Admin::new(Arc::clone(&state)));
@@ -233,6 +240,13 @@ impl Daemon {
             info!(self.log, "listening"; "on" => listener.address, "for" => listener.role, "inherited" => listener.inherited);
         }
         reload::log_routes(&self.log, &snapshot);
+        for (what, outcome) in self.state.sandbox.walls() {
+            if let Err(why) = outcome
+                && snapshot.config.server.sandbox != sandbox::Mode::Off
+            {
+                warn!(self.log, "not restricted by the daemon itself"; "what" => what, "reason" => why);
+            }
+        }
         info!(self.log, "ready"; "version" => env!("CARGO_PKG_VERSION"), "workers" => self.workers.count());
     }
 

@@ -27,6 +27,7 @@ pub mod path;
 pub mod paths;
 pub mod proxy;
 pub mod resilience;
+pub mod sandbox;
 pub mod secret;
 pub mod serve;
 pub mod snapshot;

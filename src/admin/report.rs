@@ -33,6 +33,10 @@ pub fn status(state: &State) -> String {
             "path": if route.path.is_empty() { "/" } else { &route.path },
             "upstream": snapshot.config.upstreams[route.upstream].name,
         })).collect::<Vec<_>>(),
+        "sandbox": {
+            "files": wall(&state.sandbox.files),
+            "system_calls": wall(&state.sandbox.system_calls),
+        },
         "connections": registry.len(),
         "requests_in_flight": requests,
         "event_streams": streams,
@@ -96,4 +100,11 @@ fn age(since: SystemTime) -> u64 {
 
 fn since(at: Instant) -> u64 {
     at.elapsed().as_secs()
+}
+
+/// `in force`, or why it is not.
+fn wall(outcome: &Result<(), String>) -> &str {
+    outcome
+        .as_ref()
+        .map_or_else(String::as_str, |()| "in force")
 }

@@ -87,6 +87,13 @@ fn write_status(out: &mut String, page: &Value) -> std::fmt::Result {
         "\n{} connections, {} requests in flight, {} of them event streams",
         page["connections"], page["requests_in_flight"], page["event_streams"]
     )?;
+    let sandbox = &page["sandbox"];
+    writeln!(
+        out,
+        "Sandbox: files {}, system calls {}",
+        text(&sandbox["files"]),
+        text(&sandbox["system_calls"])
+    )?;
     write_configuration(out, page)
 }
 

@@ -6,6 +6,7 @@ use slog::{Logger, error, info, warn};
 
 use super::Daemon;
 use crate::config::{Config, TargetPath};
+use crate::sandbox;
 use crate::snapshot::Snapshot;
 use crate::state::Reloaded;
 
@@ -41,6 +42,10 @@ impl Daemon {
 
     async fn load_and_switch(&mut self) -> Result<(), Vec<String>> {
         let config = self.load().await?;
+        let out_of_reach = sandbox::sockets_out_of_reach(&config);
+        if !out_of_reach.is_empty() {
+            return Err(out_of_reach);
+        }
         let opened = self
             .listeners
             .open(&config)
@@ -50,6 +55,9 @@ impl Daemon {
         }
         if config.server.workers != self.workers.count() {
             warn!(self.log, "a change of server.workers needs a restart");
+        }
+        if config.server.sandbox != self.state.proxy.snapshot().config.server.sandbox {
+            warn!(self.log, "a change of server.sandbox needs a restart");
         }
         self.log_control.set_level(config.log.level);
         self.log_control.set_format(config.log.format);
