@@ -116,6 +116,12 @@ impl Config {
     pub fn admin_socket(sources: &Sources) -> Option<PathBuf> {
         load::admin_socket(sources)
     }
+
+    /// Where the daemon of these sources listens, as far as they can be read, and whether
+    /// somebody chose that address. Like [`Config::admin_socket`] it needs no secrets.
+    pub fn listeners(sources: &Sources) -> Vec<(ListenAddress, bool)> {
+        load::listeners(sources)
+    }
 }
 
 /// A place requests are sent to.
@@ -138,6 +144,8 @@ pub struct Upstream {
     pub sse_fallback: SseFallback,
     /// Passes the client's `Authorization` and `Cookie` on.
     pub forward_authorization: bool,
+    /// Adds the mirrored headers of 2026-07-28 that a client left out.
+    pub mirror_headers: bool,
     /// `None` where no attempt follows the first.
     pub retry: Option<Retry>,
     /// `None` where every request is sent, whatever became of those before it.

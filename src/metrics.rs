@@ -1,5 +1,7 @@
 //! Counters for Prometheus, one function per event.
 
+mod calls;
+
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64};
@@ -23,6 +25,7 @@ type Labels<const N: usize> = [(&'static str, String); N];
 pub struct Metrics {
     registry: Registry,
     requests: Family<Labels<2>, Counter>,
+    calls: calls::Families,
     durations: Family<Labels<1>, Histogram>,
     errors: Family<Labels<1>, Counter>,
     retries: Family<Labels<2>, Counter>,
@@ -38,6 +41,7 @@ pub struct Metrics {
 pub struct UpstreamMetrics {
     by_status_class: [Counter; 6],
     duration: Histogram,
+    calls: calls::Calls,
     name: String,
     retries: Family<Labels<2>, Counter>,
     refusing: Gauge<i64, AtomicI64>,
@@ -58,10 +62,27 @@ impl UpstreamMetrics {
         self.retries.get_or_create(&labels).inc();
     }
 
-    pub fn finished(&self, status: u16, duration: Duration) {
+    /// `method` and `name` are the JSON-RPC message's, if it was one.
+    pub fn finished(
+        &self,
+        status: u16,
+        duration: Duration,
+        method: Option<&str>,
+        name: Option<&str>,
+    ) {
         let class = usize::from(status / 100).min(5);
         self.by_status_class[class].inc();
         self.duration.observe(duration.as_secs_f64());
+        if let Some(method) = method {
+            self.calls.count(method, name, class);
+        }
+    }
+}
+
+fn status_class(class: usize) -> String {
+    match class {
+        0 => "none".to_owned(),
+        class => format!("{class}xx"),
     }
 }
 
@@ -71,6 +92,7 @@ impl Default for Metrics {
         let histogram: fn() -> Histogram = || Histogram::new(BUCKETS);
         let metrics = Self {
             requests: Family::default(),
+            calls: calls::Families::default(),
             durations: Family::new_with_constructor(histogram),
             errors: Family::default(),
             retries: Family::default(),
@@ -87,6 +109,7 @@ impl Default for Metrics {
             "Requests by upstream and class of the status sent to the client",
             metrics.requests.clone(),
         );
+        metrics.calls.register(&mut registry);
         registry.register_with_unit(
             "request_duration",
             "From a request's head to the end of its response",
@@ -149,12 +172,10 @@ impl Default for Metrics {
 impl Metrics {
     pub fn upstream(&self, name: &str) -> Arc<UpstreamMetrics> {
         let count = |class: usize| {
-            let class = if class == 0 {
-                "none".to_owned()
-            } else {
-                format!("{class}xx")
-            };
-            let labels = [("upstream", name.to_owned()), ("status", class)];
+            let labels = [
+                ("upstream", name.to_owned()),
+                ("status", status_class(class)),
+            ];
             self.requests.get_or_create(&labels).clone()
         };
         Arc::new(UpstreamMetrics {
@@ -163,6 +184,7 @@ impl Metrics {
                 .durations
                 .get_or_create(&[("upstream", name.to_owned())])
                 .clone(),
+            calls: self.calls.of(name),
             name: name.to_owned(),
             retries: self.retries.clone(),
             refusing: self
@@ -219,7 +241,7 @@ mod tests {
         let metrics = Metrics::default();
         metrics
             .upstream("acme")
-            .finished(200, Duration::from_millis(3));
+            .finished(200, Duration::from_millis(3), None, None);
         metrics.proxy_error("no_route");
         metrics.reloaded(false, SystemTime::now());
         let mut page = String::new();

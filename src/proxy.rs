@@ -13,6 +13,7 @@ mod ids;
 mod lens;
 mod limit;
 mod local;
+mod mirror;
 mod policy;
 mod respond;
 mod retry;
@@ -173,7 +174,8 @@ impl Proxy {
             self.judge(&route.policies[policy], call)?;
         }
         limit::by_tool(call, route)?;
-        let lens = Lens::of(call, found);
+        let lists_tools = mirror::agree(call, upstream)?;
+        let lens = Lens::of(call, found, lists_tools);
         let mut head = head::outgoing(call, upstream, target, exchange.id());
         if lens.is_some() {
             head.headers

@@ -18,6 +18,7 @@ const FILE: &str = include_str!("../man/mcp-auth-proxy.toml.5");
 const ARCHITECTURE: &str = include_str!("../man/mcp-auth-proxy-architecture.7");
 const OPERATIONS: &str = include_str!("../man/mcp-auth-proxy-operations.7");
 const TROUBLESHOOTING: &str = include_str!("../man/mcp-auth-proxy-troubleshooting.7");
+const CLIENT_CONFIG: &str = include_str!("../man/mcp-auth-proxy-client-config.1");
 const PAGES: [&str; 5] = [DAEMON, FILE, ARCHITECTURE, OPERATIONS, TROUBLESHOOTING];
 
 /// Variables that libraries read for us, which no line of ours names.
@@ -117,6 +118,25 @@ fn every_command_and_flag_is_described_and_exists() {
     for command in commands.keys() {
         assert!(synopsis.contains(&format!("Cm {command}")), "{command}");
     }
+}
+
+#[test]
+fn the_page_of_client_config_has_its_every_option_and_client() {
+    let mut cli = Cli::command();
+    cli.build();
+    let command = cli.find_subcommand("client-config").unwrap();
+    let description = section(CLIENT_CONFIG, "DESCRIPTION");
+    let options = listed(&description, ".It Fl").into_iter();
+    let options = options.map(|option| option.replace(" Ar ", " "));
+    assert_eq!(names(options), options_of(command));
+    let client = command.get_arguments().find(|a| a.get_id() == "client");
+    let clients = client.unwrap().get_possible_values();
+    let rows = items(&parts(&description, ".Ss")["Clients"], ".It");
+    let told = rows.iter().filter_map(|row| row.split(' ').next());
+    assert_eq!(
+        names(told.filter(|name| *name != "Em")),
+        names(clients.iter().map(|client| client.get_name()))
+    );
 }
 
 #[test]
@@ -504,8 +524,13 @@ fn every_field_of_the_access_log_is_described_and_written() {
 fn every_metric_is_described_and_exported() {
     let metrics = Metrics::default();
     let upstream = metrics.upstream("acme");
-    upstream.finished(200, Duration::from_millis(3));
     upstream.retry("reads");
+    upstream.finished(
+        200,
+        Duration::from_millis(3),
+        Some("tools/call"),
+        Some("echo"),
+    );
     metrics.proxy_error("no_route");
     metrics.reloaded(true, SystemTime::now());
     let mut page = String::new();

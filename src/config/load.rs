@@ -16,7 +16,7 @@ use super::route::{Upstreams, decode_routes, warn_of_unreachable};
 use super::server::{decode_log, decode_server};
 use super::tree::{Origin, Table};
 use super::upstream::decode_upstream;
-use super::{Config, Credential, Sources};
+use super::{Config, Credential, ListenAddress, Sources};
 use crate::paths;
 
 pub fn load(sources: &Sources) -> Result<Config, Problems> {
@@ -132,6 +132,21 @@ pub fn admin_socket(sources: &Sources) -> Option<PathBuf> {
     decode_admin(&mut root, &listeners)
         .unix
         .map(|unix| unix.path)
+}
+
+pub fn listeners(sources: &Sources) -> Vec<(ListenAddress, bool)> {
+    let Files {
+        documents,
+        mut tree,
+        ..
+    } = Files::read(sources);
+    let report = Report::new(&sources.env, &documents);
+    default_listeners(&mut tree, &sources.env);
+    overlay(&mut tree, &sources.flags, &report);
+    decode_listeners(&mut Section::root(&report, &tree))
+        .into_iter()
+        .map(|(listener, origin)| (listener.address, !matches!(origin, Origin::Default)))
+        .collect()
 }
 
 /// The tables under `key`, each with the name that the operator gave it.

@@ -85,6 +85,7 @@ pub fn decode_upstream(field: &Field<'_>, credentials: &[&str]) -> Option<Upstre
         f.choice(&[("auto", auto), ("always", always), ("never", never)])
     });
     let forward_authorization = s.field("forward_authorization").and_then(|f| f.boolean());
+    let mirror_headers = s.field("mirror_headers").and_then(|f| f.boolean());
     let (retry, breaker) = (decode_retry(&mut s), decode_breaker(&mut s));
     let concurrency = s.field("concurrency").and_then(|f| decode_concurrency(&f));
     s.finish();
@@ -105,6 +106,7 @@ pub fn decode_upstream(field: &Field<'_>, credentials: &[&str]) -> Option<Upstre
         upstream_401: upstream_401.unwrap_or_default(),
         sse_fallback: sse_fallback.unwrap_or_default(),
         forward_authorization: forward_authorization.unwrap_or_default(),
+        mirror_headers: mirror_headers.unwrap_or_default(),
         retry,
         breaker,
         concurrency,
@@ -190,6 +192,7 @@ impl Upstream {
             upstream_401: Upstream401::default(),
             sse_fallback: SseFallback::default(),
             forward_authorization: false,
+            mirror_headers: false,
             retry: Some(Retry::default()),
             breaker: Some(Breaker::default()),
             concurrency: None,

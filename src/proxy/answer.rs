@@ -15,9 +15,6 @@ pub const ERROR_HEADER: HeaderName = HeaderName::from_static("x-mcp-auth-proxy-e
 /// How often a request was sent, where that was more than once.
 pub const ATTEMPTS_HEADER: HeaderName = HeaderName::from_static("x-mcp-auth-proxy-attempts");
 
-/// JSON-RPC's code for errors that a server defines; ours is in `data.code`.
-const JSON_RPC_CODE: i32 = -32000;
-
 pub fn refusal(error: &Error, waiting: &Waiting, id: &HeaderValue) -> Response<Source> {
     let request_id = id.to_str().unwrap_or_default();
     let (media_type, body) = match waiting {
@@ -72,7 +69,7 @@ fn problem(error: &Error, request_id: &str) -> String {
 /// `id` is JSON as the client wrote it: a number may have more digits than we could parse.
 fn json_rpc_error(id: &str, error: &Error, request_id: &str) -> String {
     let error = json!({
-        "code": JSON_RPC_CODE,
+        "code": error.code.json_rpc(),
         "message": error.message,
         "data": {
             "code": error.code.as_str(),

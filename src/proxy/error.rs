@@ -7,9 +7,13 @@ use http::request::Parts;
 
 use crate::client::{Failure, Kind};
 use crate::guard;
+use crate::mcp::agreement;
 use crate::message::{BodyError, Progress};
 use crate::path;
 use crate::snapshot::Upstream;
+
+/// JSON-RPC's code for errors that a server defines; ours is in `data.code`.
+const SERVER_ERROR: i32 = -32000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Code {
@@ -20,6 +24,7 @@ pub enum Code {
     CrossSiteForbidden,
     PolicyForbidden,
     Ambiguous,
+    HeaderMismatch,
     NoRoute,
     NotOffered,
     BodyTimeout,
@@ -47,6 +52,7 @@ impl Code {
         Self::CrossSiteForbidden,
         Self::PolicyForbidden,
         Self::Ambiguous,
+        Self::HeaderMismatch,
         Self::NoRoute,
         Self::NotOffered,
         Self::BodyTimeout,
@@ -75,6 +81,7 @@ impl Code {
             Self::CrossSiteForbidden => "cross_site_forbidden",
             Self::PolicyForbidden => "policy_forbidden",
             Self::Ambiguous => "ambiguous_request",
+            Self::HeaderMismatch => "header_mismatch",
             Self::NoRoute => "no_route",
             Self::NotOffered => "not_offered",
             Self::BodyTimeout => "body_timeout",
@@ -96,9 +103,11 @@ impl Code {
 
     pub fn status(self) -> StatusCode {
         match self {
-            Self::BadRequest | Self::PathRefused | Self::Ambiguous | Self::BodyCut => {
-                StatusCode::BAD_REQUEST
-            }
+            Self::BadRequest
+            | Self::PathRefused
+            | Self::Ambiguous
+            | Self::HeaderMismatch
+            | Self::BodyCut => StatusCode::BAD_REQUEST,
             Self::HostForbidden
             | Self::OriginForbidden
             | Self::CrossSiteForbidden
@@ -116,6 +125,14 @@ impl Code {
             }
             Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
             Self::UpstreamConnectTimeout | Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
+        }
+    }
+
+    /// JSON-RPC's number for it: the protocol's own where there is one.
+    pub fn json_rpc(self) -> i32 {
+        match self {
+            Self::HeaderMismatch => agreement::HEADER_MISMATCH,
+            _ => SERVER_ERROR,
         }
     }
 
@@ -234,6 +251,15 @@ impl Error {
         Self::new(
             Code::UpstreamBadResponse,
             format!("upstream {name} answered {status}, which the request did not ask for"),
+        )
+    }
+
+    /// A response whose end the client might find elsewhere than we do.
+    pub fn of_framing(upstream: &Upstream, fault: &str) -> Self {
+        let name = &upstream.config.name;
+        Self::new(
+            Code::UpstreamBadResponse,
+            format!("upstream {name} sent an answer whose length is in doubt: {fault}"),
         )
     }
 

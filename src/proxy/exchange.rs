@@ -123,7 +123,10 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         let duration = self.started.elapsed();
         if let Some(upstream) = &self.upstream {
-            upstream.metrics.finished(self.status, duration);
+            let (method, name) = (self.mcp_method.as_deref(), self.mcp_name.as_deref());
+            upstream
+                .metrics
+                .finished(self.status, duration, method, name);
         }
         let proxy = Arc::clone(&self.proxy);
         let line = AccessLine {

@@ -45,6 +45,7 @@ pub fn outgoing(
     if let (Some(config), Some(value)) = (&upstream.config.session, &upstream.session) {
         headers.insert(config.name.clone(), value.clone());
     }
+    remove_disguised(&mut headers);
     let mut head = Request::new(()).into_parts().0;
     head.method = call.head.method.clone();
     head.uri = Uri::from(target);
@@ -56,6 +57,27 @@ pub fn outgoing(
 /// Removes what concerns the client's connection, and every credential it may have sent.
 fn clean(headers: &mut HeaderMap, forward_authorization: bool) {
     message::remove(headers, |name| is_dropped(name, forward_authorization));
+}
+
+/// Removes what an upstream that cannot tell `_` from `-` (CGI, WSGI) would take for a header of
+/// ours, or for one that was dropped.
+fn remove_disguised(headers: &mut HeaderMap) {
+    let is_taken_for_another = |name: &&HeaderName| {
+        name.as_str().contains('_')
+            && HeaderName::try_from(name.as_str().replace('_', "-")).is_ok_and(|dashed| {
+                dashed == FORWARDED_FOR
+                    || headers.contains_key(&dashed)
+                    || is_dropped(&dashed, false)
+            })
+    };
+    let disguised: Vec<_> = headers
+        .keys()
+        .filter(is_taken_for_another)
+        .cloned()
+        .collect();
+    for name in disguised {
+        headers.remove(name);
+    }
 }
 
 fn is_dropped(name: &HeaderName, forward_authorization: bool) -> bool {
@@ -123,6 +145,25 @@ mod tests {
             ("x-api-key-id", "k"),
         ];
         assert_eq!(cleaned(&sent, true), ["authorization", "cookie"]);
+    }
+
+    #[test]
+    fn a_header_that_is_another_but_for_its_underscores_is_dropped() {
+        let mut headers = HeaderMap::new();
+        for name in [
+            "x_signature",
+            "content_length",
+            "x-forwarded_for",
+            "x-request-id",
+            "x_request_id",
+            "x_own",
+        ] {
+            headers.insert(HeaderName::from_static(name), HeaderValue::from_static("1"));
+        }
+        remove_disguised(&mut headers);
+        let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["x-request-id", "x_own"]);
     }
 
     #[test]

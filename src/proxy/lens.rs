@@ -4,7 +4,7 @@
 //! to be seen, a JSON body is collected up to a limit, and an event stream is
 //! passed on event by event.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use bytes::{Bytes, BytesMut};
 use http::header::{self, HeaderMap, HeaderValue};
@@ -27,31 +27,35 @@ use crate::sse::{self, Splitter};
 pub struct Lens {
     /// Listings are filtered by this policy: route and index.
     filter: Option<(Arc<Snapshot>, usize, usize)>,
+    /// Whose tools are listed: the headers of later calls are checked by it.
+    learner: Option<Arc<Upstream>>,
     /// What tools say of themselves is noted here.
-    learns: Option<Arc<Annotations>>,
+    annotations: Option<Arc<Annotations>>,
     /// Messages larger than this are not looked at.
     limit: usize,
 }
 
 impl Lens {
     /// `None`: nothing needs to be seen.
-    pub fn of(call: &Call<'_>, route: usize) -> Option<Box<Self>> {
-        let policies = &call.snapshot.config.routes[route].policies;
+    pub fn of(call: &Call<'_>, route: usize, lists_tools: bool) -> Option<Box<Self>> {
+        let config = &call.snapshot.config.routes[route];
+        let policies = &config.policies;
         let filter = call
             .policy
             .filter(|&index| !policies[index].dry_run)
             .map(|index| (Arc::clone(call.snapshot), route, index));
-        let upstream = &call.snapshot.upstreams[call.snapshot.config.routes[route].upstream];
-        let learns = (retry::trusts_annotations(upstream) && lists_tools(call))
+        let learner = lists_tools.then(|| Arc::clone(&call.snapshot.upstreams[config.upstream]));
+        let upstream = &call.snapshot.upstreams[config.upstream];
+        let annotations = (retry::trusts_annotations(upstream) && asks_for_tools(call))
             .then(|| Arc::clone(&upstream.tools));
-        if filter.is_none() && learns.is_none() {
-            return None;
-        }
-        Some(Box::new(Self {
-            filter,
-            learns,
-            limit: call.snapshot.config.limits.replay_buffer,
-        }))
+        (filter.is_some() || learner.is_some() || annotations.is_some()).then(|| {
+            Box::new(Self {
+                filter,
+                learner,
+                annotations,
+                limit: call.snapshot.config.limits.replay_buffer,
+            })
+        })
     }
 
     /// Whether a message that cannot be looked at must not pass.
@@ -61,7 +65,14 @@ impl Lens {
 
     /// One message or batch; the one to pass on in its place, if it is another.
     fn look(&mut self, message: &[u8]) -> Option<Vec<u8>> {
-        if let Some(tools) = &self.learns {
+        if let Some(upstream) = &self.learner {
+            upstream
+                .catalog
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .learn(message);
+        }
+        if let Some(tools) = &self.annotations {
             tools.learn(message);
         }
         let (snapshot, route, index) = self.filter.as_ref()?;
@@ -139,7 +150,7 @@ enum Collected {
     Part(Source),
 }
 
-fn lists_tools(call: &Call<'_>) -> bool {
+fn asks_for_tools(call: &Call<'_>) -> bool {
     let messages = call.message.as_deref().map(strict::read);
     messages.is_some_and(|messages| {
         messages.is_ok_and(|messages| {

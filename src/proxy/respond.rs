@@ -34,6 +34,9 @@ pub async fn incoming(
     if response.status().is_informational() {
         return Err(Error::not_asked_for(upstream, response.status()));
     }
+    if let Some(fault) = message::framing_fault(response.headers()) {
+        return Err(Error::of_framing(upstream, fault));
+    }
     if response.status() == StatusCode::UNAUTHORIZED && is_about_us(upstream) {
         return Err(rejected_credential(upstream, response.into_body(), sent).await);
     }
@@ -43,6 +46,7 @@ pub async fn incoming(
     let (mut head, body) = response.into_parts();
     message::remove_hop_by_hop(&mut head.headers);
     remove_forbidden(&mut head.headers);
+    remove_echoes(&mut head.headers, sent);
     rewrite_location(
         &mut head.headers,
         &call.snapshot.config.routes[route],
@@ -116,7 +120,8 @@ async fn quote(mut body: client::Body) -> String {
         .join(" ")
 }
 
-/// No page may be told that it can read us, and nothing of ours may be claimed by the upstream.
+/// No page may be told that it can read us, no client that another server stands for us, and
+/// nothing of ours may be claimed by the upstream.
 fn remove_forbidden(headers: &mut HeaderMap) {
     let dropped: Vec<_> = headers
         .keys()
@@ -126,8 +131,31 @@ fn remove_forbidden(headers: &mut HeaderMap) {
     for name in dropped {
         headers.remove(name);
     }
+    headers.remove(header::ALT_SVC);
     headers.remove(answer::ERROR_HEADER);
     headers.remove(answer::ATTEMPTS_HEADER);
+}
+
+/// An upstream that answers with what it was asked would hand our credential to the client.
+fn remove_echoes(headers: &mut HeaderMap, sent: &HeaderMap) {
+    let secrets: Vec<_> = sent
+        .values()
+        .filter(|value| value.is_sensitive())
+        .filter_map(|value| value.as_bytes().split(|&byte| byte == b' ').next_back())
+        .filter(|secret| !secret.is_empty())
+        .collect();
+    let shows = |value: &[u8], secret: &[u8]| {
+        let mut windows = value.windows(secret.len());
+        windows.any(|window| window.eq_ignore_ascii_case(secret))
+    };
+    let dropped: Vec<_> = headers
+        .iter()
+        .filter(|(_, value)| secrets.iter().any(|secret| shows(value.as_bytes(), secret)))
+        .map(|(name, _)| name.clone())
+        .collect();
+    for name in dropped {
+        headers.remove(name);
+    }
 }
 
 /// A `Location` at the upstream's own origin leads around the proxy: it is made to lead through it.

@@ -1,7 +1,7 @@
 //! An upstream ready for use.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex};
 use std::time::{Instant, SystemTime};
 
 use http::HeaderValue;
@@ -12,6 +12,7 @@ use super::{Health, Snapshot};
 use crate::auth::Auth;
 use crate::client::{Client, ProxyVariables};
 use crate::config::{self, Config, Route, TargetPath};
+use crate::mcp::params::Catalog;
 use crate::metrics::{Metrics, UpstreamMetrics};
 use crate::path;
 use crate::resilience::annotations::Annotations;
@@ -23,6 +24,8 @@ pub struct Upstream {
     pub auth: Option<Auth>,
     pub client: Arc<Client>,
     pub health: Arc<Health>,
+    /// What its listings told of its tools.
+    pub catalog: Arc<Mutex<Catalog>>,
     /// Kept on reload while their settings and the way to the upstream stay.
     pub breaker: Option<Arc<Breaker>>,
     pub budget: Option<Arc<Budget>>,
@@ -62,6 +65,9 @@ impl Upstream {
             health: kept_client
                 .and(kept_credential)
                 .map_or_else(Arc::default, |before| Arc::clone(&before.health)),
+            catalog: kept_client
+                .and(kept_credential)
+                .map_or_else(Arc::default, |before| Arc::clone(&before.catalog)),
             breaker: breaker(&upstream, kept_client),
             budget: budget(&upstream, kept_client),
             gate: gate(&upstream, before),

@@ -8,7 +8,7 @@ pub const CASES: &[Case] = &[
     ("upstream.acme", &[("request_timeot", "\"1s\"")], Key(0),
      r#"upstream.acme.request_timeot: unknown key "request_timeot"; did you mean "request_timeout"?"#),
     ("upstream.acme", &[("colour", "\"red\"")], Key(0),
-     r#"upstream.acme.colour: unknown key "colour"; the keys here are url, endpoint, credential, session, request_timeout, connect_timeout, ca_file, client_cert, client_key, insecure_skip_verify, http_version, allow_encoded_slash, upstream_401, sse_fallback, forward_authorization, retry, breaker"#),
+     r#"upstream.acme.colour: unknown key "colour"; the keys here are url, endpoint, credential, session, request_timeout, connect_timeout, ca_file, client_cert, client_key, insecure_skip_verify, http_version, allow_encoded_slash, upstream_401, sse_fallback, forward_authorization, mirror_headers, retry, breaker, concurrency"#),
     ("upstream.acme", &[("request_timeout", "15")], Value(0),
      r#"upstream.acme.request_timeout: a time needs its unit; write "15s" or "15ms""#),
     ("upstream.acme", &[("request_timeout", "\"15\"")], Value(0),
