@@ -358,6 +358,10 @@ pub struct Limits {
     pub max_body: u64,
     /// Largest request body kept for inspection and replay, in bytes.
     pub replay_buffer: usize,
+    /// Of clients, at each listener; `None`: half of the descriptors.
+    pub max_connections: Option<usize>,
+    /// Of one user at the Unix sockets, of one address at the ports; `None`: half of all.
+    pub max_connections_per_peer: Option<usize>,
     /// A request must be within each of them.
     pub rate: Vec<RateLimit>,
 }

@@ -30,6 +30,7 @@ pub struct Metrics {
     errors: Family<Labels<1>, Counter>,
     retries: Family<Labels<2>, Counter>,
     refusing: Family<Labels<1>, Gauge<i64, AtomicI64>>,
+    connections_refused: Counter,
     reloads: Family<Labels<1>, Counter>,
     last_reload: Gauge<f64, AtomicU64>,
     in_flight: Gauge<i64, AtomicI64>,
@@ -97,6 +98,7 @@ impl Default for Metrics {
             errors: Family::default(),
             retries: Family::default(),
             refusing: Family::default(),
+            connections_refused: Counter::default(),
             reloads: Family::default(),
             last_reload: Gauge::default(),
             in_flight: Gauge::default(),
@@ -125,6 +127,11 @@ impl Default for Metrics {
             "retries",
             "Attempts after the first, by upstream and what made them safe",
             metrics.retries.clone(),
+        );
+        registry.register(
+            "connections_refused",
+            "Client connections over a limit",
+            metrics.connections_refused.clone(),
         );
         registry.register(
             "upstream_refusing",
@@ -192,6 +199,11 @@ impl Metrics {
                 .get_or_create(&[("upstream", name.to_owned())])
                 .clone(),
         })
+    }
+
+    /// A client's connection was over a limit.
+    pub fn connection_refused(&self) {
+        self.connections_refused.inc();
     }
 
     pub fn proxy_error(&self, code: &'static str) {
