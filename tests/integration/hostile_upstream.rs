@@ -83,6 +83,7 @@ async fn daemon_before(upstreams: &[(String, bool, RawUpstream)], good: &Upstrea
         more.push_str(&format!(
             "[upstream.{name}]\nurl = \"{url}\"\ncredential = \"key\"\n\
              http_version = \"{version}\"\nrequest_timeout = \"2s\"\n\
+             retry = \"off\"\nbreaker = \"off\"\n\
              [[route]]\npath = \"/{name}\"\nupstream = \"{name}\"\n",
         ));
     }
