@@ -86,7 +86,7 @@ fn act(sources: &Sources, args: &ClientConfigArgs) -> Result<(), Failure> {
         return job.remove();
     }
     let entries = job.entries()?;
-    if let Some(warning) = server.warning() {
+    for warning in server.warnings() {
         eprintln!("warning: {warning}");
     }
     if args.write {

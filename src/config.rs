@@ -9,6 +9,7 @@
 
 mod admin;
 mod browser;
+mod cache;
 mod credential;
 mod decode;
 pub mod env;
@@ -117,11 +118,20 @@ impl Config {
         load::admin_socket(sources)
     }
 
-    /// Where the daemon of these sources listens, as far as they can be read, and whether
-    /// somebody chose that address. Like [`Config::admin_socket`] it needs no secrets.
-    pub fn listeners(sources: &Sources) -> Vec<(ListenAddress, bool)> {
-        load::listeners(sources)
+    /// How clients reach the daemon of these sources, as far as they can be read. Like
+    /// [`Config::admin_socket`] it needs no secrets.
+    pub fn outline(sources: &Sources) -> Outline {
+        load::outline(sources)
     }
+}
+
+/// What a client has to know of a daemon.
+#[derive(Debug)]
+pub struct Outline {
+    /// Each with whether somebody chose this address.
+    pub listeners: Vec<(ListenAddress, bool)>,
+    /// The paths of the routes as they are written; none if every path is taken.
+    pub routes: Vec<String>,
 }
 
 /// A place requests are sent to.
@@ -142,6 +152,9 @@ pub struct Upstream {
     pub allow_encoded_slash: bool,
     pub upstream_401: Upstream401,
     pub sse_fallback: SseFallback,
+    pub session_recovery: SessionRecovery,
+    /// Opens a client's GET stream again when the upstream ends it.
+    pub stream_recovery: bool,
     /// Passes the client's `Authorization` and `Cookie` on.
     pub forward_authorization: bool,
     /// Adds the mirrored headers of 2026-07-28 that a client left out.
@@ -152,6 +165,7 @@ pub struct Upstream {
     pub breaker: Option<Breaker>,
     /// `None` where it takes any number at a time.
     pub concurrency: Option<Concurrency>,
+    pub cache: Cache,
 }
 
 /// What an upstream takes at a time: requests whose answer has not begun.
@@ -197,6 +211,19 @@ pub struct Breaker {
     pub patience: Duration,
     /// How often one request is let through to see whether it is back.
     pub probe_interval: Duration,
+}
+
+/// What is kept of an upstream's cacheable results, and for how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cache {
+    pub enabled: bool,
+    /// For results that say nothing about it themselves: those of revisions before
+    /// 2026-07-28. `None` does not keep them.
+    pub ttl: Option<Duration>,
+    /// Gives results without a hint to every session, not only to the one that asked.
+    pub across_sessions: bool,
+    /// For how long beyond its time a result stands in for an upstream that fails.
+    pub stale_if_error: Duration,
 }
 
 /// Where exactly an upstream's requests go.
@@ -273,6 +300,17 @@ pub enum SseFallback {
     Auto,
     Always,
     Never,
+}
+
+/// What becomes of a session that the upstream has forgotten (a 404 to its id).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SessionRecovery {
+    /// The client learns of it. The default: what was set up in the session, a subscription
+    /// or a log level, is lost with it, and only the client could set it up again.
+    #[default]
+    Off,
+    /// The client's own `initialize` is sent again and its requests go on in the new session.
+    Replay,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -358,6 +396,8 @@ pub struct Limits {
     pub max_body: u64,
     /// Largest request body kept for inspection and replay, in bytes.
     pub replay_buffer: usize,
+    /// What all cached results together may take, in bytes. 0: none are kept.
+    pub cache: usize,
     /// Of clients, at each listener; `None`: half of the descriptors.
     pub max_connections: Option<usize>,
     /// Of one user at the Unix sockets, of one address at the ports; `None`: half of all.

@@ -6,6 +6,7 @@
 
 mod answer;
 mod body;
+pub mod cache;
 mod error;
 mod exchange;
 mod head;
@@ -15,16 +16,21 @@ mod limit;
 mod local;
 mod mirror;
 mod policy;
+mod recall;
 mod respond;
 mod retry;
 mod send;
+mod session;
 mod source;
 mod stream;
 
 pub use answer::ERROR_HEADER;
 pub use body::Body;
 pub use error::{Code, Error};
+pub use head::clean;
 pub use local::{probe, readiness};
+pub use session::Sessions;
+pub use stream::Boundary;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,9 +52,13 @@ use crate::path;
 use crate::serve::{Connection, Handler};
 use crate::snapshot::Snapshot;
 
+use self::cache::Cache;
 use self::exchange::Exchange;
 use self::lens::Lens;
+use self::recall::Recalled;
+use self::session::Visit;
 use self::source::Source;
+use self::stream::Reopening;
 
 /// How long the rest of a refused request may take to come in, to be answered by its id.
 const REFUSED_BODY_PATIENCE: Duration = Duration::from_secs(2);
@@ -57,6 +67,8 @@ pub struct Proxy {
     snapshot: ArcSwap<Snapshot>,
     pub metrics: Metrics,
     pub log: Logger,
+    pub sessions: Sessions,
+    pub cache: Arc<Cache>,
     /// Cancelled when event streams shall end.
     pub draining: CancellationToken,
 }
@@ -120,9 +132,11 @@ impl Handler for Proxy {
 impl Proxy {
     pub fn new(snapshot: Snapshot, metrics: Metrics, log: Logger) -> Self {
         Self {
+            cache: Arc::new(Cache::new(snapshot.config.limits.cache)),
             snapshot: ArcSwap::from_pointee(snapshot),
             metrics,
             log,
+            sessions: Sessions::default(),
             draining: CancellationToken::new(),
         }
     }
@@ -133,11 +147,12 @@ impl Proxy {
 
     /// Every request from now on sees `snapshot`.
     pub fn replace(&self, snapshot: Snapshot) {
+        self.cache.set_capacity(snapshot.config.limits.cache);
         self.snapshot.store(Arc::new(snapshot));
     }
 
     async fn forward(
-        &self,
+        self: &Arc<Self>,
         call: &mut Call<'_>,
         exchange: &mut Exchange,
     ) -> Result<Response<Source>, Error> {
@@ -175,21 +190,36 @@ impl Proxy {
         }
         limit::by_tool(call, route)?;
         let lists_tools = mirror::agree(call, upstream)?;
-        let lens = Lens::of(call, found, lists_tools);
+        let ticket = match self.recall(call, upstream, &target, exchange).await {
+            Recalled::Answer(known) => {
+                let lens = Lens::of(call, found, lists_tools, None);
+                return Ok(recall::answer(known, lens, exchange));
+            }
+            Recalled::Nothing(ticket) => ticket,
+        };
+        let mut lens = Lens::of(call, found, lists_tools, ticket);
         let mut head = head::outgoing(call, upstream, target, exchange.id());
-        if lens.is_some() {
+        if lens.as_ref().is_some_and(|lens| lens.wants_plain()) {
             head.headers
                 .insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
-        let request = Request::from_parts(head, body);
+        let mut request = Request::from_parts(head, body);
+        let mut visit = Visit::of(self, call, upstream, &mut request, exchange.mcp_method());
+        let reopening = Reopening::of(self, upstream, &mut request, visit.known());
         let turn = limit::turn(upstream).await?;
         let message = call.message.as_ref();
-        let (response, sent) = self.send(upstream, request, message, exchange).await?;
+        let sent = self.send(upstream, request, message, exchange).await;
         drop(turn);
+        if let Some(known) = lens.as_mut().and_then(|lens| lens.stand_in(&sent)) {
+            return Ok(recall::answer(known, lens, exchange));
+        }
+        let (response, sent) = visit.answered(self, upstream, sent?, exchange).await?;
         if fallback.replaces(response.status()) {
             return Ok(stream::local(&self.draining).map(Source::events));
         }
-        respond::incoming(self, call, found, upstream, response, &sent, lens).await
+        let response =
+            respond::incoming(self, call, found, upstream, response, &sent, lens).await?;
+        Ok(visit.settle(Reopening::attach(reopening, response)))
     }
 
     /// Reads what has to be understood, and leaves the rest to be streamed.

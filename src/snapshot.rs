@@ -1,10 +1,12 @@
 //! What one request sees: a configuration made ready for use, immutable, replaced whole on reload.
 
 mod health;
+mod partition;
 mod router;
 mod upstream;
 
 pub use health::{Health, Verdict};
+pub use partition::{Partition, Partitions};
 pub use router::{Match, Router};
 pub use upstream::Upstream;
 
@@ -38,9 +40,19 @@ impl Snapshot {
         proxies: &ProxyVariables,
         metrics: &Metrics,
     ) -> Self {
-        let upstreams: Vec<_> = (0..config.upstreams.len())
-            .map(|index| Arc::new(Upstream::new(&config, index, previous, proxies, metrics)))
-            .collect();
+        let mut upstreams: Vec<Arc<Upstream>> = Vec::with_capacity(config.upstreams.len());
+        for index in 0..config.upstreams.len() {
+            let mut upstream = Upstream::new(&config, index, previous, proxies, metrics);
+            let before = previous.map_or(&[][..], |previous| &previous.upstreams);
+            let neighbour = upstreams
+                .iter()
+                .chain(before)
+                .find(|other| upstream.is_at_the_place_of(other));
+            if let Some(neighbour) = neighbour {
+                upstream.cache.public = Arc::clone(&neighbour.cache.public);
+            }
+            upstreams.push(Arc::new(upstream));
+        }
         let listeners = config
             .listeners
             .iter()

@@ -17,9 +17,17 @@ const DAEMON: &str = include_str!("../man/mcp-auth-proxy.8");
 const FILE: &str = include_str!("../man/mcp-auth-proxy.toml.5");
 const ARCHITECTURE: &str = include_str!("../man/mcp-auth-proxy-architecture.7");
 const OPERATIONS: &str = include_str!("../man/mcp-auth-proxy-operations.7");
+const PERFORMANCE: &str = include_str!("../man/mcp-auth-proxy-performance.7");
 const TROUBLESHOOTING: &str = include_str!("../man/mcp-auth-proxy-troubleshooting.7");
 const CLIENT_CONFIG: &str = include_str!("../man/mcp-auth-proxy-client-config.1");
-const PAGES: [&str; 5] = [DAEMON, FILE, ARCHITECTURE, OPERATIONS, TROUBLESHOOTING];
+const PAGES: [&str; 6] = [
+    DAEMON,
+    FILE,
+    ARCHITECTURE,
+    OPERATIONS,
+    PERFORMANCE,
+    TROUBLESHOOTING,
+];
 
 /// Variables that libraries read for us, which no line of ours names.
 const READ_BY_LIBRARIES: [&str; 2] = ["SSL_CERT_DIR", "SSL_CERT_FILE"];
@@ -298,6 +306,10 @@ const SECTIONS: &[(&str, &str)] = &[
         "[upstream.acme]\nurl = \"https://a/\"\nbreaker.qqqqqqqq = 1",
     ),
     (
+        "[upstream.NAME.cache]",
+        "[upstream.acme]\nurl = \"https://a/\"\ncache.qqqqqqqq = 1",
+    ),
+    (
         "[upstream.NAME.session]",
         "[upstream.acme]\nurl = \"https://a/\"\nsession.qqqqqqqq = 1",
     ),
@@ -524,20 +536,26 @@ fn every_field_of_the_access_log_is_described_and_written() {
 fn every_metric_is_described_and_exported() {
     let metrics = Metrics::default();
     let upstream = metrics.upstream("acme");
-    upstream.retry("reads");
     upstream.finished(
         200,
         Duration::from_millis(3),
         Some("tools/call"),
         Some("echo"),
     );
+    upstream.retry("reads");
     metrics.proxy_error("no_route");
     metrics.reloaded(true, SystemTime::now());
+    metrics.session_recovery("acme", "recovered");
+    metrics.stream_recovery("acme", "recovered");
     let mut page = String::new();
     let gauges = Gauges {
         in_flight: 0,
         connections: 0,
+        sessions: 0,
+        event_streams: 0,
         log_dropped: 0,
+        cache_bytes: 0,
+        cache_entries: 0,
     };
     metrics.write(&mut page, &gauges).unwrap();
     let exported = page

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use http::uri::{Authority, PathAndQuery};
 
 use crate::cli::{ClientConfigArgs, Transport};
-use crate::config::{Config, ListenAddress, Sources};
+use crate::config::{Config, ListenAddress, Outline, Sources};
 use crate::env::Env;
 use crate::{exit, paths};
 
@@ -23,7 +23,7 @@ const NAME: &str = env!("CARGO_PKG_NAME");
 pub struct Server<'a> {
     args: &'a ClientConfigArgs,
     sources: &'a Sources,
-    listeners: Vec<(ListenAddress, bool)>,
+    daemon: Outline,
 }
 
 impl<'a> Server<'a> {
@@ -31,7 +31,7 @@ impl<'a> Server<'a> {
         Server {
             args,
             sources,
-            listeners: Config::listeners(sources),
+            daemon: Config::outline(sources),
         }
     }
 
@@ -105,7 +105,7 @@ impl<'a> Server<'a> {
             let absolute = std::path::absolute(socket);
             return absolute.map_err(|e| Failure::new(exit::USAGE, format!("--socket: {e}")));
         }
-        let configured = self.listeners.iter().find_map(|(address, chosen)| {
+        let configured = self.daemon.listeners.iter().find_map(|(address, chosen)| {
             let unix = match address {
                 ListenAddress::Unix(unix) if *chosen => unix,
                 _ => return None,
@@ -144,7 +144,8 @@ impl<'a> Server<'a> {
     }
 
     fn port(&self) -> Option<String> {
-        self.listeners
+        self.daemon
+            .listeners
             .iter()
             .find_map(|(address, _)| match address {
                 ListenAddress::Tcp(tcp) => Some(tcp.to_string()),
@@ -159,20 +160,40 @@ impl<'a> Server<'a> {
         url.cloned().into_iter().chain(port).collect()
     }
 
-    /// What will keep the new entry from working, as far as can be seen from here.
-    pub fn warning(&self) -> Option<String> {
-        if self.args.transport == Transport::Http || self.args.url.is_some() {
-            return None;
+    /// What will keep the new entries from working, as far as can be seen from here.
+    pub fn warnings(&self) -> Vec<String> {
+        if self.args.url.is_some() {
+            return Vec::new();
         }
-        let socket = self.socket().ok()?;
-        (!is_socket(&socket)).then(|| {
-            format!(
-                "no daemon listens at {} yet; start one with \"mcp-auth-proxy serve\" or \
-                 name its socket with --socket",
-                socket.display()
-            )
-        })
+        let routes = &self.daemon.routes;
+        let astray = self.args.route.iter().filter(|path| {
+            !routes.is_empty() && !routes.iter().any(|route| leads(route, path.path()))
+        });
+        let mut warnings: Vec<String> = astray
+            .map(|path| {
+                let routes = routes.join(", ");
+                format!("the daemon has no route for {path}, only {routes}; name one with --route")
+            })
+            .collect();
+        let socket = match self.args.transport {
+            Transport::Stdio => self.socket().ok(),
+            Transport::Http => None,
+        };
+        if let Some(socket) = socket.filter(|socket| !is_socket(socket)) {
+            let socket = socket.display();
+            warnings.push(format!(
+                "no daemon listens at {socket} yet; start one with \"mcp-auth-proxy serve\", \
+                 or name its socket with --socket"
+            ));
+        }
+        warnings
     }
+}
+
+/// Whether requests for `path` take this route: by whole segments.
+fn leads(route: &str, path: &str) -> bool {
+    let rest = path.strip_prefix(route.trim_end_matches('/'));
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// `acme` for `/acme/mcp`.

@@ -231,3 +231,40 @@ fn beside(path: &Path, ending: &str) -> PathBuf {
     name.push(ending);
     path.with_file_name(name)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_another_program_writes_meanwhile_keeps_what_that_wrote() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        for before in [None, Some("{}")] {
+            if let Some(before) = before {
+                fs::write(&path, before).unwrap();
+            }
+            let store = Store::open(&path, true).unwrap();
+            fs::write(&path, "theirs").unwrap();
+            let failure = store.write("ours").unwrap_err();
+            assert_eq!(failure.exit, exit::UNAVAILABLE);
+            assert!(failure.message.contains("another program"));
+            store.restore(None).unwrap_err();
+            assert_eq!(fs::read_to_string(&path).unwrap(), "theirs");
+            assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+            fs::remove_file(&path).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_failed_replacement_leaves_nothing_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        let store = Store::open(&path, true).unwrap();
+        fs::create_dir(&path).unwrap();
+        // A rename over a directory fails; the staged file is gone again.
+        let failure = store.replace(&path, b"x").unwrap_err();
+        assert!(failure.message.contains("nothing was changed"));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+}

@@ -14,6 +14,7 @@ pub fn decode_limits(root: &mut Section<'_>) -> Limits {
     let mut limits = Limits {
         max_body: 64 * MIB,
         replay_buffer: MIB as usize,
+        cache: 16 * MIB as usize,
         max_connections: None,
         max_connections_per_peer: None,
         rate: Vec::new(),
@@ -31,6 +32,9 @@ pub fn decode_limits(root: &mut Section<'_>) -> Limits {
     let replay = s.field("replay_buffer").and_then(|field| field.size());
     if let Some(size) = replay {
         limits.replay_buffer = usize::try_from(size).unwrap_or(usize::MAX);
+    }
+    if let Some(size) = s.field("cache").and_then(|field| field.size()) {
+        limits.cache = usize::try_from(size).unwrap_or(usize::MAX);
     }
     for (key, into) in [
         ("max_connections", &mut limits.max_connections),

@@ -12,11 +12,11 @@ use super::limits::decode_limits;
 use super::listener::decode_listeners;
 use super::overlay::{default_listeners, overlay};
 use super::report::Report;
-use super::route::{Upstreams, decode_routes, warn_of_unreachable};
+use super::route::{Upstreams, decode_routes, route_paths, warn_of_unreachable};
 use super::server::{decode_log, decode_server};
 use super::tree::{Origin, Table};
 use super::upstream::decode_upstream;
-use super::{Config, Credential, ListenAddress, Sources};
+use super::{Config, Credential, Outline, Sources};
 use crate::paths;
 
 pub fn load(sources: &Sources) -> Result<Config, Problems> {
@@ -134,7 +134,7 @@ pub fn admin_socket(sources: &Sources) -> Option<PathBuf> {
         .map(|unix| unix.path)
 }
 
-pub fn listeners(sources: &Sources) -> Vec<(ListenAddress, bool)> {
+pub fn outline(sources: &Sources) -> Outline {
     let Files {
         documents,
         mut tree,
@@ -143,10 +143,14 @@ pub fn listeners(sources: &Sources) -> Vec<(ListenAddress, bool)> {
     let report = Report::new(&sources.env, &documents);
     default_listeners(&mut tree, &sources.env);
     overlay(&mut tree, &sources.flags, &report);
-    decode_listeners(&mut Section::root(&report, &tree))
-        .into_iter()
-        .map(|(listener, origin)| (listener.address, !matches!(origin, Origin::Default)))
-        .collect()
+    let mut root = Section::root(&report, &tree);
+    let listeners = decode_listeners(&mut root).into_iter();
+    Outline {
+        listeners: listeners
+            .map(|(listener, origin)| (listener.address, !matches!(origin, Origin::Default)))
+            .collect(),
+        routes: route_paths(&mut root),
+    }
 }
 
 /// The tables under `key`, each with the name that the operator gave it.

@@ -66,6 +66,17 @@ pub fn decode_routes(root: &mut Section<'_>, upstreams: &Upstreams<'_>) -> Vec<R
     routes.into_iter().map(|(route, _)| route).collect()
 }
 
+/// The paths of the routes, as they are written.
+pub fn route_paths(root: &mut Section<'_>) -> Vec<String> {
+    let items = root.field("route").and_then(|field| field.items());
+    let paths = items.unwrap_or_default().into_iter().filter_map(|item| {
+        let path = item.section()?.field("path");
+        let path = path.and_then(|field| field.text());
+        Some(path.unwrap_or(ENDPOINT_PATH).to_owned())
+    });
+    paths.collect()
+}
+
 /// One upstream needs no routes: it gets everything.
 fn implied(upstreams: &Upstreams<'_>) -> Vec<Route> {
     match upstreams.fields.as_slice() {

@@ -128,6 +128,21 @@ impl Code {
         }
     }
 
+    /// Whether the upstream could not be had at all, as opposed to what it or we had to say.
+    pub fn is_outage(self) -> bool {
+        matches!(
+            self,
+            Self::UpstreamDns
+                | Self::UpstreamUnreachable
+                | Self::UpstreamTls
+                | Self::UpstreamReset
+                | Self::UpstreamBadResponse
+                | Self::UpstreamConnectTimeout
+                | Self::UpstreamTimeout
+                | Self::UpstreamUnavailable
+        )
+    }
+
     /// JSON-RPC's number for it: the protocol's own where there is one.
     pub fn json_rpc(self) -> i32 {
         match self {

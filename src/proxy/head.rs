@@ -55,7 +55,7 @@ pub fn outgoing(
 }
 
 /// Removes what concerns the client's connection, and every credential it may have sent.
-fn clean(headers: &mut HeaderMap, forward_authorization: bool) {
+pub fn clean(headers: &mut HeaderMap, forward_authorization: bool) {
     message::remove(headers, |name| is_dropped(name, forward_authorization));
 }
 

@@ -40,7 +40,11 @@ impl Proxy {
         exchange: &mut Exchange,
     ) -> Result<(Response<client::Body>, HeaderMap), Error> {
         let begun = Instant::now();
-        let mut deadline = begun + upstream.config.request_timeout;
+        let mut deadline = begun
+            + upstream
+                .config
+                .request_timeout
+                .saturating_sub(exchange.waited);
         let mut attempts = Attempts::new(upstream.config.retry.as_ref());
         if let Some(budget) = &upstream.budget {
             budget.request(begun.into_std());
@@ -76,6 +80,31 @@ impl Proxy {
             tokio::time::sleep(wait).await;
             request = next;
         }
+    }
+
+    /// One attempt at a request of the proxy's own, which belongs to a client's but is not recorded with it.
+    ///
+    /// # Errors
+    /// When there is no answer within the upstream's `request_timeout`, or none is to be expected.
+    pub(super) async fn send_own(
+        &self,
+        upstream: &Upstream,
+        request: Request<RequestBody>,
+    ) -> Result<Response<client::Body>, Error> {
+        if let Some(breaker) = &upstream.breaker {
+            let admitted = breaker.admit(std::time::Instant::now());
+            admitted.map_err(|wait| Error::unavailable(upstream, wait))?;
+        }
+        let signing = |request: &mut _| drop(sign(upstream, request));
+        let sending = pin!(upstream.client.send(request, signing));
+        let deadline = Instant::now() + upstream.config.request_timeout;
+        let tried = match deadline::before(deadline, sending).await {
+            Ok(Ok(response)) => Tried::Answered(response, HeaderMap::new()),
+            Ok(Err(failure)) => Tried::Failed(failure),
+            Err(_) => Tried::Over(Error::timeout(upstream, None)),
+        };
+        self.learn(upstream, &tried, Instant::now().into_std());
+        tried.into_result(upstream).map(|(response, _)| response)
     }
 
     async fn attempt(

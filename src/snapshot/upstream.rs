@@ -8,7 +8,7 @@ use http::HeaderValue;
 use http::uri::PathAndQuery;
 use tokio::sync::Semaphore;
 
-use super::{Health, Snapshot};
+use super::{Health, Partitions, Snapshot};
 use crate::auth::Auth;
 use crate::client::{Client, ProxyVariables};
 use crate::config::{self, Config, Route, TargetPath};
@@ -37,6 +37,7 @@ pub struct Upstream {
     pub credential_since: SystemTime,
     /// The fixed header's value, ready to send.
     pub session: Option<HeaderValue>,
+    pub cache: Partitions,
 }
 
 impl Upstream {
@@ -80,8 +81,25 @@ impl Upstream {
                 value.set_sensitive(true);
                 Some(value)
             }),
+            cache: kept_credential
+                .filter(|before| before.config == upstream)
+                .map_or_else(Partitions::default, |before| before.cache.clone()),
             config: upstream,
         }
+    }
+
+    /// Whether this and `other` send to the same servers, and believe the same certificates.
+    pub fn is_at_the_place_of(&self, other: &Self) -> bool {
+        let place = |upstream: &Self| {
+            let config::Target {
+                scheme,
+                authority,
+                unix,
+                path: _,
+            } = &upstream.config.target;
+            (scheme.clone(), authority.clone(), unix.clone())
+        };
+        place(self) == place(other) && self.config.tls == other.config.tls
     }
 
     /// Where a request goes: the raw path and query for the wire. `None` if it does not make a URI.

@@ -353,6 +353,42 @@ fn the_configuration_says_which_socket_and_port() {
 }
 
 #[test]
+fn a_path_that_no_route_takes_is_warned_of() {
+    let home = Home::new();
+    let config = home.write(
+        "own.toml",
+        "[[route]]\npath = \"/acme/\"\n[[route]]\npath = \"/wiki\"\n",
+    );
+    let said = |routes: &[&str]| {
+        let args = ["zed", "--config", config.to_str().unwrap()];
+        home.run(&[&args, routes].concat()).stderr
+    };
+    let words = "no route for /mcp, only /acme/, /wiki; name one with --route";
+    assert!(said(&[]).contains(words));
+    assert!(said(&["--route", "/wikis"]).contains("no route for /wikis"));
+    for route in ["/acme/mcp", "/wiki"] {
+        assert!(!said(&["--route", route]).contains("no route"), "{route}");
+    }
+}
+
+#[test]
+fn the_entry_launches_the_program_by_the_name_it_was_called_by() {
+    let home = Home::new();
+    fs::create_dir(home.path("bin")).unwrap();
+    let link = home.path("bin/mcp-auth-proxy");
+    symlink(process::binary(), &link).unwrap();
+    let mut command = std::process::Command::new("mcp-auth-proxy");
+    command
+        .env_clear()
+        .env("HOME", home.path(""))
+        .env("PATH", home.path("bin"))
+        .args(["client-config", "codex"]);
+    let ended = process::run(&mut command);
+    let meant = format!("command = \"{}\"", link.display());
+    assert!(ended.stdout.contains(&meant), "{}", ended.output());
+}
+
+#[test]
 fn changing_the_transport_changes_the_entry_in_its_place() {
     let home = Home::new();
     home.done(&["windsurf", "--write"]);
