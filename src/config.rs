@@ -399,6 +399,10 @@ pub struct Limits {
     pub replay_buffer: usize,
     /// What all cached results together may take, in bytes. 0: none are kept.
     pub cache: usize,
+    /// Of clients, at each listener; `None`: half of the descriptors.
+    pub max_connections: Option<usize>,
+    /// Of one user at the Unix sockets, of one address at the ports; `None`: half of all.
+    pub max_connections_per_peer: Option<usize>,
     /// A request must be within each of them.
     pub rate: Vec<RateLimit>,
 }

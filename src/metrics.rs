@@ -30,6 +30,7 @@ pub struct Metrics {
     errors: Family<Labels<1>, Counter>,
     retries: Family<Labels<2>, Counter>,
     refusing: Family<Labels<1>, Gauge<i64, AtomicI64>>,
+    connections_refused: Counter,
     reloads: Family<Labels<1>, Counter>,
     session_recoveries: Family<Labels<2>, Counter>,
     stream_recoveries: Family<Labels<2>, Counter>,
@@ -113,6 +114,7 @@ impl Default for Metrics {
             errors: Family::default(),
             retries: Family::default(),
             refusing: Family::default(),
+            connections_refused: Counter::default(),
             reloads: Family::default(),
             session_recoveries: Family::default(),
             stream_recoveries: Family::default(),
@@ -148,6 +150,11 @@ impl Default for Metrics {
             "retries",
             "Attempts after the first, by upstream and what made them safe",
             metrics.retries.clone(),
+        );
+        registry.register(
+            "connections_refused",
+            "Client connections over a limit",
+            metrics.connections_refused.clone(),
         );
         registry.register(
             "upstream_refusing",
@@ -258,6 +265,11 @@ impl Metrics {
                 self.cache.get_or_create(&labels).clone()
             }),
         })
+    }
+
+    /// A client's connection was over a limit.
+    pub fn connection_refused(&self) {
+        self.connections_refused.inc();
     }
 
     pub fn proxy_error(&self, code: &'static str) {

@@ -86,6 +86,7 @@ async fn daemon_before(upstreams: &[(String, bool, bool, RawUpstream)], good: &U
         more.push_str(&format!(
             "[upstream.{name}]\nurl = \"{url}\"\ncredential = \"key\"\n\
              http_version = \"{version}\"\nrequest_timeout = \"{timeout}\"\n\
+             retry = \"off\"\nbreaker = \"off\"\n\
              [[route]]\npath = \"/{name}\"\nupstream = \"{name}\"\n",
         ));
     }

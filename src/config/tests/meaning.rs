@@ -89,6 +89,8 @@ fn the_example_of_the_manual_loads() {
         Limits {
             max_body: 64 << 20,
             replay_buffer: 1 << 20,
+            max_connections: None,
+            max_connections_per_peer: None,
             rate: Vec::new(),
             cache: 16 << 20
         }
@@ -162,6 +164,8 @@ fn every_other_setting_has_its_words() {
         Limits {
             max_body: 1000,
             replay_buffer: 0,
+            max_connections: None,
+            max_connections_per_peer: None,
             rate: Vec::new(),
             cache: 0
         }
