@@ -30,6 +30,32 @@ pub struct Metrics {
     in_flight: Gauge<i64, AtomicI64>,
     connections: Gauge<i64, AtomicI64>,
     log_dropped: Gauge<i64, AtomicI64>,
+    credential_fetches: Family<Labels<2>, Counter>,
+    credential_previous: Family<Labels<1>, Counter>,
+}
+
+/// The families' members for one credential, looked up once.
+pub struct CredentialMetrics {
+    fetched: Counter,
+    not_fetched: Counter,
+    previous: Counter,
+}
+
+impl CredentialMetrics {
+    /// A token was asked for, or a program run again.
+    pub fn fetched(&self, succeeded: bool) {
+        let counter = if succeeded {
+            &self.fetched
+        } else {
+            &self.not_fetched
+        };
+        counter.inc();
+    }
+
+    /// A request was accepted with the previous key.
+    pub fn previous_used(&self) {
+        self.previous.inc();
+    }
 }
 
 /// The families' members for one upstream, looked up once.
@@ -59,6 +85,8 @@ impl Default for Metrics {
             in_flight: Gauge::default(),
             connections: Gauge::default(),
             log_dropped: Gauge::default(),
+            credential_fetches: Family::default(),
+            credential_previous: Family::default(),
             registry: Registry::default(),
         };
         registry.register(
@@ -104,6 +132,16 @@ impl Default for Metrics {
             metrics.log_dropped.clone(),
         );
         registry.register(
+            "credential_fetches",
+            "Tokens fetched and programs run again, by credential and outcome",
+            metrics.credential_fetches.clone(),
+        );
+        registry.register(
+            "credential_previous",
+            "Requests that the upstream took with the credential's previous key",
+            metrics.credential_previous.clone(),
+        );
+        registry.register(
             "build",
             "The version that runs",
             Info::new([("version", env!("CARGO_PKG_VERSION"))]),
@@ -132,6 +170,22 @@ impl Metrics {
                 .durations
                 .get_or_create(&[("upstream", name.to_owned())])
                 .clone(),
+        })
+    }
+
+    pub fn credential(&self, name: &str) -> Arc<CredentialMetrics> {
+        let fetches = |outcome: &str| {
+            let labels = [
+                ("credential", name.to_owned()),
+                ("outcome", outcome.to_owned()),
+            ];
+            self.credential_fetches.get_or_create(&labels).clone()
+        };
+        let labels = [("credential", name.to_owned())];
+        Arc::new(CredentialMetrics {
+            fetched: fetches("success"),
+            not_fetched: fetches("failure"),
+            previous: self.credential_previous.get_or_create(&labels).clone(),
         })
     }
 

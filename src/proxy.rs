@@ -154,7 +154,8 @@ impl Proxy {
         if fallback.is_always() {
             return Ok(stream::local(&self.draining).map(Source::events));
         }
-        let body = self.read_body(call, exchange).await?;
+        let covered = upstream.auth.as_ref().is_some_and(|it| it.covers_body());
+        let body = self.read_body(call, covered, exchange).await?;
         let head = head::outgoing(call, upstream, target, exchange.id());
         let request = Request::from_parts(head, body);
         let (response, sent) = self.send(upstream, request, exchange).await?;
@@ -164,10 +165,11 @@ impl Proxy {
         respond::incoming(self, call, found, upstream, response, &sent).await
     }
 
-    /// Reads what has to be understood, and leaves the rest to be streamed.
+    /// Reads what has to be understood or signed, and leaves the rest to be streamed.
     async fn read_body(
         &self,
         call: &mut Call<'_>,
+        covered: bool,
         exchange: &mut Exchange,
     ) -> Result<RequestBody, Error> {
         let limits = call.snapshot.config.limits;
@@ -179,7 +181,7 @@ impl Proxy {
         if http_body::Body::is_end_stream(&body) {
             return Ok(RequestBody::empty());
         }
-        if !call.is_json_rpc {
+        if !call.is_json_rpc && !covered {
             let upload = Upload::new(Bytes::new(), body, limits.max_body, stall);
             return Ok(RequestBody::Stream(Box::new(upload)));
         }
@@ -188,10 +190,13 @@ impl Proxy {
                 Err(BodyError::TooLarge.into())
             }
             ReadAhead::Whole(bytes) => {
-                exchange.carries(mcp::peek(&bytes));
-                call.message = Some(bytes.clone());
+                if call.is_json_rpc {
+                    exchange.carries(mcp::peek(&bytes));
+                    call.message = Some(bytes.clone());
+                }
                 Ok(RequestBody::full(bytes))
             }
+            ReadAhead::Part(_) if covered => Err(Error::too_large_to_sign(limits.replay_buffer)),
             ReadAhead::Part(bytes) => {
                 let upload = Upload::new(bytes, body, limits.max_body, stall);
                 Ok(RequestBody::Stream(Box::new(upload)))

@@ -6,8 +6,8 @@ use std::time::Duration;
 use http::uri::Scheme;
 use http::{HeaderName, HeaderValue};
 
-use super::credential::decode_secret;
 use super::decode::{Field, Section};
+use super::secret::decode_secret;
 use super::suggest::nearest;
 use super::target::{self, Kind};
 use super::tls::decode_tls;

@@ -41,9 +41,19 @@ impl Daemon {
 
     async fn load_and_switch(&mut self) -> Result<(), Vec<String>> {
         let config = self.load().await?;
+        let previous = self.state.proxy.snapshot();
+        let snapshot = Snapshot::new(
+            config,
+            Some(&previous),
+            &self.proxies,
+            &self.state.proxy.metrics,
+            &self.log,
+        )
+        .map_err(|reason| vec![reason])?;
+        let config = &snapshot.config;
         let opened = self
             .listeners
-            .open(&config)
+            .open(config)
             .map_err(|error| vec![error.to_string()])?;
         for warning in &config.warnings {
             warn!(self.log, "configuration"; "warning" => warning);
@@ -53,13 +63,6 @@ impl Daemon {
         }
         self.log_control.set_level(config.log.level);
         self.log_control.set_format(config.log.format);
-        let previous = self.state.proxy.snapshot();
-        let snapshot = Snapshot::new(
-            config,
-            Some(&previous),
-            &self.proxies,
-            &self.state.proxy.metrics,
-        );
         self.state.proxy.replace(snapshot);
         let snapshot = self.state.proxy.snapshot();
         self.listeners.switch(&snapshot.config, opened).await;

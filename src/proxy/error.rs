@@ -29,10 +29,11 @@ pub enum Code {
     UpstreamRejectedCredential,
     UpstreamConnectTimeout,
     UpstreamTimeout,
+    CredentialUnavailable,
 }
 
 impl Code {
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::BadRequest,
         Self::PathRefused,
         Self::HostForbidden,
@@ -51,6 +52,7 @@ impl Code {
         Self::UpstreamRejectedCredential,
         Self::UpstreamConnectTimeout,
         Self::UpstreamTimeout,
+        Self::CredentialUnavailable,
     ];
 
     /// The value of `x-mcp-auth-proxy-error`. Never changes.
@@ -74,6 +76,7 @@ impl Code {
             Self::UpstreamRejectedCredential => "upstream_rejected_credential",
             Self::UpstreamConnectTimeout => "upstream_connect_timeout",
             Self::UpstreamTimeout => "upstream_timeout",
+            Self::CredentialUnavailable => "credential_unavailable",
         }
     }
 
@@ -91,7 +94,9 @@ impl Code {
             | Self::UpstreamTls
             | Self::UpstreamReset
             | Self::UpstreamBadResponse => StatusCode::BAD_GATEWAY,
-            Self::UpstreamRejectedCredential => StatusCode::SERVICE_UNAVAILABLE,
+            Self::UpstreamRejectedCredential | Self::CredentialUnavailable => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::UpstreamConnectTimeout | Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
         }
     }
@@ -134,6 +139,28 @@ impl Error {
         Self::new(
             Code::NoRoute,
             format!("no route leads from {path}; see [[route]] in the proxy's configuration"),
+        )
+    }
+
+    /// There is no token to send, or not yet.
+    pub fn no_credential(upstream: &Upstream, reason: String) -> Self {
+        let name = &upstream.config.name;
+        Self::new(
+            Code::CredentialUnavailable,
+            format!(
+                "there is no token for upstream {name}: {reason}; it is asked for again by itself"
+            ),
+        )
+    }
+
+    /// The signature covers the body, which has to be there whole before anything is sent.
+    pub fn too_large_to_sign(limit: usize) -> Self {
+        Self::new(
+            Code::BodyTooLarge,
+            format!(
+                "the upstream's credential signs the body too, and this one is larger than \
+                 limits.replay_buffer ({limit} bytes); raise that, or send less"
+            ),
         )
     }
 

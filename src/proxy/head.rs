@@ -1,6 +1,6 @@
 //! The head that goes upstream: what is dropped, what is added, what passes.
 
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::header::{self, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Request, Uri, Version};
@@ -30,7 +30,10 @@ pub fn outgoing(
             .authority()
             .and_then(|authority| authority.as_str().parse().ok())
     });
-    clean(&mut headers, upstream.config.forward_authorization);
+    message::remove(&mut headers, |name| {
+        is_dropped(name, upstream.config.forward_authorization)
+            || upstream.auth.as_ref().is_some_and(|auth| auth.owns(name))
+    });
     let traceparent = ids::traceparent(headers.get(TRACEPARENT));
     headers.insert(TRACEPARENT, traceparent);
     headers.insert(REQUEST_ID, id.clone());
@@ -53,11 +56,7 @@ pub fn outgoing(
     head
 }
 
-/// Removes what concerns the client's connection, and every credential it may have sent.
-fn clean(headers: &mut HeaderMap, forward_authorization: bool) {
-    message::remove(headers, |name| is_dropped(name, forward_authorization));
-}
-
+/// What concerns the client's connection, and every credential it may have sent.
 fn is_dropped(name: &HeaderName, forward_authorization: bool) -> bool {
     if *name == header::AUTHORIZATION || *name == header::COOKIE {
         return !forward_authorization;
@@ -73,6 +72,8 @@ fn is_dropped(name: &HeaderName, forward_authorization: bool) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderMap;
+
     use super::*;
 
     fn cleaned(sent: &[(&'static str, &'static str)], forward_authorization: bool) -> Vec<String> {
@@ -80,7 +81,7 @@ mod tests {
         for (name, value) in sent {
             headers.append(*name, HeaderValue::from_static(value));
         }
-        clean(&mut headers, forward_authorization);
+        message::remove(&mut headers, |name| is_dropped(name, forward_authorization));
         let mut names: Vec<_> = headers
             .keys()
             .map(|name| name.as_str().to_owned())

@@ -1,15 +1,15 @@
 //! One request towards its upstream: signed afresh for each attempt, tried again only where that is safe.
 
 use std::pin::pin;
-use std::time::SystemTime;
 
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, Request, Response, StatusCode};
 use slog::debug;
 use tokio::time::Instant;
 
 use super::Proxy;
 use super::error::Error;
 use super::exchange::Exchange;
+use crate::auth::{Ticket, Unavailable};
 use crate::client::{self, Failure};
 use crate::deadline;
 use crate::message::{Progress, RequestBody};
@@ -19,24 +19,62 @@ use crate::snapshot::Upstream;
 const MAX_UNSENT_ATTEMPTS: u32 = 3;
 
 impl Proxy {
-    /// Signs and sends until an attempt may have left: from then on its fate is the answer.
+    /// Signs and sends, and once more if the upstream's 401 may be answered with another key or token.
     ///
     /// Returns the response and the headers it answers, which may be needed to
     /// take our signature out of what the upstream echoes.
     pub(super) async fn send(
         &self,
         upstream: &Upstream,
-        mut request: Request<RequestBody>,
+        request: Request<RequestBody>,
         exchange: &mut Exchange,
     ) -> Result<(Response<client::Body>, HeaderMap), Error> {
+        let deadline = Instant::now() + upstream.config.request_timeout;
+        let Some(auth) = &upstream.auth else {
+            let only = self.deliver(upstream, request, None, exchange, deadline);
+            return only.await;
+        };
+        let ticket = in_time(deadline, auth.ready(request.body().whole())).await;
+        let ticket = ticket.map_err(|reason| Error::no_credential(upstream, reason))?;
+        let copy = auth.may_sign_again().then(|| copy_of(&request)).flatten();
+        let first = self.deliver(upstream, request, Some(&ticket), exchange, deadline);
+        let (response, sent) = first.await?;
+        if response.status() != StatusCode::UNAUTHORIZED {
+            auth.accepted(&ticket, std::time::Instant::now());
+            return Ok((response, sent));
+        }
+        let again = auth.refused(&ticket, std::time::Instant::now());
+        let (true, Some(request)) = (again, copy) else {
+            return Ok((response, sent));
+        };
+        let ticket = in_time(deadline, auth.again(ticket)).await;
+        let ticket = ticket.map_err(|reason| Error::no_credential(upstream, reason))?;
+        let second = self.deliver(upstream, request, Some(&ticket), exchange, deadline);
+        let (second, sent_then) = second.await?;
+        if second.status() == StatusCode::UNAUTHORIZED {
+            auth.refused(&ticket, std::time::Instant::now());
+        } else {
+            auth.accepted(&ticket, std::time::Instant::now());
+        }
+        Ok((second, sent_then))
+    }
+
+    /// Sends until an attempt may have left: from then on its fate is the answer.
+    async fn deliver(
+        &self,
+        upstream: &Upstream,
+        mut request: Request<RequestBody>,
+        ticket: Option<&Ticket>,
+        exchange: &mut Exchange,
+        mut deadline: Instant,
+    ) -> Result<(Response<client::Body>, HeaderMap), Error> {
         let limit = upstream.config.request_timeout;
-        let mut deadline = Instant::now() + limit;
         loop {
             let mut sent = HeaderMap::new();
             let upload = request.body().progress();
             exchange.attempts += 1;
             let result = {
-                let signing = |request: &mut _| sent = sign(upstream, request);
+                let signing = |request: &mut _| sent = upstream.sign(ticket, request);
                 let mut attempt = pin!(upstream.client.send(request, signing));
                 loop {
                     let before = upload.as_ref().map_or(0, Progress::frames);
@@ -93,19 +131,27 @@ impl Proxy {
     }
 }
 
-/// Adds the credential as of now; returns what of it has to be kept out of sight.
-fn sign(upstream: &Upstream, request: &mut Request<RequestBody>) -> HeaderMap {
-    let mut credential = HeaderMap::new();
-    if let Some(auth) = &upstream.auth {
-        auth.apply(
-            request.method(),
-            request.uri(),
-            &mut credential,
-            SystemTime::now(),
-        );
-        for (name, value) in &credential {
-            request.headers_mut().insert(name, value.clone());
-        }
+/// Waits for a token, but not for ever.
+async fn in_time(
+    deadline: Instant,
+    ticket: impl Future<Output = Result<Ticket, Unavailable>>,
+) -> Result<Ticket, String> {
+    let ticket = pin!(ticket);
+    match deadline::before(deadline, ticket).await {
+        Ok(ticket) => ticket.map_err(|Unavailable(reason)| reason),
+        Err(_) => Err("none came within the upstream's request_timeout".to_owned()),
     }
-    credential
+}
+
+/// The same request once more, if its body is all there.
+fn copy_of(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
+    let body = match request.body() {
+        RequestBody::Full(bytes) => RequestBody::Full(bytes.clone()),
+        RequestBody::Stream(_) => return None,
+    };
+    let mut copy = Request::new(body);
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.headers_mut() = request.headers().clone();
+    Some(copy)
 }
