@@ -18,7 +18,15 @@ const FILE: &str = include_str!("../man/mcp-auth-proxy.toml.5");
 const ARCHITECTURE: &str = include_str!("../man/mcp-auth-proxy-architecture.7");
 const OPERATIONS: &str = include_str!("../man/mcp-auth-proxy-operations.7");
 const TROUBLESHOOTING: &str = include_str!("../man/mcp-auth-proxy-troubleshooting.7");
-const PAGES: [&str; 5] = [DAEMON, FILE, ARCHITECTURE, OPERATIONS, TROUBLESHOOTING];
+const CREDENTIALS: &str = include_str!("../man/mcp-auth-proxy-credentials.7");
+const PAGES: [&str; 6] = [
+    DAEMON,
+    FILE,
+    ARCHITECTURE,
+    CREDENTIALS,
+    OPERATIONS,
+    TROUBLESHOOTING,
+];
 
 /// Variables that libraries read for us, which no line of ours names.
 const READ_BY_LIBRARIES: [&str; 2] = ["SSL_CERT_DIR", "SSL_CERT_FILE"];
@@ -263,7 +271,7 @@ fn every_configuration_in_the_manuals_loads_without_a_warning() {
 }
 
 /// Where an unknown key has to be written to learn which keys there are.
-const SECTIONS: [(&str, &str); 12] = [
+const SECTIONS: [(&str, &str); 17] = [
     ("Top level", "qqqqqqqq = 1"),
     (
         "[upstream.NAME]",
@@ -280,6 +288,26 @@ const SECTIONS: [(&str, &str); 12] = [
     (
         "[credential.NAME.auth-gateway]",
         "[credential.acme.auth-gateway]\nqqqqqqqq = 1",
+    ),
+    (
+        "[credential.NAME.auth-gateway.previous]",
+        "[credential.acme.auth-gateway.previous]\nqqqqqqqq = 1",
+    ),
+    (
+        "[credential.NAME.bearer]",
+        "[credential.acme.bearer]\nqqqqqqqq = 1",
+    ),
+    (
+        "[credential.NAME.oauth-client-credentials]",
+        "[credential.acme.oauth-client-credentials]\nqqqqqqqq = 1",
+    ),
+    (
+        "[credential.NAME.http-signature]",
+        "[credential.acme.http-signature]\nqqqqqqqq = 1",
+    ),
+    (
+        "[credential.NAME.aws-sigv4]",
+        "[credential.acme.aws-sigv4]\nqqqqqqqq = 1",
     ),
     (
         "Secrets",
@@ -490,6 +518,7 @@ fn every_metric_is_described_and_exported() {
         .finished(200, Duration::from_millis(3));
     metrics.proxy_error("no_route");
     metrics.reloaded(true, SystemTime::now());
+    metrics.credential("acme").fetched(true);
     let mut page = String::new();
     let gauges = Gauges {
         in_flight: 0,

@@ -131,3 +131,6 @@ impl Drop for Exchange {
         self.tokens.settled.send_modify(|count| *count += 1);
     }
 }
+
+#[cfg(test)]
+mod tests;

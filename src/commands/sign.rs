@@ -62,7 +62,8 @@ fn signed(config: &Config, sources: &Sources, args: &SignArgs) -> Result<HeaderM
         .enable_all()
         .build()
         .map_err(|error| Refused::Unavailable(error.to_string()))?;
-    let ticket = runtime.block_on(tokio::time::timeout(PATIENCE, auth.ready(body.as_ref())));
+    let ticket =
+        runtime.block_on(async { tokio::time::timeout(PATIENCE, auth.ready(body.as_ref())).await });
     let ticket = match ticket {
         Ok(ticket) => ticket.map_err(|Unavailable(reason)| Refused::Unavailable(reason))?,
         Err(_) => {

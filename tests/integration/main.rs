@@ -4,6 +4,7 @@ mod bodies;
 mod commands;
 mod common;
 mod configuration;
+mod credentials;
 mod events;
 mod figures;
 mod guards;
