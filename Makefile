@@ -39,9 +39,8 @@ deny: ## Check licences, sources and advisories of what is linked (wants cargo-d
 ci: ## Run everything that has to pass before a change goes in
 	.ci/run
 
-bench: ## Run the benchmarks
-	@ls benches/*.rs >/dev/null 2>&1 || { echo 'bench: there are no benchmarks yet' >&2; exit 1; }
-	$(CARGO) bench
+bench: ## Measure against nginx, HAProxy and Envoy (25 minutes; QUICK=1 takes 3) and write benches/RESULTS.md
+	benches/run $(if $(QUICK),--quick)
 
 test-container: ## Build the image and try it where it shall run (as root; wants podman, buildah, runc)
 	packaging/test/container

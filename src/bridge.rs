@@ -22,6 +22,7 @@ mod refusal;
 mod relay;
 mod session;
 mod stream;
+mod wishes;
 
 use std::io;
 use std::process::ExitCode;
@@ -154,11 +155,7 @@ async fn until_the_end(
         while let Some(line) = lines.next().await {
             match line {
                 Line::Whole(line) => relay.accept(line, &mut order).await,
-                Line::TooLong => {
-                    relay
-                        .refuse_line(-32600, "the line is longer than 64 MiB")
-                        .await
-                }
+                Line::TooLong { head, tail } => relay.refuse_long_line(&head, &tail).await,
             }
         }
     };

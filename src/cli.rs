@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::Flags;
 
@@ -40,6 +40,8 @@ pub enum Command {
     Sign(SignArgs),
     /// Print a shell's completions: sourced by it, or put where it looks for them
     Completions(CompletionsArgs),
+    /// Print an MCP client's entry for this proxy, or merge it into the client's file
+    ClientConfig(ClientConfigArgs),
     /// Try it all on this machine: an MCP server that verifies signatures, and the proxy before it
     Demo(DemoArgs),
 }
@@ -158,6 +160,79 @@ fn plain_name(text: &str) -> Result<String, String> {
 fn log_level(text: &str) -> Result<slog::Level, String> {
     text.parse()
         .map_err(|()| "use trace, debug, info, warning, error or critical".to_owned())
+}
+
+/// Without --write and --remove it changes nothing: the entry goes to stdout, its file's name to stderr.
+#[derive(Debug, Args)]
+pub struct ClientConfigArgs {
+    /// Whose configuration
+    pub client: Client,
+    /// Merge the entry into the client's file, keeping a backup beside it
+    #[arg(long, conflicts_with = "remove")]
+    pub write: bool,
+    /// Take the entry out of the client's file again
+    #[arg(long)]
+    pub remove: bool,
+    /// With --write or --remove: only show what would change in the file
+    #[arg(long)]
+    pub dry_run: bool,
+    /// With --write or --remove: also where the entry of this name is somebody else's
+    #[arg(long)]
+    pub force: bool,
+    /// How the client talks to the daemon: it launches the bridge, or it asks the TCP port
+    #[arg(long, value_name = "TRANSPORT", value_enum, default_value_t = Transport::Stdio)]
+    pub transport: Transport,
+    /// The path asked for at the daemon, exactly as given; several times for several entries
+    #[arg(long, value_name = "PATH", default_value = "/mcp", value_parser = absolute_path)]
+    pub route: Vec<http::uri::PathAndQuery>,
+    /// The daemon's socket, where it is not the configured or default one
+    #[arg(long, value_name = "PATH", conflicts_with = "url")]
+    pub socket: Option<PathBuf>,
+    /// The whole URL of an MCP endpoint, instead of the daemon's socket or port
+    #[arg(long, value_name = "URL", conflicts_with = "route")]
+    pub url: Option<http::Uri>,
+    /// What the client calls the server [default: the route's first segment, or mcp-auth-proxy]
+    #[arg(long, value_name = "NAME", value_parser = entry_name)]
+    pub name: Option<String>,
+    /// The user's file, or the one in the project that is the current directory
+    #[arg(long, value_name = "SCOPE", value_enum, default_value_t = Scope::User)]
+    pub scope: Scope,
+    /// The client's file, where it is not in its usual place
+    #[arg(long, value_name = "FILE", conflicts_with = "scope")]
+    pub file: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Client {
+    ClaudeCode,
+    ClaudeDesktop,
+    Codex,
+    Cursor,
+    Vscode,
+    Windsurf,
+    GeminiCli,
+    Zed,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Transport {
+    Stdio,
+    Http,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Scope {
+    User,
+    Project,
+}
+
+/// What every client takes: Codex and Claude Code refuse all other characters.
+fn entry_name(text: &str) -> Result<String, String> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
+    if text.is_empty() || text.len() > 64 || !text.chars().all(is_plain) {
+        return Err("use up to 64 letters, digits, \"-\" and \"_\"".to_owned());
+    }
+    Ok(text.to_owned())
 }
 
 #[derive(Debug, Args)]

@@ -20,7 +20,10 @@ mod listener;
 mod load;
 mod overlay;
 mod parse;
+mod peers;
+mod policy;
 mod report;
+mod retry;
 mod route;
 mod scheme;
 mod secret;
@@ -48,6 +51,8 @@ use crate::secret::{Command, Secret};
 
 pub use env::Env;
 pub use error::{Problem, Problems};
+pub use peers::Peers;
+pub use policy::{Policy, Rules};
 pub use scheme::{
     AuthGateway, AwsKeys, AwsProcess, AwsSigv4, ClientProof, Component, CredentialScheme,
     GatewayHeaders, GatewayKey, HttpSignature, Oauth, Text, TokenIssuer, aws_process,
@@ -148,6 +153,21 @@ impl Config {
     pub fn admin_socket(sources: &Sources) -> Option<PathBuf> {
         load::admin_socket(sources)
     }
+
+    /// How clients reach the daemon of these sources, as far as they can be read. Like
+    /// [`Config::admin_socket`] it needs no secrets.
+    pub fn outline(sources: &Sources) -> Outline {
+        load::outline(sources)
+    }
+}
+
+/// What a client has to know of a daemon.
+#[derive(Debug)]
+pub struct Outline {
+    /// Each with whether somebody chose this address.
+    pub listeners: Vec<(ListenAddress, bool)>,
+    /// The paths of the routes as they are written; none if every path is taken.
+    pub routes: Vec<String>,
 }
 
 /// A place requests are sent to.
@@ -170,6 +190,48 @@ pub struct Upstream {
     pub sse_fallback: SseFallback,
     /// Passes the client's `Authorization` and `Cookie` on.
     pub forward_authorization: bool,
+    /// Adds the mirrored headers of 2026-07-28 that a client left out.
+    pub mirror_headers: bool,
+    /// `None` where no attempt follows the first.
+    pub retry: Option<Retry>,
+    /// `None` where every request is sent, whatever became of those before it.
+    pub breaker: Option<Breaker>,
+}
+
+/// How often, and how soon, a request is sent again where that is safe.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Retry {
+    /// Attempts that may have reached the upstream, the first included; at least 1.
+    pub attempts: u32,
+    pub tools_call: ToolsCall,
+    /// Retries as a share of the recent requests.
+    pub budget_percent: u32,
+    pub min_backoff: Duration,
+    pub max_backoff: Duration,
+    /// A longer Retry-After is left to the client.
+    pub max_retry_after: Duration,
+}
+
+/// Whether a call of a tool may be one that only reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ToolsCall {
+    #[default]
+    Never,
+    /// Where the tool's own annotations say so.
+    Annotated,
+}
+
+/// When an upstream counts as down.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Breaker {
+    /// That many failures in a row, or
+    pub failures: u32,
+    /// this share of failures, either for
+    pub failure_percent: u32,
+    /// this long.
+    pub patience: Duration,
+    /// How often one request is let through to see whether it is back.
+    pub probe_interval: Duration,
 }
 
 /// Where exactly an upstream's requests go.
@@ -261,6 +323,8 @@ pub struct Route {
     pub strip_prefix: bool,
     /// Index into [`Config::upstreams`].
     pub upstream: usize,
+    /// The first that is for a peer applies to it. Empty: everybody may ask for everything.
+    pub policies: Vec<Policy>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

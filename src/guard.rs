@@ -7,6 +7,7 @@ use http::request::Parts;
 use http::{Method, Version};
 
 use crate::config::Listener;
+use crate::message;
 
 /// Why a request is not let in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,10 +66,19 @@ pub fn admit(head: &Parts, policy: Policy<'_>, has_two_lengths: bool) -> Result<
             "CONNECT is not supported: this is no forward proxy",
         ));
     }
+    // Its answer is the request as it arrived, credential included (RFC 9110, section 9.3.8).
+    if head.method == Method::TRACE {
+        return Err(Refused::Malformed(
+            "TRACE is not supported: its answer would show the proxy's credential",
+        ));
+    }
     if head.version < Version::HTTP_2 && has_two_lengths {
         return Err(Refused::Malformed(
             "the request has both Content-Length and Transfer-Encoding",
         ));
+    }
+    if let Some(fault) = message::framing_fault(&head.headers) {
+        return Err(Refused::Malformed(fault));
     }
     host(head, policy)?;
     origin(head, policy)?;

@@ -39,6 +39,9 @@ fn main() -> ExitCode {
         Some(Command::Status(args)) => commands::status(&sources(ServeArgs::default()), args),
         Some(Command::Sign(args)) => commands::sign(&sources(ServeArgs::default()), &args),
         Some(Command::Completions(args)) => commands::completions(&args),
+        Some(Command::ClientConfig(args)) => {
+            mcp_auth_proxy::client_config::run(&sources(ServeArgs::default()), &args)
+        }
         Some(Command::Demo(args)) => mcp_auth_proxy::demo::run(&args),
     }
 }

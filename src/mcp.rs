@@ -1,7 +1,12 @@
 //! What we understand of MCP: enough to name a request in a log and to answer it in kind.
 
+pub mod agreement;
 pub mod mirror;
 pub mod params;
+mod reads;
+pub mod strict;
+
+pub use reads::only_reads;
 
 use std::borrow::Cow;
 
@@ -10,7 +15,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 /// First revision without sessions (and without a stream to fall back to).
-const STATELESS_SINCE: &str = "2026-07-28";
+pub const STATELESS_SINCE: &str = "2026-07-28";
 
 /// What a JSON-RPC message is about. Borrowed from the body.
 #[derive(Debug, PartialEq, Eq)]
@@ -133,7 +138,7 @@ fn accepts_event_stream(headers: &HeaderMap) -> bool {
 }
 
 /// Whether the client names protocol version 2026-07-28 or later. Versions are dates: they sort as text.
-fn is_stateless(headers: &HeaderMap) -> bool {
+pub fn is_stateless(headers: &HeaderMap) -> bool {
     headers
         .get("mcp-protocol-version")
         .and_then(|value| value.to_str().ok())

@@ -133,6 +133,9 @@ impl Upload {
                 ready!(self.stall.poll(cx));
                 Some(Err(BodyError::Stalled))
             }
+            // Trailers end a body and go no further: they would bring past us every header
+            // that is dropped from a head (RFC 9110, section 6.5.1).
+            Poll::Ready(Some(Ok(frame))) if frame.is_trailers() => None,
             Poll::Ready(frame) => {
                 self.stall.reset();
                 frame.map(|frame| self.admit(frame))
@@ -336,6 +339,27 @@ pub fn is_hop_by_hop(name: &HeaderName) -> bool {
     ) || matches!(name.as_str(), "keep-alive" | "proxy-connection")
 }
 
+/// Why a message's end could be found in two places (RFC 9112, section 6.3), if it could.
+///
+/// Stricter than the RFC: the same length twice, `gzip, chunked` and `chunked, chunked` are
+/// well-formed, and what servers are known to disagree on.
+pub fn framing_fault(headers: &HeaderMap) -> Option<&'static str> {
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let (length, coding) = (lengths.next(), codings.next());
+    let is_number = |value: &HeaderValue| value.as_bytes().iter().all(u8::is_ascii_digit);
+    let is_chunked = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"chunked");
+    if length.is_some() && coding.is_some() {
+        Some("it has both Content-Length and Transfer-Encoding")
+    } else if lengths.next().is_some() || !length.is_none_or(is_number) {
+        Some("its Content-Length is not one number")
+    } else if codings.next().is_some() || !coding.is_none_or(is_chunked) {
+        Some("it has another Transfer-Encoding than chunked")
+    } else {
+        None
+    }
+}
+
 /// The header names listed in every `Connection` line.
 fn connection_options(headers: &HeaderMap) -> Vec<HeaderName> {
     headers
@@ -380,6 +404,37 @@ mod tests {
             headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(),
             ["x-three"]
         );
+    }
+
+    #[test]
+    fn a_message_has_one_length_or_one_coding_that_everybody_knows() {
+        let fault = |fields: &[(&'static str, &'static str)]| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in fields {
+                headers.append(*name, HeaderValue::from_static(value));
+            }
+            framing_fault(&headers)
+        };
+        for good in [
+            &[][..],
+            &[("content-length", "0")],
+            &[("transfer-encoding", "Chunked")],
+        ] {
+            assert_eq!(fault(good), None, "{good:?}");
+        }
+        for bad in [
+            &[("content-length", "2"), ("content-length", "2")][..],
+            &[("content-length", "2, 2")],
+            &[("content-length", "+2")],
+            &[("content-length", "2"), ("transfer-encoding", "chunked")],
+            &[("transfer-encoding", "gzip, chunked")],
+            &[
+                ("transfer-encoding", "chunked"),
+                ("transfer-encoding", "chunked"),
+            ],
+        ] {
+            assert!(fault(bad).is_some(), "{bad:?}");
+        }
     }
 
     #[test]

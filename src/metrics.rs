@@ -1,5 +1,7 @@
 //! Counters for Prometheus, one function per event.
 
+mod calls;
+
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64};
@@ -23,8 +25,11 @@ type Labels<const N: usize> = [(&'static str, String); N];
 pub struct Metrics {
     registry: Registry,
     requests: Family<Labels<2>, Counter>,
+    calls: calls::Families,
     durations: Family<Labels<1>, Histogram>,
     errors: Family<Labels<1>, Counter>,
+    retries: Family<Labels<2>, Counter>,
+    refusing: Family<Labels<1>, Gauge<i64, AtomicI64>>,
     reloads: Family<Labels<1>, Counter>,
     last_reload: Gauge<f64, AtomicU64>,
     in_flight: Gauge<i64, AtomicI64>,
@@ -62,13 +67,48 @@ impl CredentialMetrics {
 pub struct UpstreamMetrics {
     by_status_class: [Counter; 6],
     duration: Histogram,
+    calls: calls::Calls,
+    name: String,
+    retries: Family<Labels<2>, Counter>,
+    refusing: Gauge<i64, AtomicI64>,
 }
 
 impl UpstreamMetrics {
-    pub fn finished(&self, status: u16, duration: Duration) {
+    /// Whether requests are refused because the upstream keeps failing.
+    pub fn refusing(&self, is_refusing: bool) {
+        self.refusing.set(is_refusing.into());
+    }
+
+    /// Another attempt was made, and why, or was not: `over_budget`.
+    pub fn retry(&self, outcome: &'static str) {
+        let labels = [
+            ("upstream", self.name.clone()),
+            ("outcome", outcome.to_owned()),
+        ];
+        self.retries.get_or_create(&labels).inc();
+    }
+
+    /// `method` and `name` are the JSON-RPC message's, if it was one.
+    pub fn finished(
+        &self,
+        status: u16,
+        duration: Duration,
+        method: Option<&str>,
+        name: Option<&str>,
+    ) {
         let class = usize::from(status / 100).min(5);
         self.by_status_class[class].inc();
         self.duration.observe(duration.as_secs_f64());
+        if let Some(method) = method {
+            self.calls.count(method, name, class);
+        }
+    }
+}
+
+fn status_class(class: usize) -> String {
+    match class {
+        0 => "none".to_owned(),
+        class => format!("{class}xx"),
     }
 }
 
@@ -78,8 +118,11 @@ impl Default for Metrics {
         let histogram: fn() -> Histogram = || Histogram::new(BUCKETS);
         let metrics = Self {
             requests: Family::default(),
+            calls: calls::Families::default(),
             durations: Family::new_with_constructor(histogram),
             errors: Family::default(),
+            retries: Family::default(),
+            refusing: Family::default(),
             reloads: Family::default(),
             last_reload: Gauge::default(),
             in_flight: Gauge::default(),
@@ -94,6 +137,7 @@ impl Default for Metrics {
             "Requests by upstream and class of the status sent to the client",
             metrics.requests.clone(),
         );
+        metrics.calls.register(&mut registry);
         registry.register_with_unit(
             "request_duration",
             "From a request's head to the end of its response",
@@ -104,6 +148,16 @@ impl Default for Metrics {
             "errors",
             "Answers of the proxy's own, by code",
             metrics.errors.clone(),
+        );
+        registry.register(
+            "retries",
+            "Attempts after the first, by upstream and what made them safe",
+            metrics.retries.clone(),
+        );
+        registry.register(
+            "upstream_refusing",
+            "1 while requests are refused because the upstream keeps failing",
+            metrics.refusing.clone(),
         );
         registry.register(
             "reloads",
@@ -156,18 +210,23 @@ impl Default for Metrics {
 impl Metrics {
     pub fn upstream(&self, name: &str) -> Arc<UpstreamMetrics> {
         let count = |class: usize| {
-            let class = if class == 0 {
-                "none".to_owned()
-            } else {
-                format!("{class}xx")
-            };
-            let labels = [("upstream", name.to_owned()), ("status", class)];
+            let labels = [
+                ("upstream", name.to_owned()),
+                ("status", status_class(class)),
+            ];
             self.requests.get_or_create(&labels).clone()
         };
         Arc::new(UpstreamMetrics {
             by_status_class: std::array::from_fn(count),
             duration: self
                 .durations
+                .get_or_create(&[("upstream", name.to_owned())])
+                .clone(),
+            calls: self.calls.of(name),
+            name: name.to_owned(),
+            retries: self.retries.clone(),
+            refusing: self
+                .refusing
                 .get_or_create(&[("upstream", name.to_owned())])
                 .clone(),
         })
@@ -236,7 +295,7 @@ mod tests {
         let metrics = Metrics::default();
         metrics
             .upstream("acme")
-            .finished(200, Duration::from_millis(3));
+            .finished(200, Duration::from_millis(3), None, None);
         metrics.proxy_error("no_route");
         metrics.reloaded(false, SystemTime::now());
         let mut page = String::new();

@@ -53,6 +53,11 @@ pub fn decode(raw: &str) -> Cow<'_, [u8]> {
     Cow::Owned(out)
 }
 
+/// Percent-decodes once, into text: what is no UTF-8 then is replaced.
+pub fn decode_lossy(raw: &str) -> String {
+    String::from_utf8_lossy(&decode(raw)).into_owned()
+}
+
 /// The byte that `%XX` at the start of `bytes` stands for.
 fn escape(bytes: &[u8]) -> Option<u8> {
     match bytes {

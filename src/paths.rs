@@ -128,11 +128,18 @@ pub fn config_file(env: &Env) -> Option<PathBuf> {
         .find(|path| path.symlink_metadata().is_ok())
 }
 
-fn user_config_base(env: &Env) -> Option<PathBuf> {
-    absolute(env, "XDG_CONFIG_HOME").or_else(|| absolute(env, "HOME").map(|h| h.join(".config")))
+/// Where a user's own configuration files are, of whatever program.
+pub fn user_config_base(env: &Env) -> Option<PathBuf> {
+    absolute(env, "XDG_CONFIG_HOME").or_else(|| home(env).map(|home| home.join(".config")))
 }
 
-fn absolute(env: &Env, variable: &str) -> Option<PathBuf> {
+/// The user's home directory.
+pub fn home(env: &Env) -> Option<PathBuf> {
+    absolute(env, "HOME")
+}
+
+/// What a variable names, if that is an absolute path.
+pub fn absolute(env: &Env, variable: &str) -> Option<PathBuf> {
     env.get(variable)
         .filter(|value| value.starts_with('/'))
         .map(PathBuf::from)

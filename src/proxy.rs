@@ -10,22 +10,30 @@ mod error;
 mod exchange;
 mod head;
 mod ids;
+mod lens;
 mod local;
+mod mirror;
+mod policy;
 mod respond;
+mod retry;
 mod send;
+mod sign;
 mod source;
 mod stream;
 
 pub use answer::ERROR_HEADER;
 pub use body::Body;
 pub use error::{Code, Error};
+pub use head::clean;
 pub use local::{probe, readiness};
+pub use stream::Boundary;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use http::header::{ACCEPT_ENCODING, HeaderValue};
 use http::request::Parts;
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -41,6 +49,7 @@ use crate::serve::{Connection, Handler};
 use crate::snapshot::Snapshot;
 
 use self::exchange::Exchange;
+use self::lens::Lens;
 use self::source::Source;
 
 /// How long the rest of a refused request may take to come in, to be answered by its id.
@@ -65,6 +74,10 @@ struct Call<'a> {
     body: Option<Incoming>,
     /// The whole JSON-RPC body, if it was read: whoever waits in it is owed an answer.
     message: Option<Bytes>,
+    /// Whether anything came behind the head.
+    has_body: bool,
+    /// Which of its route's policies its peer is under.
+    policy: Option<usize>,
 }
 
 impl Handler for Proxy {
@@ -85,6 +98,8 @@ impl Handler for Proxy {
             head,
             body: Some(body),
             message: None,
+            has_body: false,
+            policy: None,
         };
         let response = match self.forward(&mut call, &mut exchange).await {
             Ok(response) => exchange.answer(response),
@@ -146,6 +161,7 @@ impl Proxy {
         let upstream = &call.snapshot.upstreams[route.upstream];
         exchange.routed_to(upstream);
         path::check(call.head.uri.path(), upstream.config.allow_encoded_slash)?;
+        call.policy = policy::of_peer(route, call)?;
         let target = upstream
             .path_for(route, call.head.uri.path(), call.head.uri.query())
             .ok_or(path::Refused::NotAbsolute)?;
@@ -156,13 +172,23 @@ impl Proxy {
         }
         let covered = upstream.auth.as_ref().is_some_and(|it| it.covers_body());
         let body = self.read_body(call, covered, exchange).await?;
-        let head = head::outgoing(call, upstream, target, exchange.id());
+        if let Some(policy) = call.policy {
+            self.judge(&route.policies[policy], call)?;
+        }
+        let lists_tools = mirror::agree(call, upstream)?;
+        let lens = Lens::of(call, found, lists_tools);
+        let mut head = head::outgoing(call, upstream, target, exchange.id());
+        if lens.is_some() {
+            head.headers
+                .insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        }
         let request = Request::from_parts(head, body);
-        let (response, sent) = self.send(upstream, request, exchange).await?;
+        let message = call.message.as_ref();
+        let (response, sent) = self.send(upstream, request, message, exchange).await?;
         if fallback.replaces(response.status()) {
             return Ok(stream::local(&self.draining).map(Source::events));
         }
-        respond::incoming(self, call, found, upstream, response, &sent).await
+        respond::incoming(self, call, found, upstream, response, &sent, lens).await
     }
 
     /// Reads what has to be understood or signed, and leaves the rest to be streamed.
@@ -181,6 +207,7 @@ impl Proxy {
         if http_body::Body::is_end_stream(&body) {
             return Ok(RequestBody::empty());
         }
+        call.has_body = true;
         if !call.is_json_rpc && !covered {
             let upload = Upload::new(Bytes::new(), body, limits.max_body, stall);
             return Ok(RequestBody::Stream(Box::new(upload)));
@@ -197,6 +224,7 @@ impl Proxy {
                 Ok(RequestBody::full(bytes))
             }
             ReadAhead::Part(_) if covered => Err(Error::too_large_to_sign(limits.replay_buffer)),
+            ReadAhead::Part(_) if call.policy.is_some() => Err(Error::too_large_to_judge()),
             ReadAhead::Part(bytes) => {
                 let upload = Upload::new(bytes, body, limits.max_body, stall);
                 Ok(RequestBody::Stream(Box::new(upload)))

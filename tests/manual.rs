@@ -17,14 +17,17 @@ const DAEMON: &str = include_str!("../man/mcp-auth-proxy.8");
 const FILE: &str = include_str!("../man/mcp-auth-proxy.toml.5");
 const ARCHITECTURE: &str = include_str!("../man/mcp-auth-proxy-architecture.7");
 const OPERATIONS: &str = include_str!("../man/mcp-auth-proxy-operations.7");
+const PERFORMANCE: &str = include_str!("../man/mcp-auth-proxy-performance.7");
 const TROUBLESHOOTING: &str = include_str!("../man/mcp-auth-proxy-troubleshooting.7");
 const CREDENTIALS: &str = include_str!("../man/mcp-auth-proxy-credentials.7");
-const PAGES: [&str; 6] = [
+const CLIENT_CONFIG: &str = include_str!("../man/mcp-auth-proxy-client-config.1");
+const PAGES: [&str; 7] = [
     DAEMON,
     FILE,
     ARCHITECTURE,
     CREDENTIALS,
     OPERATIONS,
+    PERFORMANCE,
     TROUBLESHOOTING,
 ];
 
@@ -125,6 +128,25 @@ fn every_command_and_flag_is_described_and_exists() {
     for command in commands.keys() {
         assert!(synopsis.contains(&format!("Cm {command}")), "{command}");
     }
+}
+
+#[test]
+fn the_page_of_client_config_has_its_every_option_and_client() {
+    let mut cli = Cli::command();
+    cli.build();
+    let command = cli.find_subcommand("client-config").unwrap();
+    let description = section(CLIENT_CONFIG, "DESCRIPTION");
+    let options = listed(&description, ".It Fl").into_iter();
+    let options = options.map(|option| option.replace(" Ar ", " "));
+    assert_eq!(names(options), options_of(command));
+    let client = command.get_arguments().find(|a| a.get_id() == "client");
+    let clients = client.unwrap().get_possible_values();
+    let rows = items(&parts(&description, ".Ss")["Clients"], ".It");
+    let told = rows.iter().filter_map(|row| row.split(' ').next());
+    assert_eq!(
+        names(told.filter(|name| *name != "Em")),
+        names(clients.iter().map(|client| client.get_name()))
+    );
 }
 
 #[test]
@@ -271,7 +293,7 @@ fn every_configuration_in_the_manuals_loads_without_a_warning() {
 }
 
 /// Where an unknown key has to be written to learn which keys there are.
-const SECTIONS: [(&str, &str); 17] = [
+const SECTIONS: &[(&str, &str)] = &[
     ("Top level", "qqqqqqqq = 1"),
     (
         "[upstream.NAME]",
@@ -318,6 +340,10 @@ const SECTIONS: [(&str, &str); 17] = [
         "[[listener]]\ntcp = \"127.0.0.1:0\"\nqqqqqqqq = 1",
     ),
     ("[[route]]", "[[route]]\nqqqqqqqq = 1"),
+    (
+        "[[route.policy]]",
+        "[[route]]\n[[route.policy]]\nqqqqqqqq = 1",
+    ),
     ("[admin]", "[admin]\nqqqqqqqq = 1"),
     ("[log]", "[log]\nqqqqqqqq = 1"),
     ("[limits]", "[limits]\nqqqqqqqq = 1"),
@@ -361,8 +387,8 @@ fn every_key_is_described_and_exists() {
         .map(|(title, keys)| (title, names(keys.into_keys())))
         .collect();
     let known: BTreeMap<_, _> = SECTIONS
-        .into_iter()
-        .map(|(title, config)| (title.to_owned(), known_keys(config)))
+        .iter()
+        .map(|(title, config)| ((*title).to_owned(), known_keys(config)))
         .collect();
     assert_eq!(described, known);
 }
@@ -513,9 +539,12 @@ fn every_field_of_the_access_log_is_described_and_written() {
 #[test]
 fn every_metric_is_described_and_exported() {
     let metrics = Metrics::default();
-    metrics
-        .upstream("acme")
-        .finished(200, Duration::from_millis(3));
+    metrics.upstream("acme").finished(
+        200,
+        Duration::from_millis(3),
+        Some("tools/call"),
+        Some("echo"),
+    );
     metrics.proxy_error("no_route");
     metrics.reloaded(true, SystemTime::now());
     metrics.credential("acme").fetched(true);

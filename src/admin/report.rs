@@ -59,6 +59,9 @@ fn upstream_entry(snapshot: &Snapshot, upstream: &Upstream) -> Value {
             entry["error"] = reason.into();
         }
     }
+    if let Some(breaker) = &upstream.breaker {
+        entry["requests"] = breaker.access().as_str().into();
+    }
     if let Some(index) = upstream.config.credential {
         entry["credential"] = credential_entry(snapshot, index);
         if let Some((words, at)) = upstream.health.credential_refusal() {

@@ -183,6 +183,10 @@ impl Answers {
         Some((Some(own.clone()), waiting.method))
     }
 
+    pub fn is_waiting(&self, id: &str) -> bool {
+        self.lock().waiting.contains_key(id)
+    }
+
     /// Those of a call that still wait.
     pub fn left(&self, call: &Call) -> Vec<Id> {
         let table = self.lock();

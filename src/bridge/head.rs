@@ -25,7 +25,7 @@ pub fn for_message(relay: &Relay, message: &Message, sight: &Sight) -> HeaderMap
         Kind::Request(request) if &*request.method == "initialize" => {}
         Kind::Notification { method, .. } => match relay.session.modern() {
             Some(version) => {
-                headers.insert(mirror::PROTOCOL_VERSION, version);
+                headers.insert(mirror::PROTOCOL_VERSION, mirror::encode(&version));
                 headers.insert(mirror::METHOD, mirror::encode(method));
             }
             None => add_session(&mut headers, sight),

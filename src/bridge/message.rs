@@ -1,5 +1,7 @@
 //! What the bridge reads in a JSON-RPC message: who waits, for what, and in which era. The bytes stay as they are.
 
+mod ends;
+
 use std::borrow::Cow;
 
 use bytes::Bytes;
@@ -7,6 +9,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::mcp::mirror;
+
+pub use ends::{END, id_of};
 
 /// A message's id as it stands in the text: `0`, `"0"` and `9223372036854775808` are three ids.
 pub type Id = Box<str>;
@@ -36,7 +40,7 @@ pub enum Kind {
 pub struct Request {
     pub id: Id,
     pub method: Box<str>,
-    /// The revision named in `_meta`: since 2026-07-28 each request says it.
+    /// The revision named in `_meta`: since 2026-07-28 each request says it. `None` up to 2025-11-25.
     pub version: Option<Box<str>>,
     /// What `Mcp-Name` mirrors.
     pub name: Option<Box<str>>,
@@ -101,6 +105,13 @@ impl Message {
     pub fn arguments(&self) -> Option<&str> {
         let envelope: Envelope<'_> = serde_json::from_slice(&self.bytes).ok()?;
         params(envelope.params).arguments.map(RawValue::get)
+    }
+
+    /// The resource that the message is about.
+    pub fn uri(&self) -> Option<Box<str>> {
+        let envelope: Envelope<'_> = serde_json::from_slice(&self.bytes).ok()?;
+        let uri: String = serde_json::from_str(params(envelope.params).uri?.get()).ok()?;
+        Some(uri.into())
     }
 
     /// The client's own `_meta`, to ask something else in its name.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::{StreamExt, stream};
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, Response};
 use serde_json::value::RawValue;
@@ -18,6 +19,9 @@ use super::session::Sight;
 use super::{body, head, old};
 use crate::client::Body;
 use crate::message::is_media_type;
+
+/// Requests at a time that give a new session what the old one had.
+const RESTORING: usize = 8;
 
 /// Pages of a listing that are read for one call's sake.
 const MAX_PAGES: usize = 20;
@@ -38,7 +42,7 @@ pub async fn session(relay: &Arc<Relay>, lost: u64) -> Result<(), Problem> {
     if result.is_ok() {
         warn!(
             relay.log,
-            "the server forgot the session; a new one is open, without the subscriptions of the old"
+            "the server forgot the session; a new one is open"
         );
     }
     result
@@ -67,7 +71,35 @@ async fn reopen(relay: &Arc<Relay>) -> Result<Sight, Problem> {
         let response = post(relay, initialized, &sight).await?;
         body::discard(response.into_body()).await;
     }
+    let wishes = relay.session.wishes().all();
+    // On the old transport an answer is told from the next by its turn alone.
+    let at_once = if sight.old.is_some() { 1 } else { RESTORING };
+    let restoring = stream::iter(wishes).for_each_concurrent(at_once, |wish| {
+        let sight = &sight;
+        async move { restore(relay, wish, sight).await }
+    });
+    restoring.await;
     Ok(sight)
+}
+
+/// Asks the new session for what the client had asked of the old one. The client has had the answer.
+async fn restore(relay: &Relay, wish: Bytes, sight: &Sight) {
+    let asking = async {
+        if let Some(old) = &sight.old {
+            return old::ask(relay, old, wish, sight).await;
+        }
+        answer_in(post(relay, wish, sight).await?).await
+    };
+    let refused = match asking.await {
+        Ok(answer) => message::error_of(&answer).map(|(_, words)| words),
+        Err(problem) => Some(problem.message),
+    };
+    if let Some(words) = refused {
+        warn!(
+            relay.log,
+            "the new session lacks a subscription or the log level of the old: {}", words
+        );
+    }
 }
 
 /// Sends the client's own `initialize` again and keeps the answer, which the client has had.

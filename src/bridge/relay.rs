@@ -15,7 +15,7 @@ use super::exchange::{self, Exchange};
 use super::head;
 use super::link::Link;
 use super::memory;
-use super::message::{Kind, Message, Unreadable};
+use super::message::{self, Kind, Message, Unreadable};
 use super::output::Output;
 use super::problem::Problem;
 use super::session::Session;
@@ -91,10 +91,11 @@ impl Relay {
     pub async fn accept(self: &Arc<Self>, line: Bytes, order: &mut Order) {
         let length = line.len();
         memory::passes(length);
-        let message = match Message::parse(line) {
+        let mut message = match Message::parse(line) {
             Ok(message) => message,
-            Err(Unreadable(code, why)) => return self.refuse_line(code, why).await,
+            Err(Unreadable(code, why)) => return self.refuse_line(code, why, None).await,
         };
+        self.assume_version(&mut message);
         if self.is_closed_by(&message) {
             return;
         }
@@ -110,12 +111,30 @@ impl Relay {
         }
     }
 
-    /// A line that cannot be relayed; whoever sent it may wait, but nobody knows under which id.
-    pub async fn refuse_line(&self, code: i32, why: &str) {
+    /// A line that was too long to be kept, but for its ends.
+    pub async fn refuse_long_line(&self, head: &[u8], tail: &[u8]) {
+        // The answer that a request in flight under the same id gets must be its own.
+        let id = message::id_of(head, tail).filter(|id| !self.answers.is_waiting(id));
+        self.refuse_line(-32600, "the line is longer than 64 MiB", id.as_deref())
+            .await;
+    }
+
+    /// A line that cannot be relayed; whoever sent it may wait, if only under an id that nobody knows.
+    async fn refuse_line(&self, code: i32, why: &str, id: Option<&str>) {
         warn!(self.log, "a line of the client's was refused: {}", why);
         let problem =
             Problem::of_json_rpc(code, format!("{why}; one JSON-RPC message a line, please"));
-        self.output.send(problem.answer(None).into()).await;
+        self.output.send(problem.answer(id).into()).await;
+    }
+
+    /// A request that names no revision is of the last one's: the server is to say what it lacks in that language.
+    fn assume_version(&self, message: &mut Message) {
+        if let Kind::Request(request) = &mut message.kind
+            && &*request.method != "initialize"
+            && request.version.is_none()
+        {
+            request.version = self.session.modern();
+        }
     }
 
     /// Since 2026-07-28 a cancellation is the end of the request's stream, and no message.
@@ -156,7 +175,9 @@ impl Relay {
             if exchange::is_initialize(request) {
                 self.session.begin(message.bytes.clone());
             } else if let Some(version) = &request.version {
-                self.session.set_modern(crate::mcp::mirror::encode(version));
+                self.session.set_modern(version);
+            } else {
+                self.session.wishes().note(&message);
             }
         }
         if is_initialized(&message.kind) {

@@ -9,11 +9,13 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::problem::Problem;
+use super::wishes::Wishes;
 
 #[derive(Default)]
 pub struct Session {
     state: Mutex<State>,
     generation: watch::Sender<u64>,
+    wishes: Mutex<Wishes>,
     /// Held by whoever opens the session anew.
     pub reopening: tokio::sync::Mutex<()>,
 }
@@ -28,7 +30,7 @@ struct State {
     attempts: u64,
     failure: Option<Problem>,
     /// The revision of the last request that named one.
-    modern: Option<HeaderValue>,
+    modern: Option<Box<str>>,
 }
 
 /// The session as one request sees it.
@@ -77,7 +79,13 @@ impl Session {
             ..State::default()
         };
         drop(state);
+        *self.wishes() = Wishes::default();
         self.announce();
+    }
+
+    /// What is to be asked of every session of this client's.
+    pub fn wishes(&self) -> MutexGuard<'_, Wishes> {
+        self.wishes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The server's answer has begun and names the session.
@@ -145,12 +153,15 @@ impl Session {
         let _ = generations.wait_for(|generation| *generation != seen).await;
     }
 
-    pub fn set_modern(&self, version: HeaderValue) {
-        self.lock().modern = Some(version);
+    pub fn set_modern(&self, version: &str) {
+        let mut state = self.lock();
+        if state.modern.as_deref() != Some(version) {
+            state.modern = Some(version.into());
+        }
     }
 
     /// The revision that messages without one are sent under, when the client speaks 2026-07-28 or later.
-    pub fn modern(&self) -> Option<HeaderValue> {
+    pub fn modern(&self) -> Option<Box<str>> {
         let state = self.lock();
         let is_legacy = state.initialize.is_some();
         state.modern.clone().filter(|_| !is_legacy)
@@ -193,7 +204,7 @@ mod tests {
     #[test]
     fn a_client_that_opens_a_session_is_no_longer_modern() {
         let session = Session::default();
-        session.set_modern(HeaderValue::from_static("2026-07-28"));
+        session.set_modern("2026-07-28");
         assert!(session.modern().is_some());
         session.begin(Bytes::from_static(b"{}"));
         assert!(session.modern().is_none());

@@ -111,6 +111,12 @@ fn write_upstream(out: &mut String, upstream: &Value) -> std::fmt::Result {
         write!(out, " (seen {} ago)", ago(&upstream["seen_seconds_ago"]))?;
     }
     writeln!(out)?;
+    if let Some(requests @ ("refusing" | "probing")) = upstream["requests"].as_str() {
+        writeln!(
+            out,
+            "    requests are refused until it answers ({requests})"
+        )?;
+    }
     if let Some(error) = upstream["error"].as_str() {
         writeln!(out, "    {error}")?;
     }

@@ -146,6 +146,21 @@ impl<'a> Field<'a> {
         }
     }
 
+    /// A whole number in this range.
+    pub fn number(&self, least: u32, most: u32) -> Option<u32> {
+        let number = match &self.node.value {
+            Value::Integer(number) => u32::try_from(*number).ok(),
+            _ => None,
+        };
+        let number = number.filter(|number| (least..=most).contains(number));
+        if number.is_none() {
+            self.problem(format!(
+                "not a whole number from {least} to {most}; write one"
+            ));
+        }
+        number
+    }
+
     /// A number of bytes: an integer, or a string with a unit.
     pub fn size(&self) -> Option<u64> {
         let size = match &self.node.value {
@@ -190,6 +205,16 @@ impl<'a> Field<'a> {
             key: self.key,
         };
         Some(items.iter().enumerate().map(item).collect())
+    }
+
+    /// The items of an array, or none after a problem.
+    pub fn listed(&self) -> Vec<Field<'a>> {
+        self.items().unwrap_or_default()
+    }
+
+    /// Where it is written, for a log that speaks of it later.
+    pub fn place(&self) -> String {
+        self.report.place(self.origin(), Origin::Default)
     }
 
     /// A path; a relative one starts at the directory of the file it is written in,

@@ -3,10 +3,11 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 
-use nix::unistd::{Gid, Group, User};
+use nix::unistd::{Gid, Group};
 
 use super::browser::{decode_hosts, decode_origins};
 use super::decode::{Field, Section};
+use super::peers::{group_id, user_id};
 use super::target::listening_path;
 use super::tree::Origin;
 use super::{ListenAddress, Listener, UnixAddress};
@@ -154,36 +155,6 @@ fn octal(text: &str) -> Result<u32, String> {
         Ok(mode) if mode <= 0o777 && !text.starts_with('+') => Ok(mode),
         _ => Err(format!(
             "{text:?} is no file mode; write octal digits, such as \"0660\""
-        )),
-    }
-}
-
-fn user_id(text: &str) -> Result<u32, String> {
-    if let Ok(id) = text.parse() {
-        return Ok(id);
-    }
-    match User::from_name(text) {
-        Ok(Some(user)) => Ok(user.uid.as_raw()),
-        Ok(None) => Err(format!(
-            "there is no user {text:?}; create it, or name another"
-        )),
-        Err(error) => Err(format!(
-            "the user {text:?} cannot be looked up ({error}); write its number"
-        )),
-    }
-}
-
-fn group_id(text: &str) -> Result<u32, String> {
-    if let Ok(id) = text.parse() {
-        return Ok(id);
-    }
-    match Group::from_name(text) {
-        Ok(Some(group)) => Ok(group.gid.as_raw()),
-        Ok(None) => Err(format!(
-            "there is no group {text:?}; type: groupadd --system {text}"
-        )),
-        Err(error) => Err(format!(
-            "the group {text:?} cannot be looked up ({error}); write its number"
         )),
     }
 }

@@ -11,11 +11,11 @@ use super::files::Files;
 use super::listener::decode_listeners;
 use super::overlay::{default_listeners, overlay};
 use super::report::Report;
-use super::route::{Upstreams, decode_routes, warn_of_unreachable};
+use super::route::{Upstreams, decode_routes, route_paths, warn_of_unreachable};
 use super::server::{decode_limits, decode_log, decode_server};
 use super::tree::{Origin, Table};
 use super::upstream::decode_upstream;
-use super::{Config, Credential, Sources};
+use super::{Config, Credential, Outline, Sources};
 use crate::paths;
 
 pub fn load(sources: &Sources) -> Result<Config, Problems> {
@@ -135,6 +135,25 @@ pub fn admin_socket(sources: &Sources) -> Option<PathBuf> {
     decode_admin(&mut root, &listeners)
         .unix
         .map(|unix| unix.path)
+}
+
+pub fn outline(sources: &Sources) -> Outline {
+    let Files {
+        documents,
+        mut tree,
+        ..
+    } = Files::read(sources);
+    let report = Report::new(&sources.env, &documents);
+    default_listeners(&mut tree, &sources.env);
+    overlay(&mut tree, &sources.flags, &report);
+    let mut root = Section::root(&report, &tree);
+    let listeners = decode_listeners(&mut root).into_iter();
+    Outline {
+        listeners: listeners
+            .map(|(listener, origin)| (listener.address, !matches!(origin, Origin::Default)))
+            .collect(),
+        routes: route_paths(&mut root),
+    }
 }
 
 /// The tables under `key`, each with the name that the operator gave it.

@@ -1,6 +1,7 @@
 //! `[[route]]`: which path leads to which upstream.
 
 use super::decode::{Field, Section};
+use super::policy::decode_policies;
 use super::suggest::nearest;
 use super::tree::Origin;
 use super::url_path;
@@ -65,6 +66,17 @@ pub fn decode_routes(root: &mut Section<'_>, upstreams: &Upstreams<'_>) -> Vec<R
     routes.into_iter().map(|(route, _)| route).collect()
 }
 
+/// The paths of the routes, as they are written.
+pub fn route_paths(root: &mut Section<'_>) -> Vec<String> {
+    let items = root.field("route").and_then(|field| field.items());
+    let paths = items.unwrap_or_default().into_iter().filter_map(|item| {
+        let path = item.section()?.field("path");
+        let path = path.and_then(|field| field.text());
+        Some(path.unwrap_or(ENDPOINT_PATH).to_owned())
+    });
+    paths.collect()
+}
+
 /// One upstream needs no routes: it gets everything.
 fn implied(upstreams: &Upstreams<'_>) -> Vec<Route> {
     match upstreams.fields.as_slice() {
@@ -89,6 +101,7 @@ fn implied(upstreams: &Upstreams<'_>) -> Vec<Route> {
         path: path.to_owned(),
         strip_prefix: false,
         upstream: 0,
+        policies: Vec::new(),
     }]
 }
 
@@ -115,12 +128,16 @@ fn decode_route(item: &Field<'_>, upstreams: &Upstreams<'_>) -> Option<(Route, O
         field.warn("has no effect, as an endpoint's path is fixed; remove it");
     }
     let strip_prefix = strip.and_then(|field| field.boolean()).unwrap_or_default();
+    let policies = s
+        .field("policy")
+        .map_or(Some(Vec::new()), |field| decode_policies(&field));
     s.finish();
     Some((
         Route {
             path: path?,
             strip_prefix,
             upstream: upstream?,
+            policies: policies?,
         },
         origin,
     ))

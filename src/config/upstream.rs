@@ -7,11 +7,14 @@ use http::uri::Scheme;
 use http::{HeaderName, HeaderValue};
 
 use super::decode::{Field, Section};
+use super::retry::{decode_breaker, decode_retry};
 use super::secret::decode_secret;
 use super::suggest::nearest;
 use super::target::{self, Kind};
 use super::tls::decode_tls;
-use super::{HttpVersion, SessionHeader, SseFallback, Target, Upstream, Upstream401};
+use super::{
+    Breaker, HttpVersion, Retry, SessionHeader, SseFallback, Target, Upstream, Upstream401,
+};
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -81,6 +84,8 @@ pub fn decode_upstream(field: &Field<'_>, credentials: &[&str]) -> Option<Upstre
         f.choice(&[("auto", auto), ("always", always), ("never", never)])
     });
     let forward_authorization = s.field("forward_authorization").and_then(|f| f.boolean());
+    let mirror_headers = s.field("mirror_headers").and_then(|f| f.boolean());
+    let (retry, breaker) = (decode_retry(&mut s), decode_breaker(&mut s));
     s.finish();
     let (target, place) = target?;
     if target.scheme == Scheme::HTTP && !target.is_local() && credential.is_some() {
@@ -99,6 +104,9 @@ pub fn decode_upstream(field: &Field<'_>, credentials: &[&str]) -> Option<Upstre
         upstream_401: upstream_401.unwrap_or_default(),
         sse_fallback: sse_fallback.unwrap_or_default(),
         forward_authorization: forward_authorization.unwrap_or_default(),
+        mirror_headers: mirror_headers.unwrap_or_default(),
+        retry,
+        breaker,
     })
 }
 
@@ -181,6 +189,9 @@ impl Upstream {
             upstream_401: Upstream401::default(),
             sse_fallback: SseFallback::default(),
             forward_authorization: false,
+            mirror_headers: false,
+            retry: Some(Retry::default()),
+            breaker: Some(Breaker::default()),
         }
     }
 }

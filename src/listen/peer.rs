@@ -30,6 +30,14 @@ impl Peer {
         })
     }
 
+    /// The user and the primary group, where the kernel knows them.
+    pub fn user(&self) -> Option<(u32, u32)> {
+        match self {
+            Self::Unix { uid, gid, .. } => Some((*uid, *gid)),
+            Self::Tcp(_) => None,
+        }
+    }
+
     #[cfg(target_os = "macos")]
     pub fn of_unix(stream: &UnixStream) -> io::Result<Self> {
         use nix::sys::socket::{getsockopt, sockopt::LocalPeerPid};

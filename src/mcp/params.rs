@@ -110,15 +110,23 @@ impl Catalog {
         learned
     }
 
-    /// The headers for a call of `tool`; none for a tool that was never listed.
-    pub fn headers(&self, tool: &str, arguments: &str) -> HeaderMap {
+    /// The headers that mirror a call of `tool`, each with the value its arguments have for
+    /// it; none for a tool that was never listed.
+    pub fn mirrored<'a>(
+        &'a self,
+        tool: &str,
+        arguments: &'a str,
+    ) -> impl Iterator<Item = (&'a HeaderName, Option<String>)> {
         let mirrored = self.0.get(tool).map_or(&[][..], Vec::as_slice);
         mirrored
             .iter()
-            .filter_map(|parameter| {
-                let value = at_path(arguments, &parameter.path)?;
-                Some((parameter.header.clone(), mirror::encode(&value)))
-            })
+            .map(|parameter| (&parameter.header, at_path(arguments, &parameter.path)))
+    }
+
+    /// The headers for a call of `tool`.
+    pub fn headers(&self, tool: &str, arguments: &str) -> HeaderMap {
+        self.mirrored(tool, arguments)
+            .filter_map(|(name, value)| Some((name.clone(), mirror::encode(&value?))))
             .collect()
     }
 }

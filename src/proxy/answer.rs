@@ -12,9 +12,8 @@ use super::source::Source;
 use crate::mcp::Waiting;
 
 pub const ERROR_HEADER: HeaderName = HeaderName::from_static("x-mcp-auth-proxy-error");
-
-/// JSON-RPC's code for errors that a server defines; ours is in `data.code`.
-const JSON_RPC_CODE: i32 = -32000;
+/// How often a request was sent, where that was more than once.
+pub const ATTEMPTS_HEADER: HeaderName = HeaderName::from_static("x-mcp-auth-proxy-attempts");
 
 pub fn refusal(error: &Error, waiting: &Waiting, id: &HeaderValue) -> Response<Source> {
     let request_id = id.to_str().unwrap_or_default();
@@ -34,9 +33,13 @@ pub fn refusal(error: &Error, waiting: &Waiting, id: &HeaderValue) -> Response<S
         }
     };
     let mut response = of_type(error.code.status(), media_type, body);
-    response
-        .headers_mut()
-        .insert(ERROR_HEADER, HeaderValue::from_static(error.code.as_str()));
+    let headers = response.headers_mut();
+    headers.insert(ERROR_HEADER, HeaderValue::from_static(error.code.as_str()));
+    if let Some(wait) = error.retry_after {
+        // Whole seconds, and never so few that the next try comes too early.
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
     response
 }
 
@@ -66,7 +69,7 @@ fn problem(error: &Error, request_id: &str) -> String {
 /// `id` is JSON as the client wrote it: a number may have more digits than we could parse.
 fn json_rpc_error(id: &str, error: &Error, request_id: &str) -> String {
     let error = json!({
-        "code": JSON_RPC_CODE,
+        "code": error.code.json_rpc(),
         "message": error.message,
         "data": {
             "code": error.code.as_str(),

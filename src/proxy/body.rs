@@ -8,14 +8,14 @@ use http::Response;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use super::exchange::{Exchange, Outcome};
-use super::source::Source;
+use super::source::{Broken, Source};
 
 /// A response body with the record of its request.
 pub struct Body {
     source: Source,
     exchange: Exchange,
     /// The upstream broke off; told at the next poll.
-    broken: Option<hyper::Error>,
+    broken: Option<Broken>,
 }
 
 impl Body {
@@ -39,12 +39,12 @@ impl Body {
 
 impl HttpBody for Body {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = Broken;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let this = self.get_mut();
         if let Some(error) = this.broken.take() {
             return Poll::Ready(Some(Err(error)));

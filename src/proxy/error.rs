@@ -1,13 +1,19 @@
 //! The proxy's own errors: a stable code and status for programs, a sentence for people, a cause for the log.
 
+use std::time::Duration;
+
 use http::StatusCode;
 use http::request::Parts;
 
 use crate::client::{Failure, Kind};
 use crate::guard;
+use crate::mcp::agreement;
 use crate::message::{BodyError, Progress};
 use crate::path;
 use crate::snapshot::Upstream;
+
+/// JSON-RPC's code for errors that a server defines; ours is in `data.code`.
+const SERVER_ERROR: i32 = -32000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Code {
@@ -16,6 +22,9 @@ pub enum Code {
     HostForbidden,
     OriginForbidden,
     CrossSiteForbidden,
+    PolicyForbidden,
+    Ambiguous,
+    HeaderMismatch,
     NoRoute,
     NotOffered,
     BodyTimeout,
@@ -27,18 +36,22 @@ pub enum Code {
     UpstreamReset,
     UpstreamBadResponse,
     UpstreamRejectedCredential,
+    UpstreamUnavailable,
     UpstreamConnectTimeout,
     UpstreamTimeout,
     CredentialUnavailable,
 }
 
 impl Code {
-    pub const ALL: [Self; 19] = [
+    pub const ALL: &[Self] = &[
         Self::BadRequest,
         Self::PathRefused,
         Self::HostForbidden,
         Self::OriginForbidden,
         Self::CrossSiteForbidden,
+        Self::PolicyForbidden,
+        Self::Ambiguous,
+        Self::HeaderMismatch,
         Self::NoRoute,
         Self::NotOffered,
         Self::BodyTimeout,
@@ -50,6 +63,7 @@ impl Code {
         Self::UpstreamReset,
         Self::UpstreamBadResponse,
         Self::UpstreamRejectedCredential,
+        Self::UpstreamUnavailable,
         Self::UpstreamConnectTimeout,
         Self::UpstreamTimeout,
         Self::CredentialUnavailable,
@@ -63,6 +77,9 @@ impl Code {
             Self::HostForbidden => "host_forbidden",
             Self::OriginForbidden => "origin_forbidden",
             Self::CrossSiteForbidden => "cross_site_forbidden",
+            Self::PolicyForbidden => "policy_forbidden",
+            Self::Ambiguous => "ambiguous_request",
+            Self::HeaderMismatch => "header_mismatch",
             Self::NoRoute => "no_route",
             Self::NotOffered => "not_offered",
             Self::BodyTimeout => "body_timeout",
@@ -74,6 +91,7 @@ impl Code {
             Self::UpstreamReset => "upstream_reset",
             Self::UpstreamBadResponse => "upstream_bad_response",
             Self::UpstreamRejectedCredential => "upstream_rejected_credential",
+            Self::UpstreamUnavailable => "upstream_unavailable",
             Self::UpstreamConnectTimeout => "upstream_connect_timeout",
             Self::UpstreamTimeout => "upstream_timeout",
             Self::CredentialUnavailable => "credential_unavailable",
@@ -82,10 +100,15 @@ impl Code {
 
     pub fn status(self) -> StatusCode {
         match self {
-            Self::BadRequest | Self::PathRefused | Self::BodyCut => StatusCode::BAD_REQUEST,
-            Self::HostForbidden | Self::OriginForbidden | Self::CrossSiteForbidden => {
-                StatusCode::FORBIDDEN
-            }
+            Self::BadRequest
+            | Self::PathRefused
+            | Self::Ambiguous
+            | Self::HeaderMismatch
+            | Self::BodyCut => StatusCode::BAD_REQUEST,
+            Self::HostForbidden
+            | Self::OriginForbidden
+            | Self::CrossSiteForbidden
+            | Self::PolicyForbidden => StatusCode::FORBIDDEN,
             Self::NoRoute | Self::NotOffered => StatusCode::NOT_FOUND,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -94,10 +117,18 @@ impl Code {
             | Self::UpstreamTls
             | Self::UpstreamReset
             | Self::UpstreamBadResponse => StatusCode::BAD_GATEWAY,
-            Self::UpstreamRejectedCredential | Self::CredentialUnavailable => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::UpstreamRejectedCredential
+            | Self::UpstreamUnavailable
+            | Self::CredentialUnavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::UpstreamConnectTimeout | Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
+        }
+    }
+
+    /// JSON-RPC's number for it: the protocol's own where there is one.
+    pub fn json_rpc(self) -> i32 {
+        match self {
+            Self::HeaderMismatch => agreement::HEADER_MISMATCH,
+            _ => SERVER_ERROR,
         }
     }
 
@@ -123,6 +154,8 @@ pub struct Error {
     pub message: String,
     /// For the log, where it says more than the message may.
     pub cause: Option<String>,
+    /// When another try makes sense, if we know.
+    pub retry_after: Option<Duration>,
 }
 
 impl Error {
@@ -131,7 +164,43 @@ impl Error {
             code,
             message: message.into(),
             cause: None,
+            retry_after: None,
         }
+    }
+
+    /// Says more to the log than to the client.
+    pub fn because(mut self, cause: String) -> Self {
+        self.cause = Some(cause);
+        self
+    }
+
+    pub fn too_large_to_judge() -> Self {
+        Self::new(
+            Code::BodyTooLarge,
+            "a request under a policy must be read whole, and this one is larger than limits.replay_buffer; \
+             whoever runs the proxy can raise it",
+        )
+    }
+
+    /// An answer that had to be looked at, and could not be.
+    pub fn unfiltered(upstream: &Upstream, why: &str) -> Self {
+        let name = &upstream.config.name;
+        Self::new(
+            Code::UpstreamBadResponse,
+            format!(
+                "the answer of upstream {name} {why}, so the proxy's policy cannot be applied to it"
+            ),
+        )
+    }
+
+    /// An answer that broke off before any of it was passed on.
+    pub fn cut(upstream: &Upstream, error: &hyper::Error) -> Self {
+        let name = &upstream.config.name;
+        Self::new(
+            Code::UpstreamReset,
+            format!("upstream {name} broke off its answer; it may have acted on the request"),
+        )
+        .because(error.to_string())
     }
 
     pub fn no_route(head: &Parts) -> Self {
@@ -178,12 +247,37 @@ impl Error {
         )
     }
 
+    /// It failed so often lately that this request was not even sent.
+    pub fn unavailable(upstream: &Upstream, again: Duration) -> Self {
+        let name = &upstream.config.name;
+        let verdict = upstream.health.verdict();
+        Self {
+            cause: verdict.and_then(|verdict| verdict.outcome.err()),
+            retry_after: Some(again),
+            ..Self::new(
+                Code::UpstreamUnavailable,
+                format!(
+                    "upstream {name} keeps failing, so this request was not sent; requests pass again as soon as it answers"
+                ),
+            )
+        }
+    }
+
     /// An informational status as the final one, such as a 101 to a request that offered no upgrade.
     pub fn not_asked_for(upstream: &Upstream, status: StatusCode) -> Self {
         let name = &upstream.config.name;
         Self::new(
             Code::UpstreamBadResponse,
             format!("upstream {name} answered {status}, which the request did not ask for"),
+        )
+    }
+
+    /// A response whose end the client might find elsewhere than we do.
+    pub fn of_framing(upstream: &Upstream, fault: &str) -> Self {
+        let name = &upstream.config.name;
+        Self::new(
+            Code::UpstreamBadResponse,
+            format!("upstream {name} sent an answer whose length is in doubt: {fault}"),
         )
     }
 
@@ -230,6 +324,7 @@ impl Error {
             code,
             message,
             cause: Some(failure.cause.clone()),
+            retry_after: None,
         }
     }
 }

@@ -11,7 +11,7 @@ use slog::{KV, Key, Record, Serializer, info, warn};
 
 use super::error::Error;
 use super::source::Source;
-use super::{Proxy, head, ids};
+use super::{Proxy, answer, head, ids};
 use crate::listen::Peer;
 use crate::log::InOrder;
 use crate::mcp::Peek;
@@ -92,8 +92,11 @@ impl Exchange {
     /// Notes what is answered, and gives it the request's id.
     pub fn answer(&mut self, mut response: Response<Source>) -> Response<Source> {
         self.status = response.status().as_u16();
-        response
-            .headers_mut()
+        let headers = response.headers_mut();
+        if self.attempts > 1 {
+            headers.insert(answer::ATTEMPTS_HEADER, self.attempts.into());
+        }
+        headers
             .entry(head::REQUEST_ID)
             .or_insert_with(|| self.id.clone());
         response
@@ -120,7 +123,10 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         let duration = self.started.elapsed();
         if let Some(upstream) = &self.upstream {
-            upstream.metrics.finished(self.status, duration);
+            let (method, name) = (self.mcp_method.as_deref(), self.mcp_name.as_deref());
+            upstream
+                .metrics
+                .finished(self.status, duration, method, name);
         }
         let proxy = Arc::clone(&self.proxy);
         let line = AccessLine {

@@ -1,6 +1,6 @@
 //! The head that goes upstream: what is dropped, what is added, what passes.
 
-use http::header::{self, HeaderName, HeaderValue};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Request, Uri, Version};
@@ -30,10 +30,8 @@ pub fn outgoing(
             .authority()
             .and_then(|authority| authority.as_str().parse().ok())
     });
-    message::remove(&mut headers, |name| {
-        is_dropped(name, upstream.config.forward_authorization)
-            || upstream.auth.as_ref().is_some_and(|auth| auth.owns(name))
-    });
+    let is_own = |name: &HeaderName| upstream.auth.as_ref().is_some_and(|auth| auth.owns(name));
+    clean(&mut headers, upstream.config.forward_authorization, is_own);
     let traceparent = ids::traceparent(headers.get(TRACEPARENT));
     headers.insert(TRACEPARENT, traceparent);
     headers.insert(REQUEST_ID, id.clone());
@@ -48,12 +46,47 @@ pub fn outgoing(
     if let (Some(config), Some(value)) = (&upstream.config.session, &upstream.session) {
         headers.insert(config.name.clone(), value.clone());
     }
+    remove_disguised(&mut headers, is_own);
     let mut head = Request::new(()).into_parts().0;
     head.method = call.head.method.clone();
     head.uri = Uri::from(target);
     head.version = Version::HTTP_11;
     head.headers = headers;
     head
+}
+
+/// Removes what concerns the client's connection, and every credential it may have sent; `is_own`
+/// knows those of the upstream's credential.
+pub fn clean(
+    headers: &mut HeaderMap,
+    forward_authorization: bool,
+    is_own: impl Fn(&HeaderName) -> bool,
+) {
+    message::remove(headers, |name| {
+        is_dropped(name, forward_authorization) || is_own(name)
+    });
+}
+
+/// Removes what an upstream that cannot tell `_` from `-` (CGI, WSGI) would take for a header of
+/// ours, or for one that was dropped.
+fn remove_disguised(headers: &mut HeaderMap, is_own: impl Fn(&HeaderName) -> bool) {
+    let is_taken_for_another = |name: &&HeaderName| {
+        name.as_str().contains('_')
+            && HeaderName::try_from(name.as_str().replace('_', "-")).is_ok_and(|dashed| {
+                dashed == FORWARDED_FOR
+                    || headers.contains_key(&dashed)
+                    || is_dropped(&dashed, false)
+                    || is_own(&dashed)
+            })
+    };
+    let disguised: Vec<_> = headers
+        .keys()
+        .filter(is_taken_for_another)
+        .cloned()
+        .collect();
+    for name in disguised {
+        headers.remove(name);
+    }
 }
 
 /// What concerns the client's connection, and every credential it may have sent.
@@ -72,8 +105,6 @@ fn is_dropped(name: &HeaderName, forward_authorization: bool) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderMap;
-
     use super::*;
 
     fn cleaned(sent: &[(&'static str, &'static str)], forward_authorization: bool) -> Vec<String> {
@@ -81,7 +112,7 @@ mod tests {
         for (name, value) in sent {
             headers.append(*name, HeaderValue::from_static(value));
         }
-        message::remove(&mut headers, |name| is_dropped(name, forward_authorization));
+        clean(&mut headers, forward_authorization, |_| false);
         let mut names: Vec<_> = headers
             .keys()
             .map(|name| name.as_str().to_owned())
@@ -124,6 +155,25 @@ mod tests {
             ("x-api-key-id", "k"),
         ];
         assert_eq!(cleaned(&sent, true), ["authorization", "cookie"]);
+    }
+
+    #[test]
+    fn a_header_that_is_another_but_for_its_underscores_is_dropped() {
+        let mut headers = HeaderMap::new();
+        for name in [
+            "x_signature",
+            "content_length",
+            "x-forwarded_for",
+            "x-request-id",
+            "x_request_id",
+            "x_own",
+        ] {
+            headers.insert(HeaderName::from_static(name), HeaderValue::from_static("1"));
+        }
+        remove_disguised(&mut headers, |_| false);
+        let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["x-request-id", "x_own"]);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use http::{Response, StatusCode, Uri};
 use http_body_util::BodyExt;
 
 use super::error::{Code, Error};
+use super::lens::{self, Lens};
 use super::source::Source;
 use super::{Call, Proxy, answer, stream};
 use crate::client;
@@ -28,9 +29,13 @@ pub async fn incoming(
     upstream: &Upstream,
     response: Response<client::Body>,
     sent: &HeaderMap,
+    lens: Option<Box<Lens>>,
 ) -> Result<Response<Source>, Error> {
     if response.status().is_informational() {
         return Err(Error::not_asked_for(upstream, response.status()));
+    }
+    if let Some(fault) = message::framing_fault(response.headers()) {
+        return Err(Error::of_framing(upstream, fault));
     }
     if response.status() == StatusCode::UNAUTHORIZED && is_about_us(upstream) {
         return Err(rejected_credential(upstream, response.into_body(), sent).await);
@@ -41,6 +46,7 @@ pub async fn incoming(
     let (mut head, body) = response.into_parts();
     message::remove_hop_by_hop(&mut head.headers);
     remove_forbidden(&mut head.headers);
+    remove_echoes(&mut head.headers, sent);
     rewrite_location(
         &mut head.headers,
         &call.snapshot.config.routes[route],
@@ -53,8 +59,11 @@ pub async fn incoming(
             body,
             &call.head.method,
             endpoint,
+            lens,
             &proxy.draining,
         ))
+    } else if let Some(lens) = lens.filter(|_| lens::is_json(&head.headers)) {
+        lens.whole(upstream, &mut head.headers, body).await?
     } else {
         Source::Upstream(body)
     };
@@ -111,7 +120,8 @@ async fn quote(mut body: client::Body) -> String {
         .join(" ")
 }
 
-/// No page may be told that it can read us, and nothing of ours may be claimed by the upstream.
+/// No page may be told that it can read us, no client that another server stands for us, and
+/// nothing of ours may be claimed by the upstream.
 fn remove_forbidden(headers: &mut HeaderMap) {
     let dropped: Vec<_> = headers
         .keys()
@@ -121,7 +131,31 @@ fn remove_forbidden(headers: &mut HeaderMap) {
     for name in dropped {
         headers.remove(name);
     }
+    headers.remove(header::ALT_SVC);
     headers.remove(answer::ERROR_HEADER);
+    headers.remove(answer::ATTEMPTS_HEADER);
+}
+
+/// An upstream that answers with what it was asked would hand our credential to the client.
+fn remove_echoes(headers: &mut HeaderMap, sent: &HeaderMap) {
+    let secrets: Vec<_> = sent
+        .values()
+        .filter(|value| value.is_sensitive())
+        .filter_map(|value| value.as_bytes().split(|&byte| byte == b' ').next_back())
+        .filter(|secret| !secret.is_empty())
+        .collect();
+    let shows = |value: &[u8], secret: &[u8]| {
+        let mut windows = value.windows(secret.len());
+        windows.any(|window| window.eq_ignore_ascii_case(secret))
+    };
+    let dropped: Vec<_> = headers
+        .iter()
+        .filter(|(_, value)| secrets.iter().any(|secret| shows(value.as_bytes(), secret)))
+        .map(|(name, _)| name.clone())
+        .collect();
+    for name in dropped {
+        headers.remove(name);
+    }
 }
 
 /// A `Location` at the upstream's own origin leads around the proxy: it is made to lead through it.

@@ -1,157 +1,208 @@
 //! One request towards its upstream: signed afresh for each attempt, tried again only where that is safe.
 
 use std::pin::pin;
+use std::time::{Duration, SystemTime};
 
-use http::{HeaderMap, Request, Response, StatusCode};
-use slog::debug;
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response};
+use slog::{debug, info, warn};
 use tokio::time::Instant;
 
 use super::Proxy;
-use super::error::Error;
+use super::error::{Code, Error};
 use super::exchange::Exchange;
-use crate::auth::{Ticket, Unavailable};
+use super::retry::{self, Attempts, Why};
+use crate::auth::Ticket;
 use crate::client::{self, Failure};
 use crate::deadline;
 use crate::message::{Progress, RequestBody};
+use crate::resilience::breaker::{Access, Breaker};
 use crate::snapshot::Upstream;
 
-/// Attempts at finding a living connection for a request that never left.
-const MAX_UNSENT_ATTEMPTS: u32 = 3;
+/// What came of an attempt.
+enum Tried {
+    Answered(Response<client::Body>, HeaderMap),
+    Failed(Box<Failure>),
+    /// There is no time left, or the client's body broke.
+    Over(Error),
+}
 
 impl Proxy {
-    /// Signs and sends, and once more if the upstream's 401 may be answered with another key or token.
+    /// Signs and sends until there is an answer to pass on, or no safe attempt is left.
     ///
-    /// Returns the response and the headers it answers, which may be needed to
-    /// take our signature out of what the upstream echoes.
-    pub(super) async fn send(
-        &self,
-        upstream: &Upstream,
-        request: Request<RequestBody>,
-        exchange: &mut Exchange,
-    ) -> Result<(Response<client::Body>, HeaderMap), Error> {
-        let deadline = Instant::now() + upstream.config.request_timeout;
-        let Some(auth) = &upstream.auth else {
-            let only = self.deliver(upstream, request, None, exchange, deadline);
-            return only.await;
-        };
-        let ticket = in_time(deadline, auth.ready(request.body().whole())).await;
-        let ticket = ticket.map_err(|reason| Error::no_credential(upstream, reason))?;
-        let copy = auth.may_sign_again().then(|| copy_of(&request)).flatten();
-        let first = self.deliver(upstream, request, Some(&ticket), exchange, deadline);
-        let (response, sent) = first.await?;
-        if response.status() != StatusCode::UNAUTHORIZED {
-            auth.accepted(&ticket, std::time::Instant::now());
-            return Ok((response, sent));
-        }
-        let again = auth.refused(&ticket, std::time::Instant::now());
-        let (true, Some(request)) = (again, copy) else {
-            return Ok((response, sent));
-        };
-        let ticket = in_time(deadline, auth.again(ticket)).await;
-        let ticket = ticket.map_err(|reason| Error::no_credential(upstream, reason))?;
-        let second = self.deliver(upstream, request, Some(&ticket), exchange, deadline);
-        let (second, sent_then) = second.await?;
-        if second.status() == StatusCode::UNAUTHORIZED {
-            auth.refused(&ticket, std::time::Instant::now());
-        } else {
-            auth.accepted(&ticket, std::time::Instant::now());
-        }
-        Ok((second, sent_then))
-    }
-
-    /// Sends until an attempt may have left: from then on its fate is the answer.
-    async fn deliver(
+    /// `message` is the JSON-RPC body, where it is known whole. Returns the response and the
+    /// headers it answers, which may be needed to take our signature out of what the upstream
+    /// echoes.
+    pub(super) async fn deliver(
         &self,
         upstream: &Upstream,
         mut request: Request<RequestBody>,
+        message: Option<&Bytes>,
         ticket: Option<&Ticket>,
-        exchange: &mut Exchange,
         mut deadline: Instant,
+        exchange: &mut Exchange,
     ) -> Result<(Response<client::Body>, HeaderMap), Error> {
-        let limit = upstream.config.request_timeout;
+        let begun = Instant::now();
+        let mut attempts = Attempts::new(upstream.config.retry.as_ref());
+        if let Some(budget) = &upstream.budget {
+            budget.request(begun.into_std());
+        }
+        let mut failure = None;
         loop {
-            let mut sent = HeaderMap::new();
-            let upload = request.body().progress();
-            exchange.attempts += 1;
-            let result = {
-                let signing = |request: &mut _| sent = upstream.sign(ticket, request);
-                let mut attempt = pin!(upstream.client.send(request, signing));
-                loop {
-                    let before = upload.as_ref().map_or(0, Progress::frames);
-                    match deadline::before(deadline, attempt.as_mut()).await {
-                        Ok(result) => break result,
-                        // A long upload that moves is no slow answer: the time runs from its last piece.
-                        Err(_)
-                            if upload
-                                .as_ref()
-                                .is_some_and(|upload| upload.frames() != before) =>
-                        {
-                            deadline = Instant::now() + limit;
-                        }
-                        Err(_) => return Err(Error::timeout(upstream, upload.as_ref())),
-                    }
-                }
-            };
-            match result {
-                Ok(response) => {
-                    if upload.is_some_and(|upload| !upload.is_done()) {
-                        exchange.body_is_unread();
-                    }
-                    upstream.health.reached(std::time::Instant::now());
-                    return Ok((response, sent));
-                }
-                Err(failure) => {
-                    request = self.again(upstream, failure, upload.as_ref(), exchange.attempts)?;
-                }
+            if let Some(breaker) = &upstream.breaker {
+                let admitted = breaker.admit(std::time::Instant::now());
+                // Whoever tried hears of its own failure.
+                admitted.map_err(|wait| {
+                    failure
+                        .take()
+                        .unwrap_or_else(|| Error::unavailable(upstream, wait))
+                })?;
             }
+            let copy = attempts.copy(&request);
+            let mut tried = self
+                .attempt(upstream, request, ticket, &mut deadline, exchange)
+                .await;
+            self.learn(upstream, &tried, Instant::now().into_std());
+            let next = self.again(upstream, &mut attempts, &mut tried, copy, message, deadline);
+            let Some((next, wait)) = next else {
+                return tried.into_result(upstream);
+            };
+            failure = match tried {
+                Tried::Answered(response, _) => {
+                    retry::drain(response.into_body()).await;
+                    None
+                }
+                Tried::Failed(failure) => Some(Error::of_upstream(upstream, &failure)),
+                Tried::Over(error) => Some(error),
+            };
+            tokio::time::sleep(wait).await;
+            request = next;
         }
     }
 
-    /// The request, if it certainly never left and another attempt makes sense.
+    async fn attempt(
+        &self,
+        upstream: &Upstream,
+        request: Request<RequestBody>,
+        ticket: Option<&Ticket>,
+        deadline: &mut Instant,
+        exchange: &mut Exchange,
+    ) -> Tried {
+        exchange.attempts += 1;
+        let mut sent = HeaderMap::new();
+        let upload = request.body().progress();
+        let result = {
+            let signing = |request: &mut _| sent = upstream.sign(ticket, request);
+            let mut sending = pin!(upstream.client.send(request, signing));
+            loop {
+                let before = upload.as_ref().map_or(0, Progress::frames);
+                match deadline::before(*deadline, sending.as_mut()).await {
+                    Ok(result) => break result,
+                    // A long upload that moves is no slow answer: the time runs from its last piece.
+                    Err(_)
+                        if upload
+                            .as_ref()
+                            .is_some_and(|upload| upload.frames() != before) =>
+                    {
+                        *deadline = Instant::now() + upstream.config.request_timeout;
+                    }
+                    Err(_) => return Tried::Over(Error::timeout(upstream, upload.as_ref())),
+                }
+            }
+        };
+        match (result, upload) {
+            (Ok(response), upload) => {
+                if upload.is_some_and(|upload| !upload.is_done()) {
+                    exchange.body_is_unread();
+                }
+                Tried::Answered(response, sent)
+            }
+            (Err(failure), upload) => match upload.as_ref().and_then(Progress::error) {
+                Some(error) => Tried::Over(error.into()),
+                None => Tried::Failed(failure),
+            },
+        }
+    }
+
+    /// Notes what an attempt says of the upstream's health.
+    fn learn(&self, upstream: &Upstream, tried: &Tried, now: std::time::Instant) {
+        let is_well = match tried {
+            Tried::Answered(response, _) => {
+                upstream.health.reached(now);
+                !retry::is_outage(response.status())
+            }
+            Tried::Failed(failure) => {
+                upstream.health.failed(failure.cause.clone(), now);
+                false
+            }
+            Tried::Over(error) if error.code == Code::UpstreamTimeout => false,
+            // The client's own fault says nothing.
+            Tried::Over(_) => return,
+        };
+        let Some(breaker) = &upstream.breaker else {
+            return;
+        };
+        let name = &upstream.config.name;
+        if is_well && breaker.succeeded(now) {
+            upstream.metrics.refusing(false);
+            info!(self.log, "upstream answers again; requests pass"; "upstream" => name);
+        } else if !is_well && breaker.failed(now) {
+            upstream.metrics.refusing(true);
+            warn!(self.log, "upstream keeps failing; requests are refused until it answers"; "upstream" => name);
+        }
+    }
+
+    /// The request to send again and how long to wait before, if that is safe, timely and within the budget.
     fn again(
         &self,
         upstream: &Upstream,
-        mut failure: Box<Failure>,
-        upload: Option<&Progress>,
-        attempts: u32,
-    ) -> Result<Request<RequestBody>, Error> {
-        if let Some(error) = upload.and_then(Progress::error) {
-            return Err(error.into());
+        attempts: &mut Attempts<'_>,
+        tried: &mut Tried,
+        copy: Option<Request<RequestBody>>,
+        message: Option<&Bytes>,
+        deadline: Instant,
+    ) -> Option<(Request<RequestBody>, Duration)> {
+        let only_reads = || {
+            let method = copy.as_ref().map(Request::method);
+            method.is_some_and(|method| retry::only_reads(method, message))
+        };
+        let (why, unsent) = match tried {
+            Tried::Answered(response, _) => {
+                (Why::of_answer(response, SystemTime::now, only_reads)?, None)
+            }
+            Tried::Failed(failure) => {
+                (Why::of_failure(failure, only_reads)?, failure.unsent.take())
+            }
+            Tried::Over(_) => return None,
+        };
+        let is_refused = |breaker: &Breaker| breaker.access() != Access::Passing;
+        if upstream.breaker.as_deref().is_some_and(is_refused) {
+            return None;
         }
-        let retryable = failure.kind == client::Kind::Reset && attempts < MAX_UNSENT_ATTEMPTS;
-        if retryable && let Some(request) = failure.unsent.take() {
-            debug!(self.log, "connection closed before the request left; trying another";
-                "upstream" => &upstream.config.name);
-            return Ok(request);
+        let request = unsent.or(copy)?;
+        let now = Instant::now();
+        let wait = attempts.wait(why, deadline.saturating_duration_since(now))?;
+        // What never left costs the upstream nothing.
+        if why != Why::Unsent && !upstream.budget.as_ref()?.retry(now.into_std()) {
+            upstream.metrics.retry("over_budget");
+            return None;
         }
-        upstream
-            .health
-            .failed(failure.cause.clone(), std::time::Instant::now());
-        Err(Error::of_upstream(upstream, &failure))
+        upstream.metrics.retry(why.as_str());
+        debug!(self.log, "trying again"; "upstream" => &upstream.config.name,
+            "why" => why.as_str(), "wait_ms" => wait.as_millis() as u64);
+        Some((request, wait))
     }
 }
 
-/// Waits for a token, but not for ever.
-async fn in_time(
-    deadline: Instant,
-    ticket: impl Future<Output = Result<Ticket, Unavailable>>,
-) -> Result<Ticket, String> {
-    let ticket = pin!(ticket);
-    match deadline::before(deadline, ticket).await {
-        Ok(ticket) => ticket.map_err(|Unavailable(reason)| reason),
-        Err(_) => Err("none came within the upstream's request_timeout".to_owned()),
+impl Tried {
+    fn into_result(
+        self,
+        upstream: &Upstream,
+    ) -> Result<(Response<client::Body>, HeaderMap), Error> {
+        match self {
+            Self::Answered(response, sent) => Ok((response, sent)),
+            Self::Failed(failure) => Err(Error::of_upstream(upstream, &failure)),
+            Self::Over(error) => Err(error),
+        }
     }
-}
-
-/// The same request once more, if its body is all there.
-fn copy_of(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
-    let body = match request.body() {
-        RequestBody::Full(bytes) => RequestBody::Full(bytes.clone()),
-        RequestBody::Stream(_) => return None,
-    };
-    let mut copy = Request::new(body);
-    *copy.method_mut() = request.method().clone();
-    *copy.uri_mut() = request.uri().clone();
-    *copy.headers_mut() = request.headers().clone();
-    Some(copy)
 }

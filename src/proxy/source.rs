@@ -12,8 +12,29 @@ use crate::client;
 pub enum Source {
     Full(Option<Bytes>),
     Upstream(client::Body),
+    /// What was read already, then the rest.
+    Rest(Option<Bytes>, client::Body),
     Events(Box<Events>),
 }
+
+/// Why an answer ends before its end; the client must see it broken, not short.
+#[derive(Debug)]
+pub enum Broken {
+    Upstream(hyper::Error),
+    /// An event that a policy must be applied to is larger than may be kept.
+    Unfiltered,
+}
+
+impl std::fmt::Display for Broken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Upstream(error) => error.fmt(f),
+            Self::Unfiltered => f.write_str("an event is too large for the policy to be applied"),
+        }
+    }
+}
+
+impl std::error::Error for Broken {}
 
 impl Source {
     pub fn events(events: Events) -> Self {
@@ -27,10 +48,15 @@ impl Source {
     pub fn poll_frame(
         &mut self,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         match self {
             Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Self::Upstream(body) => Pin::new(body).poll_frame(cx),
+            Self::Rest(read @ Some(_), _) => {
+                Poll::Ready(read.take().map(|bytes| Ok(Frame::data(bytes))))
+            }
+            Self::Upstream(body) | Self::Rest(None, body) => {
+                Pin::new(body).poll_frame(cx).map_err(Broken::Upstream)
+            }
             Self::Events(events) => events.poll_frame(cx),
         }
     }
@@ -38,8 +64,8 @@ impl Source {
     pub fn is_end_stream(&self) -> bool {
         match self {
             Self::Full(bytes) => bytes.is_none(),
-            Self::Upstream(body) => body.is_end_stream(),
-            Self::Events(_) => false,
+            Self::Upstream(body) | Self::Rest(None, body) => body.is_end_stream(),
+            Self::Rest(Some(_), _) | Self::Events(_) => false,
         }
     }
 
@@ -47,7 +73,20 @@ impl Source {
         match self {
             Self::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
             Self::Upstream(body) => body.size_hint(),
+            Self::Rest(read, body) => {
+                longer(&body.size_hint(), read.as_ref().map_or(0, Bytes::len))
+            }
             Self::Events(_) => SizeHint::default(),
         }
     }
+}
+
+fn longer(rest: &SizeHint, by: usize) -> SizeHint {
+    let by = by as u64;
+    let mut hint = SizeHint::new();
+    hint.set_lower(rest.lower() + by);
+    if let Some(upper) = rest.upper() {
+        hint.set_upper(upper + by);
+    }
+    hint
 }

@@ -17,6 +17,8 @@ use tokio::time::{Instant, Sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::Call;
+use super::lens::{Lens, Reader};
+use super::source::Broken;
 use crate::client;
 use crate::config::SseFallback;
 use crate::mcp;
@@ -92,12 +94,14 @@ pub fn passing(
     body: client::Body,
     method: &Method,
     endpoint: Endpoint,
+    lens: Option<Box<Lens>>,
     draining: &CancellationToken,
 ) -> Events {
     // A POST's stream ends with its answer, which a drain waits for; a GET's never would.
     let is_endless = method == Method::GET;
     let mut events = Events::new(Some(body), is_endless, draining);
     events.endpoint = is_endless.then(|| Box::new(endpoint));
+    events.reader = lens.map(|lens| Box::new(Reader::new(lens)));
     events
 }
 
@@ -116,15 +120,19 @@ pub struct Events {
     opening: Option<Bytes>,
     /// Until the first event of a GET's stream has been seen.
     endpoint: Option<Box<Endpoint>>,
+    /// Looks at each event, where something has to be seen.
+    reader: Option<Box<Reader>>,
     boundary: Boundary,
     last_sent: Instant,
     silence: Pin<Box<Sleep>>,
     /// Resolves when the daemon drains; only for streams that never end by themselves.
     draining: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
     is_draining: bool,
+    /// The upstream's end has been seen, but not yet told.
+    is_over: bool,
 }
 
-type Polled = Poll<Option<Result<Frame<Bytes>, hyper::Error>>>;
+type Polled = Poll<Option<Result<Frame<Bytes>, Broken>>>;
 
 impl Events {
     fn new(upstream: Option<client::Body>, is_endless: bool, draining: &CancellationToken) -> Self {
@@ -132,15 +140,20 @@ impl Events {
             opening: upstream.is_none().then_some(OPENING),
             upstream,
             endpoint: None,
+            reader: None,
             boundary: Boundary::default(),
             last_sent: Instant::now(),
             silence: Box::pin(tokio::time::sleep(KEEPALIVE_INTERVAL)),
             draining: is_endless.then(|| Box::pin(draining.clone().cancelled_owned())),
             is_draining: false,
+            is_over: false,
         }
     }
 
     pub fn poll_frame(&mut self, cx: &mut Context<'_>) -> Polled {
+        if self.is_over {
+            return Poll::Ready(None);
+        }
         if let Some(opening) = self.opening.take() {
             return Poll::Ready(Some(Ok(Frame::data(opening))));
         }
@@ -161,11 +174,12 @@ impl Events {
                 return Poll::Pending;
             };
             let polled = match Pin::new(upstream).poll_frame(cx) {
-                Poll::Ready(Some(Ok(frame))) => match self.look(frame) {
-                    Some(frame) => Some(Ok(frame)),
+                Poll::Ready(Some(Ok(frame))) => match self.look(frame).transpose() {
+                    Some(frame) => Some(frame),
                     None => continue,
                 },
-                Poll::Ready(end) => end,
+                Poll::Ready(Some(Err(error))) => Some(Err(Broken::Upstream(error))),
+                Poll::Ready(None) => self.finish(),
                 Poll::Pending => return Poll::Pending,
             };
             if let Some(Ok(frame)) = &polled
@@ -178,21 +192,31 @@ impl Events {
         }
     }
 
-    /// The frame to pass on, unless it is held until the first event is complete.
-    fn look(&mut self, frame: Frame<Bytes>) -> Option<Frame<Bytes>> {
-        let Some(endpoint) = &mut self.endpoint else {
-            return Some(frame);
+    /// The frame to pass on, unless it is held until an event is complete.
+    fn look(&mut self, frame: Frame<Bytes>) -> Result<Option<Frame<Bytes>>, Broken> {
+        let mut data = match frame.into_data() {
+            Ok(data) => data,
+            Err(trailers) => return Ok(Some(trailers)),
         };
-        match frame.into_data() {
-            Ok(data) => match endpoint.look(data) {
-                endpoint::Seen::Held => None,
-                endpoint::Seen::Done(data) => {
-                    self.endpoint = None;
-                    Some(Frame::data(data))
-                }
-            },
-            Err(trailers) => Some(trailers),
+        if let Some(endpoint) = &mut self.endpoint {
+            match endpoint.look(data) {
+                endpoint::Seen::Held => return Ok(None),
+                endpoint::Seen::Done(seen) => data = seen,
+            }
+            self.endpoint = None;
         }
+        if let Some(reader) = &mut self.reader {
+            data = reader.pass(&data).map_err(|_| Broken::Unfiltered)?;
+        }
+        Ok((!data.is_empty()).then(|| Frame::data(data)))
+    }
+
+    /// What is left when the upstream has ended: an event that never became complete.
+    fn finish(&mut self) -> Option<Result<Frame<Bytes>, Broken>> {
+        let reader = *self.reader.take()?;
+        let rest = reader.finish()?;
+        self.is_over = true;
+        Some(Ok(Frame::data(rest)))
     }
 
     fn poll_draining(&mut self, cx: &mut Context<'_>) -> bool {
@@ -228,19 +252,19 @@ impl Events {
 /// An event ends with an empty line, after any of the three line ends (WHATWG
 /// HTML, section 9.2.5).
 #[derive(Debug, Default)]
-struct Boundary {
+pub struct Boundary {
     /// The last four bytes, latest last; zeros before the first.
     tail: [u8; 4],
 }
 
 impl Boundary {
-    fn pass(&mut self, data: &[u8]) {
+    pub fn pass(&mut self, data: &[u8]) {
         let keep = data.len().min(4);
         self.tail.rotate_left(keep);
         self.tail[4 - keep..].copy_from_slice(&data[data.len() - keep..]);
     }
 
-    fn is_between_events(&self) -> bool {
+    pub fn is_between_events(&self) -> bool {
         matches!(
             self.tail,
             [0, 0, 0, 0] | [.., b'\n', b'\n'] | [.., b'\r', b'\r'] | [.., b'\n', b'\r', b'\n']

@@ -1,7 +1,7 @@
 //! An upstream ready for use.
 
-use std::sync::Arc;
-use std::time::SystemTime;
+use std::sync::{Arc, Mutex};
+use std::time::{Instant, SystemTime};
 
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Request};
@@ -10,14 +10,22 @@ use super::{Credential, Health, Snapshot};
 use crate::auth::{Auth, Ticket, Unsigned};
 use crate::client::{Client, ProxyVariables};
 use crate::config::{self, Config, Route, TargetPath};
+use crate::mcp::params::Catalog;
 use crate::metrics::{Metrics, UpstreamMetrics};
 use crate::path;
+use crate::resilience::breaker::Breaker;
+use crate::resilience::budget::Budget;
 
 pub struct Upstream {
     pub config: config::Upstream,
     pub auth: Option<Arc<Auth>>,
     pub client: Arc<Client>,
     pub health: Arc<Health>,
+    /// What its listings told of its tools.
+    pub catalog: Arc<Mutex<Catalog>>,
+    /// Kept on reload while their settings and the way to the upstream stay.
+    pub breaker: Option<Arc<Breaker>>,
+    pub budget: Option<Arc<Budget>>,
     pub metrics: Arc<UpstreamMetrics>,
     /// Since when the present credential is in use.
     pub credential_since: SystemTime,
@@ -56,6 +64,11 @@ impl Upstream {
             health: kept_client
                 .and(kept_credential)
                 .map_or_else(Arc::default, |before| Arc::clone(&before.health)),
+            catalog: kept_client
+                .and(kept_credential)
+                .map_or_else(Arc::default, |before| Arc::clone(&before.catalog)),
+            breaker: breaker(&upstream, kept_client),
+            budget: budget(&upstream, kept_client),
             metrics: metrics.upstream(&upstream.name),
             credential_since: credential.map_or_else(SystemTime::now, |it| it.since),
             session: session.map_err(|reason| format!("upstream {}: {reason}", upstream.name))?,
@@ -118,6 +131,24 @@ fn session_value(session: &config::SessionHeader) -> Result<HeaderValue, String>
         .map_err(|_| format!("the value of {} is not legal in a header", session.name))?;
     value.set_sensitive(true);
     Ok(value)
+}
+
+fn breaker(upstream: &config::Upstream, kept: Option<&Arc<Upstream>>) -> Option<Arc<Breaker>> {
+    let settings = upstream.breaker.as_ref()?;
+    let before = kept.and_then(|before| before.breaker.as_ref());
+    Some(match before.filter(|before| before.has(settings)) {
+        Some(before) => Arc::clone(before),
+        None => Arc::new(Breaker::new(settings.clone())),
+    })
+}
+
+fn budget(upstream: &config::Upstream, kept: Option<&Arc<Upstream>>) -> Option<Arc<Budget>> {
+    let settings = upstream.retry.as_ref()?;
+    let before = kept.filter(|before| before.config.retry.as_ref() == Some(settings));
+    Some(match before.and_then(|before| before.budget.as_ref()) {
+        Some(before) => Arc::clone(before),
+        None => Arc::new(Budget::new(settings.budget_percent, Instant::now())),
+    })
 }
 
 fn credential<'a>(

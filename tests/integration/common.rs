@@ -4,13 +4,16 @@ pub mod admin;
 pub mod body;
 pub mod client;
 pub mod daemon;
+pub mod frames;
 pub mod journal;
 pub mod process;
 pub mod raw;
 pub mod secrets;
 pub mod setup;
+pub mod strict;
 pub mod tls;
 pub mod upstream;
+pub mod verdicts;
 pub mod verify;
 pub mod wait;
 

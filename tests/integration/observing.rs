@@ -130,6 +130,27 @@ async fn admin_pages_have_their_methods_and_nothing_else_is_there() {
 }
 
 #[tokio::test]
+async fn requests_are_counted_by_mcp_method_and_calls_by_tool() {
+    let upstream = Upstream::https();
+    let daemon = Setup::before(&upstream).start().await;
+    for body in [
+        r#"{"id":1,"method":"tools/call","params":{"name":"echo"}}"#,
+        r#"{"id":2,"method":"tools/call","params":{"name":"echo"}}"#,
+        r#"{"id":3,"method":"made/up"}"#,
+    ] {
+        daemon.post("/mcp", body).await;
+    }
+    let count = |series: &str| daemon.metric(&format!("mcp_auth_proxy_{series}"));
+    until("all were counted", || {
+        count(r#"mcp_requests_total{upstream="up",mcp_method="tools/call",status="2xx"}"#) == 2.0
+            && count(r#"mcp_requests_total{upstream="up",mcp_method="other",status="2xx"}"#) == 1.0
+    })
+    .await;
+    let calls = count(r#"tool_calls_total{upstream="up",tool="echo",status="2xx"}"#);
+    assert_eq!(calls, 2.0);
+}
+
+#[tokio::test]
 async fn requests_are_counted_by_upstream_and_class_of_status() {
     let upstream = Upstream::https();
     upstream.says("/missing", 404, &[], "");

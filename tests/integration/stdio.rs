@@ -1,6 +1,7 @@
 //! The stdio bridge as MCP clients launch it: a line in, a line out, whatever happens behind the daemon.
 
 mod bridge;
+mod cost;
 mod old_server;
 mod server;
 
@@ -13,17 +14,45 @@ use self::bridge::Bridge;
 use self::old_server::OldServer;
 use self::server::Server;
 use crate::common::process::is_release;
-use crate::common::{Setup, Upstream, until};
+use crate::common::{Daemon, Setup, Upstream, until};
 
 const MODERN: &str = r#""_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}"#;
 
+/// A server of few words behind a daemon.
+struct Scene {
+    server: Server,
+    daemon: Daemon,
+    upstream: Upstream,
+}
+
+impl Scene {
+    async fn set() -> Self {
+        let upstream = Upstream::https();
+        let server = Server::at(&upstream, "/mcp");
+        let daemon = Setup::before(&upstream).start().await;
+        Self {
+            server,
+            daemon,
+            upstream,
+        }
+    }
+
+    fn bridge(&self) -> Bridge {
+        Bridge::to(&self.daemon, &[])
+    }
+
+    /// A bridge whose client has opened a session.
+    async fn opened(&self) -> Bridge {
+        let mut bridge = self.bridge();
+        bridge.initialize().await;
+        bridge
+    }
+}
+
 #[tokio::test]
 async fn ids_stay_themselves_and_every_request_is_answered_once() {
-    let upstream = Upstream::https();
-    let server = Server::at(&upstream, "/mcp");
-    let daemon = Setup::before(&upstream).start().await;
-    let mut bridge = Bridge::to(&daemon, &[]);
-    bridge.initialize().await;
+    let scene = Scene::set().await;
+    let mut bridge = scene.opened().await;
     let ids = ["0", "\"0\"", "9223372036854775808", "-7", r#""\u00e9""#];
     for id in ids {
         bridge.ask(id, "ping").await;
@@ -32,19 +61,17 @@ async fn ids_stay_themselves_and_every_request_is_answered_once() {
         assert!(bridge.answer(id).await.contains("\"result\""), "{id}");
     }
     bridge.end().await.assert_clean();
-    assert_eq!(server.executed().len(), ids.len());
+    assert_eq!(scene.server.executed().len(), ids.len());
 }
 
 #[tokio::test]
 async fn the_session_and_the_version_are_kept_and_ended() {
-    let upstream = Upstream::https();
-    let server = Server::at(&upstream, "/mcp");
-    let daemon = Setup::before(&upstream).start().await;
-    let mut bridge = Bridge::to(&daemon, &["--name", "acme"]);
+    let scene = Scene::set().await;
+    let mut bridge = Bridge::to(&scene.daemon, &["--name", "acme"]);
     bridge.initialize().await;
     bridge.ask("1", "ping").await;
     bridge.answer("1").await;
-    let seen = server.posts();
+    let seen = scene.server.posts();
     assert_eq!(seen[0].header("mcp-session-id"), None);
     assert_eq!(seen[1].method(), "notifications/initialized");
     for post in &seen[1..] {
@@ -56,17 +83,14 @@ async fn the_session_and_the_version_are_kept_and_ended() {
         assert!(post.header("user-agent").unwrap().ends_with("(acme)"));
     }
     bridge.end().await.assert_clean();
-    assert_eq!(server.ended(), ["session-1"]);
+    assert_eq!(scene.server.ended(), ["session-1"]);
 }
 
 #[tokio::test]
 async fn a_lost_session_is_opened_again_once_for_all_who_wait() {
-    let upstream = Upstream::https();
-    let server = Server::at(&upstream, "/mcp");
-    let daemon = Setup::before(&upstream).start().await;
-    let mut bridge = Bridge::to(&daemon, &[]);
-    bridge.initialize().await;
-    server.forget_sessions();
+    let scene = Scene::set().await;
+    let mut bridge = scene.opened().await;
+    scene.server.forget_sessions();
     let ids: Vec<_> = (1..=30).map(|id: u32| id.to_string()).collect();
     for id in &ids {
         bridge.ask(id, "tools/list").await;
@@ -74,31 +98,56 @@ async fn a_lost_session_is_opened_again_once_for_all_who_wait() {
     for id in &ids {
         assert!(bridge.answer(id).await.contains("\"result\""));
     }
-    let opened = |method: &str| {
-        server
-            .posts()
-            .iter()
-            .filter(|post| post.method() == method)
-            .count()
-    };
-    assert_eq!(opened("initialize"), 2);
-    assert_eq!(opened("notifications/initialized"), 2);
-    let mut executed = server.executed();
+    assert_eq!(scene.server.count("initialize"), 2);
+    assert_eq!(scene.server.count("notifications/initialized"), 2);
+    let mut executed = scene.server.executed();
     executed.sort_by_key(|id| id.parse::<u32>().unwrap());
     assert_eq!(executed, ids);
     bridge.end().await.assert_clean();
-    assert_eq!(server.ended(), ["session-2"]);
+    assert_eq!(scene.server.ended(), ["session-2"]);
+}
+
+#[tokio::test]
+async fn a_new_session_has_the_log_level_and_the_subscriptions_of_the_old() {
+    let scene = Scene::set().await;
+    let mut bridge = scene.opened().await;
+    for (id, method, params) in [
+        (1, "logging/setLevel", r#"{"level":"info"}"#),
+        (2, "resources/subscribe", r#"{"uri":"file:///a"}"#),
+        (3, "resources/subscribe", r#"{"uri":"file:///b"}"#),
+        (4, "resources/unsubscribe", r#"{"uri":"file:///a"}"#),
+        (5, "logging/setLevel", r#"{"level":"debug"}"#),
+    ] {
+        bridge
+            .send(&format!(
+                r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{params}}}"#
+            ))
+            .await;
+        bridge.answer(&id.to_string()).await;
+    }
+    scene.server.forget_sessions();
+    bridge.ask("6", "ping").await;
+    bridge.answer("6").await;
+    let posts = scene.server.posts();
+    let reopened = posts.iter().rposition(|post| post.method() == "initialize");
+    let bodies: Vec<_> = posts[reopened.unwrap()..]
+        .iter()
+        .map(|post| String::from_utf8(post.body.to_vec()).unwrap())
+        .collect();
+    let asked = |part: &str| bodies.iter().filter(|body| body.contains(part)).count();
+    assert_eq!(asked(r#""level":"debug""#), 1, "{bodies:?}");
+    assert_eq!(asked(r#""uri":"file:///b""#), 1);
+    assert_eq!(bodies.len(), 5, "and nothing else: {bodies:?}");
+    assert!(bodies[4].contains("ping"), "first of all: {bodies:?}");
+    bridge.end().await.assert_clean();
 }
 
 #[tokio::test]
 async fn a_session_that_cannot_be_opened_again_fails_each_request_once() {
-    let upstream = Upstream::https();
-    let server = Server::at(&upstream, "/mcp");
-    let daemon = Setup::before(&upstream).start().await;
-    let mut bridge = Bridge::to(&daemon, &[]);
-    bridge.initialize().await;
-    server.forget_sessions();
-    server.refuse_sessions();
+    let scene = Scene::set().await;
+    let mut bridge = scene.opened().await;
+    scene.server.forget_sessions();
+    scene.server.refuse_sessions();
     for id in ["1", "2", "3"] {
         bridge.ask(id, "tools/list").await;
     }
@@ -110,13 +159,11 @@ async fn a_session_that_cannot_be_opened_again_fails_each_request_once() {
 
 #[tokio::test]
 async fn requests_of_2026_07_28_carry_the_mirrored_headers_and_no_session() {
-    let upstream = Upstream::https();
-    let server = Server::at(&upstream, "/mcp");
-    let daemon = Setup::before(&upstream).start().await;
-    let mut bridge = Bridge::to(&daemon, &[]);
+    let scene = Scene::set().await;
+    let mut bridge = scene.bridge();
     let listed = json!({"tools": [{"name": "t", "inputSchema": {"type": "object", "properties": {
         "region": {"type": "string", "x-mcp-header": "Region"}}}}]});
-    server.answer("tools/list", listed);
+    scene.server.answer("tools/list", listed);
     bridge
         .send(&format!(
             r#"{{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{{{MODERN}}}}}"#
@@ -130,7 +177,7 @@ async fn requests_of_2026_07_28_carry_the_mirrored_headers_and_no_session() {
         ))
         .await;
     bridge.answer("2").await;
-    let post = server.posts().pop().unwrap();
+    let post = scene.server.posts().pop().unwrap();
     for (name, value) in [
         ("mcp-protocol-version", Some("2026-07-28")),
         ("mcp-method", Some("tools/call")),
@@ -145,30 +192,28 @@ async fn requests_of_2026_07_28_carry_the_mirrored_headers_and_no_session() {
 
 #[tokio::test]
 async fn a_cancellation_closes_a_modern_stream_and_is_forwarded_to_a_legacy_server() {
-    let upstream = Upstream::https();
-    let server = Server::at(&upstream, "/mcp");
-    let daemon = Setup::before(&upstream).start().await;
-    server.hang("tools/call");
-    let mut bridge = Bridge::to(&daemon, &[]);
+    let scene = Scene::set().await;
+    scene.server.hang("tools/call");
+    let mut bridge = scene.bridge();
     bridge
         .send(&format!(
             r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{{MODERN}}}}}"#
         ))
         .await;
-    server.hanging(1).await;
+    scene.server.hanging(1).await;
     bridge
         .send(r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}"#)
         .await;
-    server.hanging(0).await;
-    assert_eq!(server.posts().len(), 1);
+    scene.server.hanging(0).await;
+    assert_eq!(scene.server.posts().len(), 1);
 
     bridge.initialize().await;
     bridge.ask("2", "tools/call").await;
-    server.hanging(1).await;
+    scene.server.hanging(1).await;
     bridge
         .send(r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":2}}"#)
         .await;
-    server.posted("notifications/cancelled").await;
+    scene.server.posted("notifications/cancelled").await;
     let ended = bridge.end().await;
     assert_eq!(
         ended.lines.len(),
@@ -180,15 +225,12 @@ async fn a_cancellation_closes_a_modern_stream_and_is_forwarded_to_a_legacy_serv
 
 #[tokio::test]
 async fn a_cut_stream_is_resumed_after_its_last_event() {
-    let upstream = Upstream::https();
-    let server = Server::at(&upstream, "/mcp");
-    let daemon = Setup::before(&upstream).start().await;
-    let mut bridge = Bridge::to(&daemon, &[]);
-    bridge.initialize().await;
-    server.cut("tools/call", Some("event-7"));
+    let scene = Scene::set().await;
+    let mut bridge = scene.opened().await;
+    scene.server.cut("tools/call", Some("event-7"));
     bridge.ask("1", "tools/call").await;
     assert!(bridge.answer("1").await.contains("resumed after event-7"));
-    server.cut("tools/call", None);
+    scene.server.cut("tools/call", None);
     bridge.ask("2", "tools/call").await;
     bridge.error("2", "answer_cut").await;
     bridge.end().await.assert_clean();
@@ -196,13 +238,10 @@ async fn a_cut_stream_is_resumed_after_its_last_event() {
 
 #[tokio::test]
 async fn nobody_waits_on_a_made_up_stream_for_what_cannot_be_resumed() {
-    let upstream = Upstream::https();
-    let server = Server::at(&upstream, "/mcp");
-    let daemon = Setup::before(&upstream).start().await;
-    let mut bridge = Bridge::to(&daemon, &[]);
-    bridge.initialize().await;
-    server.cut("tools/call", Some("event-7"));
-    server.resume_nothing();
+    let scene = Scene::set().await;
+    let mut bridge = scene.opened().await;
+    scene.server.cut("tools/call", Some("event-7"));
+    scene.server.resume_nothing();
     bridge.ask("1", "tools/call").await;
     bridge.error("1", "answer_cut").await;
     bridge.end().await.assert_clean();
@@ -220,34 +259,51 @@ async fn the_daemons_own_errors_arrive_as_they_are() {
 
 #[tokio::test]
 async fn twenty_mebibytes_pass_both_ways_in_one_line() {
-    let upstream = Upstream::https();
-    let server = Server::at(&upstream, "/mcp");
-    let daemon = Setup::before(&upstream).start().await;
-    let mut bridge = Bridge::to(&daemon, &[]);
-    bridge.initialize().await;
+    let scene = Scene::set().await;
+    let mut bridge = scene.opened().await;
     let text = "x".repeat(20 * 1024 * 1024);
-    server.answer("tools/call", json!({ "text": text }));
+    scene.server.answer("tools/call", json!({ "text": text }));
     bridge
         .send(&format!(
             r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"text":"{text}"}}}}"#
         ))
         .await;
     assert!(bridge.answer("1").await.len() > text.len());
-    assert!(server.posts().pop().unwrap().body.len() > text.len());
+    assert!(scene.server.posts().pop().unwrap().body.len() > text.len());
     bridge.end().await.assert_clean();
 }
 
 #[tokio::test]
+async fn a_line_over_the_limit_is_refused_under_its_own_id() {
+    let scene = Scene::set().await;
+    let mut bridge = scene.opened().await;
+    let text = "x".repeat(64 * 1024 * 1024);
+    let members = format!(r#""method":"tools/call","params":{{"id":3,"text":"{text}"}}"#);
+    bridge
+        .send(&format!(r#"{{"jsonrpc":"2.0","id":"first",{members}}}"#))
+        .await;
+    bridge.error("\"first\"", "bad_request").await;
+    bridge
+        .send(&format!(r#"{{{members},"jsonrpc":"2.0","id":0}}"#))
+        .await;
+    bridge.error("0", "bad_request").await;
+    let response = format!(r#"{{"jsonrpc":"2.0","id":1,"result":{{"text":"{text}"}}}}"#);
+    bridge.send(&response).await;
+    assert!(bridge.answer("null").await.contains("64 MiB"));
+    bridge.ask("1", "ping").await;
+    bridge.answer("1").await;
+    bridge.end().await.assert_clean();
+    assert_eq!(scene.server.executed(), ["1"]);
+}
+
+#[tokio::test]
 async fn the_end_of_input_and_sigterm_end_it_in_time_with_calls_in_flight() {
-    let upstream = Upstream::https();
-    let server = Server::at(&upstream, "/mcp");
-    let daemon = Setup::before(&upstream).start().await;
+    let scene = Scene::set().await;
     for signal in [None, Some(Signal::SIGTERM)] {
-        let mut bridge = Bridge::to(&daemon, &[]);
-        bridge.initialize().await;
-        server.hang("tools/call");
+        let mut bridge = scene.opened().await;
+        scene.server.hang("tools/call");
         bridge.ask("1", "tools/call").await;
-        server.hanging(1).await;
+        scene.server.hanging(1).await;
         let start = Instant::now();
         let ended = match signal {
             None => bridge.end().await,
@@ -264,18 +320,15 @@ async fn the_end_of_input_and_sigterm_end_it_in_time_with_calls_in_flight() {
             "{:?}",
             ended.lines
         );
-        server.hanging(0).await;
+        scene.server.hanging(0).await;
     }
-    assert_eq!(server.ended(), ["session-1", "session-2"]);
+    assert_eq!(scene.server.ended(), ["session-1", "session-2"]);
 }
 
 #[tokio::test]
 async fn what_is_no_message_is_refused_and_does_no_harm() {
-    let upstream = Upstream::https();
-    let _server = Server::at(&upstream, "/mcp");
-    let daemon = Setup::before(&upstream).start().await;
-    let mut bridge = Bridge::to(&daemon, &[]);
-    bridge.initialize().await;
+    let scene = Scene::set().await;
+    let mut bridge = scene.opened().await;
     for line in [
         "nonsense",
         "[]",
@@ -371,10 +424,8 @@ async fn standalone_tells_of_a_refused_credential_and_shows_none_of_it() {
 
 #[tokio::test]
 async fn a_hundred_bridges_share_one_daemon() {
-    let upstream = Upstream::https();
-    let server = Server::at(&upstream, "/mcp");
-    let daemon = Setup::before(&upstream).start().await;
-    let mut bridges: Vec<_> = (0..100).map(|_| Bridge::to(&daemon, &[])).collect();
+    let scene = Scene::set().await;
+    let mut bridges: Vec<_> = (0..100).map(|_| scene.bridge()).collect();
     for bridge in &mut bridges {
         bridge.initialize().await;
         bridge.ask("1", "ping").await;
@@ -385,16 +436,13 @@ async fn a_hundred_bridges_share_one_daemon() {
     for bridge in bridges {
         bridge.end().await.assert_clean();
     }
-    assert_eq!(server.ended().len(), 100);
+    assert_eq!(scene.server.ended().len(), 100);
 }
 
 #[tokio::test]
 async fn it_stays_small_also_after_a_large_message() {
-    let upstream = Upstream::https();
-    let server = Server::at(&upstream, "/mcp");
-    let daemon = Setup::before(&upstream).start().await;
-    let mut bridge = Bridge::to(&daemon, &[]);
-    bridge.initialize().await;
+    let scene = Scene::set().await;
+    let mut bridge = scene.opened().await;
     for id in 0..200 {
         bridge.ask(&id.to_string(), "ping").await;
         bridge.answer(&id.to_string()).await;
@@ -402,7 +450,7 @@ async fn it_stays_small_also_after_a_large_message() {
     let limit = if is_release() { 8 * 1024 } else { 32 * 1024 };
     let small = bridge.resident_kib();
     assert!(small < limit, "{small} KiB");
-    server.answer(
+    scene.server.answer(
         "tools/call",
         json!({ "text": "x".repeat(20 * 1024 * 1024) }),
     );
@@ -430,4 +478,96 @@ async fn a_server_of_2024_11_05_is_met_on_its_own_stream() {
     bridge.ask("3", "ping").await;
     assert!(bridge.answer("3").await.contains("\"result\""));
     bridge.end().await.assert_clean();
+}
+
+#[tokio::test]
+async fn a_request_that_names_no_revision_is_sent_in_that_of_the_last_one() {
+    let scene = Scene::set().await;
+    let mut bridge = scene.bridge();
+    bridge
+        .send(&format!(
+            r#"{{"jsonrpc":"2.0","id":1,"method":"server/discover","params":{{{MODERN}}}}}"#
+        ))
+        .await;
+    bridge.answer("1").await;
+    bridge.ask("2", "tools/list").await;
+    bridge.answer("2").await;
+    let post = scene.server.posts().pop().unwrap();
+    assert_eq!(post.header("mcp-method").as_deref(), Some("tools/list"));
+    assert_eq!(
+        post.header("mcp-protocol-version").as_deref(),
+        Some("2026-07-28")
+    );
+    bridge.end().await.assert_clean();
+}
+
+#[tokio::test]
+async fn whatever_a_server_answers_only_mcp_comes_out() {
+    let upstream = Upstream::https();
+    let daemon = Setup::before(&upstream).start().await;
+    let (json, events, html) = ("application/json", "text/event-stream", "text/html");
+    for (path, status, media_type, answer) in [
+        ("/html", 200, html, "<p>Sign in</p>"),
+        ("/no-message", 200, json, r#"{"hello":"world"}"#),
+        ("/half", 200, json, r#"{"jsonrpc":"2.0","id":1,"res"#),
+        ("/nothing", 200, json, ""),
+        ("/list", 200, json, "[[]]"),
+        (
+            "/two",
+            200,
+            json,
+            "{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{}}\n{\"a\":1}",
+        ),
+        (
+            "/events",
+            200,
+            events,
+            "data: hello\n\ndata: {\"id\":1}\n\ndata: {\n\n",
+        ),
+        (
+            "/other",
+            200,
+            events,
+            "event: x\ndata: {\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{}}\n\n",
+        ),
+        ("/accepted", 202, json, ""),
+        ("/failure", 500, html, "<h1>Oops</h1>"),
+        ("/elsewhere", 302, html, ""),
+    ] {
+        upstream.says(path, status, &[("content-type", media_type)], answer);
+        let mut bridge = Bridge::to(&daemon, &["--route", path]);
+        bridge.ask("1", "ping").await;
+        assert!(
+            bridge.answer("1").await.contains(r#""code":-32000"#),
+            "{path}"
+        );
+        let ended = bridge.end().await;
+        ended.assert_clean();
+        assert_eq!(ended.lines.len(), 1, "{path}: {:?}", ended.lines);
+    }
+}
+
+#[tokio::test]
+async fn a_daemon_that_is_killed_gives_each_call_one_error_and_may_come_back() {
+    let scene = Scene::set().await;
+    let mut bridge = scene.opened().await;
+    scene.server.hang("tools/call");
+    for id in ["1", "2"] {
+        bridge.ask(id, "tools/call").await;
+    }
+    scene.server.hanging(2).await;
+    scene.daemon.signal(Signal::SIGKILL);
+    for id in ["1", "2"] {
+        bridge.error(id, "reset").await;
+    }
+    scene.server.hanging(0).await;
+    let mut dead = scene.daemon;
+    dead.exit().await;
+    bridge.ask("3", "ping").await;
+    let socket = format!("unix = {:?}", dead.socket());
+    let next = Setup::before(&scene.upstream).replaced_tcp_listener(&socket);
+    let _daemon = next.start().await;
+    assert!(bridge.answer("3").await.contains("\"result\""));
+    bridge.end().await.assert_clean();
+    assert_eq!(scene.server.executed(), ["3"]);
 }

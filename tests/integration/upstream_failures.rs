@@ -11,6 +11,11 @@ use crate::common::{Ask, Daemon, Setup, Upstream, Way, body};
 
 const CALL: &str = r#"{"jsonrpc":"2.0","id":"c-1","method":"tools/call","params":{"name":"t"}}"#;
 
+/// Each request is sent once, whatever became of those before it.
+fn once(setup: Setup) -> Setup {
+    setup.upstream("retry = \"off\"\nbreaker = \"off\"")
+}
+
 /// Asserts what every kind of client gets: the code, by its own id if it sent a request.
 async fn assert_fails(daemon: &Daemon, status: u16, code: &str) {
     for way in Way::ALL {
@@ -45,13 +50,15 @@ fn nobody() -> String {
 
 #[tokio::test]
 async fn an_upstream_that_refuses_connections_is_unreachable() {
-    let daemon = Setup::at(&format!("https://{}", nobody())).start().await;
+    let daemon = once(Setup::at(&format!("https://{}", nobody())))
+        .start()
+        .await;
     assert_fails(&daemon, 502, "upstream_unreachable").await;
 }
 
 #[tokio::test]
 async fn a_unix_upstream_that_is_not_there_is_unreachable() {
-    let daemon = Setup::at("unix:/nowhere/at/all.sock").start().await;
+    let daemon = once(Setup::at("unix:/nowhere/at/all.sock")).start().await;
     assert_fails(&daemon, 502, "upstream_unreachable").await;
 }
 
@@ -59,14 +66,14 @@ async fn a_unix_upstream_that_is_not_there_is_unreachable() {
 async fn a_host_that_does_not_resolve_is_called_that() {
     // No resolver asks anybody for a label of more than 63 letters.
     let url = format!("http://{}.example/", "z".repeat(64));
-    let daemon = Setup::at(&url).start().await;
+    let daemon = once(Setup::at(&url)).start().await;
     assert_fails(&daemon, 502, "upstream_dns").await;
 }
 
 #[tokio::test]
 async fn an_upstream_that_closes_before_it_answers_was_reset() {
     let upstream = RawUpstream::start(|_| {});
-    let daemon = Setup::at(&upstream.url()).start().await;
+    let daemon = once(Setup::at(&upstream.url())).start().await;
     assert_fails(&daemon, 502, "upstream_reset").await;
     // It may have acted on the request: nothing is sent twice.
     assert_eq!(upstream.heads.len(), 9);
@@ -78,7 +85,7 @@ async fn an_upstream_that_resets_the_connection_was_reset() {
         // With a linger of zero, closing sends an RST.
         socket_linger_zero(stream);
     });
-    let daemon = Setup::at(&upstream.url()).start().await;
+    let daemon = once(Setup::at(&upstream.url())).start().await;
     assert_fails(&daemon, 502, "upstream_reset").await;
     assert_eq!(upstream.heads.len(), 9);
 }
@@ -94,7 +101,7 @@ fn socket_linger_zero(stream: &TcpStream) {
 #[tokio::test]
 async fn an_upstream_that_ends_within_its_head_was_reset() {
     let upstream = RawUpstream::answering("HTTP/1.1 200 OK\r\nContent-Le");
-    let daemon = Setup::at(&upstream.url()).start().await;
+    let daemon = once(Setup::at(&upstream.url())).start().await;
     assert_fails(&daemon, 502, "upstream_reset").await;
 }
 
@@ -102,7 +109,7 @@ async fn an_upstream_that_ends_within_its_head_was_reset() {
 async fn a_stream_that_http2_resets_before_it_answers_was_reset() {
     let upstream = Upstream::https();
     upstream.at("/fails", |_| async { Err(body::Cut) });
-    let daemon = Setup::before(&upstream).start().await;
+    let daemon = once(Setup::before(&upstream)).start().await;
     assert_fails(&daemon, 502, "upstream_reset").await;
     assert_eq!(upstream.count(), 9);
 }
@@ -111,7 +118,7 @@ async fn a_stream_that_http2_resets_before_it_answers_was_reset() {
 async fn an_upstream_that_hangs_times_out_and_is_left() {
     for upstream in [Upstream::https(), Upstream::https_h1()] {
         upstream.at("/fails", |_| std::future::pending());
-        let setup = Setup::before(&upstream).upstream("request_timeout = \"200ms\"");
+        let setup = once(Setup::before(&upstream)).upstream("request_timeout = \"200ms\"");
         let daemon = setup.start().await;
         let begun = Instant::now();
         assert_fails(&daemon, 504, "upstream_timeout").await;
@@ -129,7 +136,7 @@ async fn an_upstream_that_hangs_times_out_and_is_left() {
 async fn an_upstream_that_hangs_in_the_handshake_is_given_up_after_the_connect_timeout() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("https://{}", listener.local_addr().unwrap());
-    let setup = Setup::at(&url).upstream("connect_timeout = \"200ms\"");
+    let setup = once(Setup::at(&url)).upstream("connect_timeout = \"200ms\"");
     let daemon = setup.start().await;
     assert_fails(&daemon, 504, "upstream_connect_timeout").await;
 }
@@ -141,7 +148,7 @@ async fn a_certificate_of_an_unknown_authority_is_refused() {
         identity: unknown.issue(&["127.0.0.1"]),
         ..Tls::default()
     });
-    let daemon = Setup::before(&upstream).start().await;
+    let daemon = once(Setup::before(&upstream)).start().await;
     assert_fails(&daemon, 502, "upstream_tls").await;
     assert_eq!(upstream.count(), 0);
 }
@@ -152,7 +159,7 @@ async fn a_certificate_of_another_name_is_refused() {
         identity: authority().issue(&["other.example"]),
         ..Tls::default()
     });
-    let daemon = Setup::before(&upstream).start().await;
+    let daemon = once(Setup::before(&upstream)).start().await;
     assert_fails(&daemon, 502, "upstream_tls").await;
     assert_eq!(upstream.count(), 0);
 }
@@ -161,7 +168,7 @@ async fn a_certificate_of_another_name_is_refused() {
 async fn an_upstream_that_speaks_no_tls_at_all_is_refused() {
     let upstream = Upstream::http();
     let url = upstream.url().replace("http:", "https:");
-    let daemon = Setup::at(&url).start().await;
+    let daemon = once(Setup::at(&url)).start().await;
     assert_fails(&daemon, 502, "upstream_tls").await;
     assert_eq!(upstream.count(), 0);
 }
@@ -384,7 +391,7 @@ async fn an_error_is_not_taken_from_what_the_upstream_claims_to_be_ours() {
 
 #[tokio::test]
 async fn a_request_id_too_long_to_keep_in_memory_is_answered_with_null() {
-    let daemon = Setup::at(&format!("http://{}", nobody()))
+    let daemon = once(Setup::at(&format!("http://{}", nobody())))
         .more("[limits]\nreplay_buffer = \"1KiB\"")
         .start()
         .await;
@@ -399,7 +406,7 @@ async fn a_request_id_too_long_to_keep_in_memory_is_answered_with_null() {
 #[tokio::test]
 async fn a_failing_upstream_is_used_again_as_soon_as_it_is_back() {
     let address = nobody();
-    let daemon = Setup::at(&format!("http://{address}")).start().await;
+    let daemon = once(Setup::at(&format!("http://{address}"))).start().await;
     daemon
         .get("/")
         .await

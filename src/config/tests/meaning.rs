@@ -67,6 +67,7 @@ fn the_example_of_the_manual_loads() {
         path: "/acme".into(),
         strip_prefix: true,
         upstream: 0,
+        policies: Vec::new(),
     };
     assert_eq!(config.routes, [route]);
     let unix = UnixAddress {
@@ -109,7 +110,8 @@ fn the_smallest_file_leaves_everything_else_to_defaults() {
         [Route {
             path: String::new(),
             strip_prefix: false,
-            upstream: 0
+            upstream: 0,
+            policies: Vec::new(),
         }]
     );
     let addresses: Vec<_> = config.listeners.iter().map(|l| &l.address).collect();

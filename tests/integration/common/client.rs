@@ -40,7 +40,7 @@ impl Way {
 }
 
 /// What the proxy may put into an answer, and what MCP and the tests' upstream do.
-const ALLOWED: [&str; 14] = [
+const ALLOWED: [&str; 15] = [
     "allow",
     "cache-control",
     "connection",
@@ -53,6 +53,7 @@ const ALLOWED: [&str; 14] = [
     "retry-after",
     "transfer-encoding",
     "www-authenticate",
+    "x-mcp-auth-proxy-attempts",
     "x-mcp-auth-proxy-error",
     "x-request-id",
 ];

@@ -178,7 +178,12 @@ impl Upstream {
     }
 
     pub fn http() -> Self {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::http_at("127.0.0.1:0".parse().unwrap())
+    }
+
+    /// In clear, at an address where there may have been another before.
+    pub fn http_at(address: SocketAddr) -> Self {
+        let listener = std::net::TcpListener::bind(address).unwrap();
         let address = Address::Tcp(listener.local_addr().unwrap());
         Self::start("http", address, None, move |shared| async move {
             let listener = adopt(listener);

@@ -123,6 +123,14 @@ impl Server {
         self.0.posts.all()
     }
 
+    /// How many messages of a method arrived.
+    pub fn count(&self, method: &str) -> usize {
+        self.posts()
+            .iter()
+            .filter(|post| post.method() == method)
+            .count()
+    }
+
     pub async fn posted(&self, method: &str) {
         self.0
             .posts

@@ -1,0 +1,356 @@
+//! Whether a request's mirrored headers say what its body says (2026-07-28, Streamable HTTP, "Request Metadata").
+//!
+//! Others on the way may decide by the headers alone: a request whose headers
+//! and body disagree must not be signed.
+
+use std::borrow::Cow;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::{HeaderMap, HeaderName};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::mirror::{self, METHOD, NAME, PROTOCOL_VERSION};
+use super::params::Catalog;
+use super::{STATELESS_SINCE, is_stateless};
+
+/// JSON-RPC's code for it.
+pub const HEADER_MISMATCH: i32 = -32020;
+
+/// A request of the stateless era, as far as headers mirror it.
+pub struct Mirrored<'a> {
+    method: Cow<'a, str>,
+    version: Option<Cow<'a, str>>,
+    name: Option<Cow<'a, str>>,
+    /// JSON.
+    arguments: Option<&'a str>,
+}
+
+/// Which header disagrees, and how: a sentence for the client.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Mismatch(pub String);
+
+#[derive(Deserialize)]
+struct Message<'a> {
+    #[serde(borrow)]
+    method: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    params: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Params<'a> {
+    #[serde(borrow, rename = "_meta")]
+    meta: Option<&'a RawValue>,
+    #[serde(borrow)]
+    name: Option<&'a RawValue>,
+    #[serde(borrow)]
+    uri: Option<&'a RawValue>,
+    #[serde(borrow, rename = "taskId")]
+    task_id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    arguments: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Meta<'a> {
+    #[serde(borrow, rename = "io.modelcontextprotocol/protocolVersion")]
+    version: Option<Cow<'a, str>>,
+}
+
+impl<'a> Mirrored<'a> {
+    /// Reads a body; `None` if it is of the eras before, or nothing that headers could mirror.
+    ///
+    /// # Errors
+    /// A key that comes twice: the headers can agree with one of the two at most.
+    pub fn read(headers: &HeaderMap, body: &'a [u8]) -> Result<Option<Self>, Mismatch> {
+        if !may_be_modern(headers, body) {
+            return Ok(None);
+        }
+        let Some(message) = unless_twofold::<Message<'_>>(serde_json::from_slice(body))? else {
+            return Ok(None);
+        };
+        let Some(method) = message.method else {
+            return Ok(None);
+        };
+        let params = match message.params {
+            Some(params) => unless_twofold::<Params<'_>>(serde_json::from_str(params.get()))?,
+            None => None,
+        };
+        let text = |raw: Option<&'a RawValue>| {
+            raw.and_then(|raw| serde_json::from_str::<Text<'_>>(raw.get()).ok())
+        };
+        let meta = params.as_ref().and_then(|params| params.meta);
+        let version = meta
+            .and_then(|meta| serde_json::from_str::<Meta<'_>>(meta.get()).ok())
+            .and_then(|meta| meta.version);
+        let is_modern = is_stateless(headers)
+            || version
+                .as_deref()
+                .is_some_and(|version| version >= STATELESS_SINCE);
+        if !is_modern {
+            return Ok(None);
+        }
+        let name = params
+            .as_ref()
+            .and_then(|params| match mirror::name_source(&method)? {
+                "name" => params.name,
+                "uri" => params.uri,
+                _ => params.task_id,
+            });
+        Ok(Some(Self {
+            name: text(name).map(|Text(name)| name),
+            arguments: params
+                .and_then(|params| params.arguments)
+                .map(RawValue::get),
+            version,
+            method,
+        }))
+    }
+
+    /// Compares every mirrored header that is there with the body.
+    ///
+    /// # Errors
+    /// The first that says something else.
+    pub fn check(&self, headers: &HeaderMap, catalog: &Catalog) -> Result<(), Mismatch> {
+        if let (Some(header), Some(body)) = (only(headers, &PROTOCOL_VERSION)?, &self.version) {
+            agree(&PROTOCOL_VERSION, &header, Some(body))?;
+        }
+        if let Some(header) = only(headers, &METHOD)? {
+            agree(&METHOD, &header, Some(&self.method))?;
+        }
+        if let Some(header) = only(headers, &NAME)?
+            && mirror::name_source(&self.method).is_some()
+        {
+            agree(&NAME, &decode(&NAME, &header)?, self.name.as_deref())?;
+        }
+        if let ("tools/call", Some(tool)) = (&*self.method, &self.name) {
+            let arguments = self.arguments.unwrap_or("{}");
+            for (name, body) in catalog.mirrored(tool, arguments) {
+                if let Some(header) = only(headers, name)? {
+                    let header = decode(name, &header)?;
+                    if !body
+                        .as_deref()
+                        .is_some_and(|body| same_number(&header, body))
+                    {
+                        agree(name, &header, body.as_deref())?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub fn lists_tools(&self) -> bool {
+        self.method == "tools/list"
+    }
+
+    /// Adds the mirrored headers that are missing.
+    pub fn complete(&self, headers: &mut HeaderMap, catalog: &Catalog) {
+        let mut add = |name: HeaderName, value: &str| {
+            headers.entry(name).or_insert_with(|| mirror::encode(value));
+        };
+        if let Some(version) = &self.version {
+            add(PROTOCOL_VERSION, version);
+        }
+        add(METHOD, &self.method);
+        let Some(name) = &self.name else { return };
+        add(NAME, name);
+        if self.method == "tools/call" {
+            for (header, value) in catalog.mirrored(name, self.arguments.unwrap_or("{}")) {
+                if let Some(value) = value {
+                    add(header.clone(), &value);
+                }
+            }
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// Most requests of the eras before are told by a look, and not parsed again.
+fn may_be_modern(headers: &HeaderMap, body: &[u8]) -> bool {
+    is_stateless(headers)
+        || headers.contains_key(METHOD)
+        || headers.contains_key(NAME)
+        || memchr::memmem::find(body, mirror::VERSION_KEY.as_bytes()).is_some()
+}
+
+/// What does not parse is the upstream's to refuse; what parses in two ways is ours.
+fn unless_twofold<T>(parsed: serde_json::Result<T>) -> Result<Option<T>, Mismatch> {
+    match parsed {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.to_string().starts_with("duplicate field") => {
+            Err(Mismatch(format!("the body says it twice: {error}")))
+        }
+        Err(_) => Ok(None),
+    }
+}
+
+/// A header's value, if it is there.
+fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<Cow<'a, str>>, Mismatch> {
+    let mut values = headers.get_all(name).iter();
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
+    if values.next().is_some() {
+        return Err(Mismatch(format!("the header {name} comes more than once")));
+    }
+    match value.to_str() {
+        Ok(text) => Ok(Some(Cow::Borrowed(text.trim_matches([' ', '\t'])))),
+        Err(_) => Err(Mismatch(format!("the header {name} is not ASCII"))),
+    }
+}
+
+fn agree(name: &HeaderName, header: &str, body: Option<&str>) -> Result<(), Mismatch> {
+    match body {
+        Some(body) if body == header => Ok(()),
+        Some(_) => Err(Mismatch(format!(
+            "the header {name} says something else than the body"
+        ))),
+        None => Err(Mismatch(format!(
+            "the header {name} says something that the body does not"
+        ))),
+    }
+}
+
+fn decode<'a>(name: &HeaderName, value: &'a str) -> Result<Cow<'a, str>, Mismatch> {
+    let Some(encoded) = value
+        .strip_prefix("=?base64?")
+        .and_then(|rest| rest.strip_suffix("?="))
+    else {
+        return Ok(Cow::Borrowed(value));
+    };
+    STANDARD
+        .decode(encoded)
+        .ok()
+        .and_then(|bytes| String::from_utf8(bytes).ok())
+        .map(Cow::Owned)
+        .ok_or_else(|| Mismatch(format!("the header {name} is no valid Base64 of UTF-8")))
+}
+
+/// `42` and `42.0` are one number, in a plain decimal notation.
+fn same_number(one: &str, other: &str) -> bool {
+    let whole = |text: &str| {
+        let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+        let digits = whole.strip_prefix('-').unwrap_or(whole);
+        let is_plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+        (is_plain && fraction.bytes().all(|byte| byte == b'0')).then(|| whole.to_owned())
+    };
+    matches!((whole(one), whole(other)), (Some(one), Some(other)) if one == other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    const CALL: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"écho","arguments":{"n":42,"s":"x"},"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}"#;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.append(*name, HeaderValue::from_static(value));
+        }
+        headers
+    }
+
+    fn catalog() -> Catalog {
+        let mut catalog = Catalog::default();
+        catalog.learn(
+            r#"{"result":{"tools":[{"name":"écho","inputSchema":{"type":"object","properties":{"n":{"type":"integer","x-mcp-header":"N"},"m":{"type":"string","x-mcp-header":"M"}}}}]}}"#.as_bytes(),
+        );
+        catalog
+    }
+
+    fn check(pairs: &[(&'static str, &'static str)], body: &str) -> Result<(), Mismatch> {
+        let headers = headers(pairs);
+        match Mirrored::read(&headers, body.as_bytes())? {
+            Some(mirrored) => mirrored.check(&headers, &catalog()),
+            None => Ok(()),
+        }
+    }
+
+    #[test]
+    fn headers_that_agree_or_are_missing_pass() {
+        for pairs in [
+            &[][..],
+            &[
+                ("mcp-protocol-version", "2026-07-28"),
+                ("mcp-method", "tools/call"),
+                ("mcp-name", "=?base64?w6ljaG8=?="),
+            ],
+            &[("mcp-param-n", "42")],
+            &[("mcp-param-n", "42.0")],
+            &[("mcp-param-other", "7")],
+        ] {
+            assert_eq!(check(pairs, CALL), Ok(()), "{pairs:?}");
+        }
+    }
+
+    #[test]
+    fn each_header_that_disagrees_is_named() {
+        for (name, value) in [
+            ("mcp-protocol-version", "2027-01-01"),
+            ("mcp-method", "tools/list"),
+            ("mcp-method", "TOOLS/CALL"),
+            ("mcp-name", "echo"),
+            ("mcp-name", "=?base64?!?="),
+            ("mcp-name", ""),
+            ("mcp-param-n", "43"),
+            ("mcp-param-n", "4.2e1"),
+            ("mcp-param-m", "absent from the body"),
+        ] {
+            let Mismatch(said) = check(&[(name, value)], CALL).unwrap_err();
+            assert!(said.contains(name), "{said}");
+        }
+        assert!(
+            check(
+                &[("mcp-method", "tools/call"), ("mcp-method", "tools/call")],
+                CALL
+            )
+            .is_err()
+        );
+    }
+
+    #[test]
+    fn the_eras_before_have_no_such_headers() {
+        let body = r#"{"id":1,"method":"tools/call","params":{"name":"a"}}"#;
+        assert_eq!(check(&[("mcp-method", "ping")], body), Ok(()));
+        assert!(
+            check(
+                &[
+                    ("mcp-method", "ping"),
+                    ("mcp-protocol-version", "2026-07-28")
+                ],
+                body
+            )
+            .is_err()
+        );
+    }
+
+    #[test]
+    fn what_the_body_says_twice_agrees_with_nothing() {
+        let twice = CALL.replace(r#""name":"écho""#, r#""name":"écho","name":"other""#);
+        assert!(check(&[("mcp-protocol-version", "2026-07-28")], &twice).is_err());
+        assert_eq!(
+            check(&[("mcp-protocol-version", "2026-07-28")], "{nonsense"),
+            Ok(())
+        );
+    }
+
+    #[test]
+    fn missing_headers_are_filled_in_and_present_ones_stay() {
+        let mut headers = headers(&[("mcp-name", "mine")]);
+        let mirrored = Mirrored::read(&headers, CALL.as_bytes()).unwrap().unwrap();
+        mirrored.complete(&mut headers, &catalog());
+        let value = |name: &str| headers.get(name).map(|value| value.to_str().unwrap());
+        assert_eq!(value("mcp-protocol-version"), Some("2026-07-28"));
+        assert_eq!(value("mcp-method"), Some("tools/call"));
+        assert_eq!(value("mcp-name"), Some("mine"));
+        assert_eq!(value("mcp-param-n"), Some("42"));
+        assert_eq!(value("mcp-param-m"), None);
+    }
+}

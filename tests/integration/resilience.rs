@@ -1,0 +1,439 @@
+//! An upstream that stumbles: what its clients notice of it, and what it notices of them.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use http::Response;
+use serde_json::Value;
+
+use crate::common::upstream::{Call, Outcome, json};
+use crate::common::wait::until;
+use crate::common::{Answer, Ask, Client, Daemon, Http, Setup, Upstream, Way, body};
+
+const LIST: &str = r#"{"jsonrpc":"2.0","id":"l","method":"tools/list"}"#;
+const CALL: &str = r#"{"jsonrpc":"2.0","id":"c","method":"tools/call","params":{"name":"t"}}"#;
+const FAST: &str = "retry = { min_backoff = \"1ms\", max_backoff = \"5ms\" }";
+
+fn unavailable(retry_after: Option<&str>) -> Outcome {
+    let mut response = Response::builder().status(503);
+    if let Some(value) = retry_after {
+        response = response.header("retry-after", value);
+    }
+    Ok(response.body(body::full("not now")).unwrap())
+}
+
+/// Fails its first requests to `/x`, `fail` says how, and then answers.
+fn failing(upstream: &Upstream, times: usize, fail: fn() -> Outcome) {
+    let left = AtomicUsize::new(times);
+    upstream.at("/x", move |_| {
+        let next = |left: usize| left.checked_sub(1);
+        let fails = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
+        std::future::ready(if fails.is_ok() {
+            fail()
+        } else {
+            Ok(json("{}"))
+        })
+    });
+}
+
+async fn failing_at_first(times: usize, fail: fn() -> Outcome) -> (Upstream, Daemon) {
+    let upstream = Upstream::https();
+    failing(&upstream, times, fail);
+    let daemon = Setup::before(&upstream).upstream(FAST).start().await;
+    (upstream, daemon)
+}
+
+fn attempts(answer: &Answer) -> Option<&str> {
+    answer.header("x-mcp-auth-proxy-attempts")
+}
+
+#[tokio::test]
+async fn a_read_that_was_reset_is_sent_again_signed_afresh() {
+    let (upstream, daemon) = failing_at_first(2, || Err(body::Cut)).await;
+    let ask = Ask::post("/x", LIST).header("x-request-id", "reset-read");
+    let answer = daemon.ask(ask).await;
+    assert_eq!(
+        (answer.status.as_u16(), attempts(&answer)),
+        (200, Some("3"))
+    );
+    // Each signature was verified; the body and the rest of the head came along each time.
+    assert_eq!(upstream.count(), 3);
+    for seen in upstream.seen() {
+        assert_eq!(seen.header("content-type"), Some("application/json"));
+        assert_eq!(seen.header("x-request-id"), Some("reset-read"));
+    }
+    assert_eq!(daemon.logged_request("reset-read").await["retries"], 2);
+    let counted = r#"mcp_auth_proxy_retries_total{upstream="up",outcome="reads"}"#;
+    assert_eq!(daemon.metric(counted), 2.0);
+}
+
+#[tokio::test]
+async fn a_call_that_was_reset_is_never_sent_again() {
+    for body in [
+        CALL.to_owned(),
+        format!("[{LIST},{CALL}]"),
+        r#"{"jsonrpc":"2.0","id":1,"method":"initialize"}"#.to_owned(),
+        r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#.to_owned(),
+    ] {
+        let (upstream, daemon) = failing_at_first(1, || Err(body::Cut)).await;
+        let answer = daemon.post("/x", &body).await;
+        assert_eq!(answer.code(), Some("upstream_reset"));
+        assert_eq!((upstream.count(), attempts(&answer)), (1, None));
+    }
+}
+
+#[tokio::test]
+async fn whoever_says_that_nothing_was_done_is_asked_again_for_anything() {
+    for body in [LIST, CALL] {
+        let upstream = Upstream::https_h1();
+        failing(&upstream, 2, || unavailable(Some("0")));
+        let daemon = Setup::before(&upstream).upstream(FAST).start().await;
+        let answer = daemon.post("/x", body).await;
+        assert_eq!(
+            (answer.status.as_u16(), attempts(&answer)),
+            (200, Some("3"))
+        );
+        assert_eq!(upstream.count(), 3);
+        let seen = upstream.seen();
+        let is_kept = seen.iter().all(|s| s.connection == seen[0].connection);
+        assert!(is_kept, "the connection was not kept");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_stays_the_same_is_passed_on_whole() {
+    let (upstream, daemon) = failing_at_first(100, || unavailable(Some("0"))).await;
+    let answer = daemon.post("/x", LIST).await;
+    assert_eq!((answer.status.as_u16(), answer.code()), (503, None));
+    assert_eq!(answer.text(), "not now");
+    assert_eq!(answer.header("retry-after"), Some("0"));
+    assert_eq!((upstream.count(), attempts(&answer)), (4, Some("4")));
+}
+
+#[tokio::test]
+async fn a_wait_that_is_too_long_is_left_to_the_client() {
+    let (upstream, daemon) = failing_at_first(1, || unavailable(Some("6"))).await;
+    let answer = daemon.post("/x", LIST).await;
+    assert_eq!((answer.status.as_u16(), upstream.count()), (503, 1));
+}
+
+#[tokio::test]
+async fn a_call_behind_a_broken_gateway_is_not_repeated_and_a_read_is() {
+    let broken = || unavailable(None);
+    let (upstream, daemon) = failing_at_first(1, broken).await;
+    assert_eq!(daemon.post("/x", CALL).await.status, 503);
+    assert_eq!(upstream.count(), 1);
+    let (upstream, daemon) = failing_at_first(1, broken).await;
+    assert_eq!(daemon.post("/x", LIST).await.status, 200);
+    assert_eq!(upstream.count(), 2);
+}
+
+#[tokio::test]
+async fn without_json_rpc_the_method_says_what_is_safe() {
+    let cut = || Err(body::Cut);
+    for (method, repeated) in [("GET", true), ("DELETE", false), ("PUT", false)] {
+        let (upstream, daemon) = failing_at_first(1, cut).await;
+        let answer = daemon.ask(Ask::new(method, "/x")).await;
+        assert_eq!(answer.status == 200, repeated, "{method}");
+        assert_eq!(upstream.count(), 1 + usize::from(repeated), "{method}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_too_large_to_keep_is_sent_once() {
+    let upstream = Upstream::https();
+    failing(&upstream, 1, || unavailable(Some("0")));
+    let daemon = Setup::before(&upstream)
+        .more("[limits]\nreplay_buffer = \"100B\"")
+        .start()
+        .await;
+    let padding = " ".repeat(200);
+    assert_eq!(
+        daemon.post("/x", &format!("{LIST}{padding}")).await.status,
+        503
+    );
+    assert_eq!(upstream.count(), 1);
+}
+
+#[tokio::test]
+async fn a_retry_never_outlasts_the_request_timeout() {
+    let upstream = Upstream::https();
+    failing(&upstream, 100, || unavailable(Some("1")));
+    let setup = Setup::before(&upstream).upstream("request_timeout = \"900ms\"");
+    let daemon = setup.start().await;
+    let begun = Instant::now();
+    let answer = daemon.post("/x", LIST).await;
+    assert_eq!((answer.status.as_u16(), upstream.count()), (503, 1));
+    assert!(begun.elapsed() < Duration::from_millis(900));
+}
+
+#[tokio::test]
+async fn an_upstream_that_is_not_there_yet_is_waited_for() {
+    let address = unused();
+    let setup = Setup::at(&format!("http://{address}")).upstream(FAST);
+    let daemon = setup.start().await;
+    let mut client = daemon.client(Way::Tcp(Http::One)).await;
+    let asking = tokio::spawn(async move { client.ask(Ask::post("/x", CALL)).await });
+    // Not before the first attempt has failed.
+    until("an attempt failed", || {
+        daemon.text().contains("trying again")
+    })
+    .await;
+    let upstream = Upstream::http_at(address);
+    assert_eq!(asking.await.unwrap().status, 200);
+    assert_eq!(upstream.count(), 1);
+}
+
+/// An address where nobody listens.
+fn unused() -> SocketAddr {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap()
+}
+
+#[tokio::test]
+async fn retries_stop_where_the_budget_ends() {
+    let upstream = Upstream::https();
+    failing(&upstream, usize::MAX, || unavailable(Some("0")));
+    let setup = Setup::before(&upstream)
+        .upstream("retry = { budget_percent = 0, min_backoff = \"1ms\", max_backoff = \"1ms\" }\nbreaker = \"off\"");
+    let daemon = setup.start().await;
+    let mut client = daemon.client(Way::Tcp(Http::One)).await;
+    for _ in 0..50 {
+        client.ask(Ask::post("/x", LIST)).await;
+    }
+    // 100 in 10 s, whatever the share.
+    assert_eq!(upstream.count(), 50 + 100);
+    let refused = r#"mcp_auth_proxy_retries_total{upstream="up",outcome="over_budget"}"#;
+    assert!(daemon.metric(refused) > 0.0);
+}
+
+const TRIPS_SOON: &str = r#"
+retry = "off"
+breaker = { failures = 3, patience = "1ms", probe_interval = "300ms" }
+"#;
+
+#[tokio::test]
+async fn an_upstream_that_keeps_failing_is_left_alone_until_it_answers() {
+    let upstream = Upstream::https();
+    let is_down = Arc::new(AtomicBool::new(true));
+    let down = Arc::clone(&is_down);
+    upstream.at("/x", move |_| {
+        std::future::ready(if down.load(Ordering::Relaxed) {
+            unavailable(None)
+        } else {
+            Ok(json("{}"))
+        })
+    });
+    let daemon = Setup::before(&upstream).upstream(TRIPS_SOON).start().await;
+    for _ in 0..3 {
+        assert_eq!(daemon.post("/x", CALL).await.code(), None);
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let answer = daemon.post("/x", CALL).await;
+    answer.assert_refused(503, "upstream_unavailable");
+    assert_eq!(answer.header("retry-after"), Some("1"));
+    assert_eq!(answer.json()["id"], "c");
+    assert_eq!(daemon.status()["upstreams"][0]["requests"], "refusing");
+    let refusing = r#"mcp_auth_proxy_upstream_refusing{upstream="up"}"#;
+    assert_eq!(daemon.metric(refusing), 1.0);
+    is_down.store(false, Ordering::Relaxed);
+    let begun = Instant::now();
+    while daemon.post("/x", CALL).await.status != 200 {
+        assert!(begun.elapsed() < Duration::from_secs(10));
+    }
+    assert_eq!(upstream.count(), 4);
+    assert_eq!(daemon.status()["upstreams"][0]["requests"], "passing");
+    assert_eq!(daemon.metric(refusing), 0.0);
+}
+
+#[tokio::test]
+async fn a_reload_that_leaves_the_upstream_as_it_is_does_not_let_requests_pass() {
+    let upstream = Upstream::https();
+    failing(&upstream, usize::MAX, || unavailable(None));
+    let setup = Setup::before(&upstream).upstream(&TRIPS_SOON.replace("300ms", "1h"));
+    let daemon = setup.start().await;
+    for _ in 0..3 {
+        daemon.post("/x", CALL).await;
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    daemon.reload().await;
+    daemon
+        .post("/x", CALL)
+        .await
+        .assert_refused(503, "upstream_unavailable");
+}
+
+// Figures.
+
+/// What a stumbling upstream does, and what it has done.
+#[derive(Default)]
+struct World {
+    is_declining: AtomicBool,
+    requests: AtomicUsize,
+    /// How often each call was executed.
+    executed: Mutex<HashMap<String, usize>>,
+}
+
+impl World {
+    /// Every twentieth answer is lost, after the work was done.
+    async fn answer(self: Arc<Self>, mut call: Call) -> Outcome {
+        let body = call.read().await?;
+        if self.is_declining.load(Ordering::Relaxed) {
+            return unavailable(Some("1"));
+        }
+        let message: Value = serde_json::from_slice(&body).unwrap();
+        if message["method"] == "tools/call" {
+            let id = message["id"].as_str().unwrap().to_owned();
+            *self.executed.lock().unwrap().entry(id).or_default() += 1;
+        }
+        let nth = self.requests.fetch_add(1, Ordering::Relaxed);
+        if nth % 20 == 19 {
+            return Err(body::Cut);
+        }
+        Ok(json("{}"))
+    }
+
+    fn upstream(self: &Arc<Self>, address: SocketAddr) -> Upstream {
+        let world = Arc::clone(self);
+        let upstream = Upstream::http_at(address);
+        upstream.at("/mcp", move |call| Arc::clone(&world).answer(call));
+        upstream
+    }
+}
+
+/// Reads and calls in turn until told to stop; returns the reads that succeeded and what the others got.
+async fn agent(mut client: Client, name: usize, stop: Arc<AtomicBool>) -> (usize, Vec<String>) {
+    let (mut reads, mut failures) = (0, Vec::new());
+    for nth in 0.. {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        let answer = client.ask(Ask::post("/mcp", LIST)).await;
+        match answer.status.as_u16() {
+            200 => reads += 1,
+            _ => failures.push(format!("{answer:?}")),
+        }
+        let call = CALL.replace(r#""id":"c""#, &format!(r#""id":"{name}-{nth}""#));
+        client.ask(Ask::post("/mcp", call)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    (reads, failures)
+}
+
+const AGENTS: usize = 64;
+
+#[tokio::test]
+async fn agents_at_work_notice_nothing_of_hiccups_and_no_call_is_executed_twice() {
+    let world = Arc::new(World::default());
+    let address = unused();
+    let upstream = world.upstream(address);
+    let daemon = Setup::at(&format!("http://{address}"))
+        .log_level("warning")
+        .start()
+        .await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut agents = Vec::new();
+    for name in 0..AGENTS {
+        let client = daemon.client(Way::Unix(Http::One)).await;
+        agents.push(tokio::spawn(agent(client, name, Arc::clone(&stop))));
+    }
+    let pause = |ms| tokio::time::sleep(Duration::from_millis(ms));
+    pause(1500).await;
+    world.is_declining.store(true, Ordering::Relaxed);
+    pause(2000).await;
+    world.is_declining.store(false, Ordering::Relaxed);
+    pause(1000).await;
+    drop(upstream);
+    pause(500).await;
+    let _upstream = world.upstream(address);
+    pause(1500).await;
+    stop.store(true, Ordering::Relaxed);
+    let mut reads = 0;
+    for agent in agents {
+        let (read, failures) = agent.await.unwrap();
+        assert!(failures.is_empty(), "{failures:#?}");
+        reads += read;
+    }
+    let executed = world.executed.lock().unwrap();
+    assert!(executed.values().all(|times| *times == 1));
+    assert!(executed.len() > AGENTS && reads > AGENTS);
+    println!(
+        "{reads} reads and {} calls by {AGENTS} agents: no read failed, no call was executed twice",
+        executed.len()
+    );
+}
+
+#[tokio::test]
+async fn a_full_outage_is_answered_at_once_and_hardly_felt_upstream_and_over_soon() {
+    let upstream = Upstream::https();
+    let is_down = Arc::new(AtomicBool::new(false));
+    let down = Arc::clone(&is_down);
+    upstream.at("/mcp", move |_| {
+        std::future::ready(if down.load(Ordering::Relaxed) {
+            unavailable(None)
+        } else {
+            Ok(json("{}"))
+        })
+    });
+    let daemon = Setup::before(&upstream).log_level("warning").start().await;
+    let mut clients = Vec::new();
+    for _ in 0..16 {
+        clients.push(daemon.client(Way::Unix(Http::One)).await);
+    }
+    let normal = busy(&mut clients, &upstream, Duration::from_secs(2)).await;
+    is_down.store(true, Ordering::Relaxed);
+    let begun = Instant::now();
+    while daemon.post("/mcp", LIST).await.code() != Some("upstream_unavailable") {
+        assert!(begun.elapsed() < Duration::from_secs(15));
+        busy(&mut clients, &upstream, Duration::from_millis(100)).await;
+    }
+    let noticed = begun.elapsed();
+    let outage = busy(&mut clients, &upstream, Duration::from_secs(5)).await;
+    is_down.store(false, Ordering::Relaxed);
+    let begun = Instant::now();
+    while daemon.post("/mcp", LIST).await.status != 200 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        assert!(begun.elapsed() < Duration::from_secs(2), "not back in time");
+    }
+    let (load, answered) = (outage.upstream / normal.upstream, outage.median);
+    println!(
+        "normally {:.0} requests/s upstream; open after {noticed:?}, then {:.1} requests/s ({:.2} %), \
+         answers in {answered:?} (median); back after {:?}",
+        normal.upstream,
+        outage.upstream,
+        load * 100.0,
+        begun.elapsed()
+    );
+    assert!(answered < Duration::from_millis(5), "{answered:?}");
+    assert!(load < 0.01, "{load}");
+}
+
+struct Busy {
+    /// Requests that arrived upstream, a second.
+    upstream: f64,
+    median: Duration,
+}
+
+/// Everybody asks, each some hundred times a second at most.
+async fn busy(clients: &mut [Client], upstream: &Upstream, long: Duration) -> Busy {
+    let (begun, before) = (Instant::now(), upstream.count());
+    let asking = clients.iter_mut().map(|client| async move {
+        let mut took = Vec::new();
+        while begun.elapsed() < long {
+            let asked = Instant::now();
+            client.ask(Ask::post("/mcp", LIST)).await;
+            took.push(asked.elapsed());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        took
+    });
+    let mut took = futures_util::future::join_all(asking).await.concat();
+    took.sort_unstable();
+    Busy {
+        upstream: (upstream.count() - before) as f64 / begun.elapsed().as_secs_f64(),
+        median: took[took.len() / 2],
+    }
+}
