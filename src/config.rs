@@ -9,6 +9,7 @@
 
 mod admin;
 mod browser;
+mod cache;
 mod credential;
 mod decode;
 pub mod env;
@@ -16,6 +17,7 @@ mod error;
 mod excerpt;
 mod field;
 mod files;
+mod limits;
 mod listener;
 mod load;
 mod overlay;
@@ -188,6 +190,9 @@ pub struct Upstream {
     pub allow_encoded_slash: bool,
     pub upstream_401: Upstream401,
     pub sse_fallback: SseFallback,
+    pub session_recovery: SessionRecovery,
+    /// Opens a client's GET stream again when the upstream ends it.
+    pub stream_recovery: bool,
     /// Passes the client's `Authorization` and `Cookie` on.
     pub forward_authorization: bool,
     /// Adds the mirrored headers of 2026-07-28 that a client left out.
@@ -196,6 +201,18 @@ pub struct Upstream {
     pub retry: Option<Retry>,
     /// `None` where every request is sent, whatever became of those before it.
     pub breaker: Option<Breaker>,
+    /// `None` where it takes any number at a time.
+    pub concurrency: Option<Concurrency>,
+    pub cache: Cache,
+}
+
+/// What an upstream takes at a time: requests whose answer has not begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Concurrency {
+    pub requests: usize,
+    /// How many more may wait for their turn, and for how long.
+    pub queue: usize,
+    pub wait: Duration,
 }
 
 /// How often, and how soon, a request is sent again where that is safe.
@@ -232,6 +249,19 @@ pub struct Breaker {
     pub patience: Duration,
     /// How often one request is let through to see whether it is back.
     pub probe_interval: Duration,
+}
+
+/// What is kept of an upstream's cacheable results, and for how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cache {
+    pub enabled: bool,
+    /// For results that say nothing about it themselves: those of revisions before
+    /// 2026-07-28. `None` does not keep them.
+    pub ttl: Option<Duration>,
+    /// Gives results without a hint to every session, not only to the one that asked.
+    pub across_sessions: bool,
+    /// For how long beyond its time a result stands in for an upstream that fails.
+    pub stale_if_error: Duration,
 }
 
 /// Where exactly an upstream's requests go.
@@ -310,6 +340,17 @@ pub enum SseFallback {
     Never,
 }
 
+/// What becomes of a session that the upstream has forgotten (a 404 to its id).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SessionRecovery {
+    /// The client learns of it. The default: what was set up in the session, a subscription
+    /// or a log level, is lost with it, and only the client could set it up again.
+    #[default]
+    Off,
+    /// The client's own `initialize` is sent again and its requests go on in the new session.
+    Replay,
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub struct Credential {
     pub name: String,
@@ -381,12 +422,36 @@ pub enum LogFormat {
     Text,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// Largest request body accepted, in bytes.
     pub max_body: u64,
     /// Largest request body kept for inspection and replay, in bytes.
     pub replay_buffer: usize,
+    /// What all cached results together may take, in bytes. 0: none are kept.
+    pub cache: usize,
+    /// A request must be within each of them.
+    pub rate: Vec<RateLimit>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RateLimit {
+    /// At least 1.
+    pub requests: u32,
+    pub per: Duration,
+    /// How many may come at once after a rest; at least 1.
+    pub burst: u32,
+    pub by: By,
+}
+
+/// Whose requests are counted together: those that are alike in all of these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct By {
+    pub route: bool,
+    pub credential: bool,
+    pub peer: bool,
+    /// Only calls of tools are counted then.
+    pub tool: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod auth;
+pub mod backoff;
 pub mod bridge;
 pub mod cli;
 pub mod client;

@@ -2,12 +2,14 @@
 
 mod credential;
 mod health;
+mod partition;
 mod refreshes;
 mod router;
 mod upstream;
 
 pub use credential::Credential;
 pub use health::{Health, Verdict};
+pub use partition::{Partition, Partitions};
 pub use refreshes::{Refreshes, Trouble};
 pub use router::{Match, Router};
 pub use upstream::Upstream;
@@ -15,14 +17,15 @@ pub use upstream::Upstream;
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use slog::Logger;
 
 use crate::auth::Surroundings;
 use crate::client::ProxyVariables;
-use crate::config::{Config, ListenAddress, Listener};
+use crate::config::{Config, ListenAddress, Listener, RateLimit};
 use crate::metrics::Metrics;
+use crate::resilience::rate::Rate;
 use crate::secret::Secret;
 
 pub struct Snapshot {
@@ -34,6 +37,8 @@ pub struct Snapshot {
     pub router: Router,
     /// How the programs fare that print secrets.
     pub refreshes: Arc<Refreshes>,
+    /// In the order of `limits.rate`; counts outlive a reload that does not change the limit.
+    pub rates: Vec<Arc<Rate>>,
     pub loaded_at: SystemTime,
     /// Listener policies by [`listener_key`].
     listeners: HashMap<u64, usize>,
@@ -62,19 +67,29 @@ impl Snapshot {
                 Credential::new(credential, previous, &around)
             })
             .collect::<Result<Vec<_>, _>>()?;
-        let upstreams = (0..config.upstreams.len())
-            .map(|index| {
-                Upstream::new(&config, index, &credentials, previous, proxies, metrics)
-                    .map(Arc::new)
-            })
-            .collect::<Result<Vec<_>, _>>()?;
+        let mut upstreams: Vec<Arc<Upstream>> = Vec::with_capacity(config.upstreams.len());
+        for index in 0..config.upstreams.len() {
+            let mut upstream =
+                Upstream::new(&config, index, &credentials, previous, proxies, metrics)?;
+            let before = previous.map_or(&[][..], |previous| &previous.upstreams);
+            let neighbour = upstreams
+                .iter()
+                .chain(before)
+                .find(|other| upstream.is_at_the_place_of(other));
+            if let Some(neighbour) = neighbour {
+                upstream.cache.public = Arc::clone(&neighbour.cache.public);
+            }
+            upstreams.push(Arc::new(upstream));
+        }
         let listeners = config
             .listeners
             .iter()
             .enumerate()
             .map(|(index, listener)| (listener_key(&listener.address), index))
             .collect();
+        let rates = config.limits.rate.iter();
         Ok(Self {
+            rates: rates.map(|limit| rate(limit, previous)).collect(),
             router: Router::new(&config),
             upstreams,
             credentials,
@@ -115,6 +130,14 @@ impl Snapshot {
         self.upstreams
             .iter()
             .find(|upstream| upstream.config.name == name)
+    }
+}
+
+fn rate(limit: &RateLimit, previous: Option<&Snapshot>) -> Arc<Rate> {
+    let mut before = previous.into_iter().flat_map(|previous| &previous.rates);
+    match before.find(|before| before.settings() == limit) {
+        Some(before) => Arc::clone(before),
+        None => Arc::new(Rate::new(limit.clone(), Instant::now())),
     }
 }
 

@@ -300,6 +300,18 @@ const SECTIONS: &[(&str, &str)] = &[
         "[upstream.acme]\nurl = \"https://a/\"\nqqqqqqqq = 1",
     ),
     (
+        "[upstream.NAME.retry]",
+        "[upstream.acme]\nurl = \"https://a/\"\nretry.qqqqqqqq = 1",
+    ),
+    (
+        "[upstream.NAME.breaker]",
+        "[upstream.acme]\nurl = \"https://a/\"\nbreaker.qqqqqqqq = 1",
+    ),
+    (
+        "[upstream.NAME.cache]",
+        "[upstream.acme]\nurl = \"https://a/\"\ncache.qqqqqqqq = 1",
+    ),
+    (
         "[upstream.NAME.session]",
         "[upstream.acme]\nurl = \"https://a/\"\nsession.qqqqqqqq = 1",
     ),
@@ -346,6 +358,11 @@ const SECTIONS: &[(&str, &str)] = &[
     ),
     ("[admin]", "[admin]\nqqqqqqqq = 1"),
     ("[log]", "[log]\nqqqqqqqq = 1"),
+    (
+        "[upstream.NAME.concurrency]",
+        "[upstream.acme]\nurl = \"https://a/\"\nconcurrency.qqqqqqqq = 1",
+    ),
+    ("[[limits.rate]]", "[[limits.rate]]\nqqqqqqqq = 1"),
     ("[limits]", "[limits]\nqqqqqqqq = 1"),
     ("[server]", "[server]\nqqqqqqqq = 1"),
 ];
@@ -410,7 +427,8 @@ fn literal_default(terms: &str) -> Option<&str> {
     let (default, _) = default.rsplit_once("; ")?;
     let quotes = default.matches('"').count();
     let quoted = quotes == 2 && default.starts_with('"') && default.ends_with('"');
-    (quoted || ["true", "false", "[]"].contains(&default)).then_some(default)
+    let plain = ["true", "false", "[]"].contains(&default) || default.parse::<u32>().is_ok();
+    (quoted || plain).then_some(default)
 }
 
 #[test]
@@ -450,7 +468,7 @@ fn the_defaults_in_the_manual_are_those_in_force() {
             .load("config.toml", text)
             .unwrap_or_else(|problems| panic!("{text}{problems}"));
         let parts = (&config.upstreams, &config.routes, &config.listeners);
-        let rest = (config.log, config.limits, config.server, &config.admin);
+        let rest = (config.log, &config.limits, config.server, &config.admin);
         format!("{parts:#?}{rest:#?}")
     };
     assert_eq!(essence(written), essence(&left_out));
@@ -539,20 +557,28 @@ fn every_field_of_the_access_log_is_described_and_written() {
 #[test]
 fn every_metric_is_described_and_exported() {
     let metrics = Metrics::default();
-    metrics.upstream("acme").finished(
+    let upstream = metrics.upstream("acme");
+    upstream.finished(
         200,
         Duration::from_millis(3),
         Some("tools/call"),
         Some("echo"),
     );
+    upstream.retry("reads");
     metrics.proxy_error("no_route");
     metrics.reloaded(true, SystemTime::now());
     metrics.credential("acme").fetched(true);
+    metrics.session_recovery("acme", "recovered");
+    metrics.stream_recovery("acme", "recovered");
     let mut page = String::new();
     let gauges = Gauges {
         in_flight: 0,
         connections: 0,
+        sessions: 0,
+        event_streams: 0,
         log_dropped: 0,
+        cache_bytes: 0,
+        cache_entries: 0,
     };
     metrics.write(&mut page, &gauges).unwrap();
     let exported = page

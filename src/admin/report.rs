@@ -37,6 +37,11 @@ pub fn status(state: &State) -> String {
         "connections": registry.len(),
         "requests_in_flight": requests,
         "event_streams": streams,
+        "cache": {
+            "entries": state.proxy.cache.entries(),
+            "bytes": state.proxy.cache.bytes(),
+            "limit": snapshot.config.limits.cache,
+        },
         "last_reload": state.last_reload().map(|reloaded| reload_entry(&reloaded)),
     })
     .to_string()

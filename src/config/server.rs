@@ -1,4 +1,4 @@
-//! `[log]`, `[limits]` and `[server]`.
+//! `[log]` and `[server]`.
 
 use std::io::IsTerminal;
 use std::time::Duration;
@@ -7,9 +7,7 @@ use slog::Level;
 
 use super::decode::{Field, Section};
 use super::tree::Value;
-use super::{Limits, Log, LogFormat, Server};
-
-const MIB: u64 = 1024 * 1024;
+use super::{Log, LogFormat, Server};
 
 /// More event-loop threads than this help nobody on one host.
 const DEFAULT_WORKERS: usize = 8;
@@ -53,29 +51,6 @@ pub fn decode_log(root: &mut Section<'_>) -> Log {
     }
     s.finish();
     log
-}
-
-pub fn decode_limits(root: &mut Section<'_>) -> Limits {
-    let mut limits = Limits {
-        max_body: 64 * MIB,
-        replay_buffer: MIB as usize,
-    };
-    let Some(mut s) = optional(root, "limits") else {
-        return limits;
-    };
-    if let Some(field) = s.field("max_body") {
-        match field.size() {
-            Some(0) => field.problem("no request could have a body; write a size above zero"),
-            Some(size) => limits.max_body = size,
-            None => {}
-        }
-    }
-    let replay = s.field("replay_buffer").and_then(|field| field.size());
-    if let Some(size) = replay {
-        limits.replay_buffer = usize::try_from(size).unwrap_or(usize::MAX);
-    }
-    s.finish();
-    limits
 }
 
 pub fn decode_server(root: &mut Section<'_>) -> Server {

@@ -30,6 +30,7 @@ pub enum Code {
     BodyTimeout,
     BodyCut,
     BodyTooLarge,
+    RateLimited,
     UpstreamDns,
     UpstreamUnreachable,
     UpstreamTls,
@@ -37,6 +38,7 @@ pub enum Code {
     UpstreamBadResponse,
     UpstreamRejectedCredential,
     UpstreamUnavailable,
+    UpstreamBusy,
     UpstreamConnectTimeout,
     UpstreamTimeout,
     CredentialUnavailable,
@@ -57,6 +59,7 @@ impl Code {
         Self::BodyTimeout,
         Self::BodyCut,
         Self::BodyTooLarge,
+        Self::RateLimited,
         Self::UpstreamDns,
         Self::UpstreamUnreachable,
         Self::UpstreamTls,
@@ -64,6 +67,7 @@ impl Code {
         Self::UpstreamBadResponse,
         Self::UpstreamRejectedCredential,
         Self::UpstreamUnavailable,
+        Self::UpstreamBusy,
         Self::UpstreamConnectTimeout,
         Self::UpstreamTimeout,
         Self::CredentialUnavailable,
@@ -85,6 +89,7 @@ impl Code {
             Self::BodyTimeout => "body_timeout",
             Self::BodyCut => "body_cut",
             Self::BodyTooLarge => "body_too_large",
+            Self::RateLimited => "rate_limited",
             Self::UpstreamDns => "upstream_dns",
             Self::UpstreamUnreachable => "upstream_unreachable",
             Self::UpstreamTls => "upstream_tls",
@@ -92,6 +97,7 @@ impl Code {
             Self::UpstreamBadResponse => "upstream_bad_response",
             Self::UpstreamRejectedCredential => "upstream_rejected_credential",
             Self::UpstreamUnavailable => "upstream_unavailable",
+            Self::UpstreamBusy => "upstream_busy",
             Self::UpstreamConnectTimeout => "upstream_connect_timeout",
             Self::UpstreamTimeout => "upstream_timeout",
             Self::CredentialUnavailable => "credential_unavailable",
@@ -119,9 +125,26 @@ impl Code {
             | Self::UpstreamBadResponse => StatusCode::BAD_GATEWAY,
             Self::UpstreamRejectedCredential
             | Self::UpstreamUnavailable
+            | Self::UpstreamBusy
             | Self::CredentialUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
             Self::UpstreamConnectTimeout | Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
         }
+    }
+
+    /// Whether the upstream could not be had at all, as opposed to what it or we had to say.
+    pub fn is_outage(self) -> bool {
+        matches!(
+            self,
+            Self::UpstreamDns
+                | Self::UpstreamUnreachable
+                | Self::UpstreamTls
+                | Self::UpstreamReset
+                | Self::UpstreamBadResponse
+                | Self::UpstreamConnectTimeout
+                | Self::UpstreamTimeout
+                | Self::UpstreamUnavailable
+        )
     }
 
     /// JSON-RPC's number for it: the protocol's own where there is one.

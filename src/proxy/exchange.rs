@@ -2,13 +2,14 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::header::{self, HeaderValue};
 use http::request::Parts;
 use http::{Method, Response};
 use slog::{KV, Key, Record, Serializer, info, warn};
 
+use super::cache;
 use super::error::Error;
 use super::source::Source;
 use super::{Proxy, answer, head, ids};
@@ -29,7 +30,13 @@ pub struct Exchange {
     mcp_method: Option<Box<str>>,
     mcp_name: Option<Box<str>>,
     upstream: Option<Arc<Upstream>>,
+    /// Where the answer came from, if it is one that may be kept.
+    pub cache: Option<cache::Outcome>,
+    /// Part of the request's time that went by before it was sent.
+    pub waited: Duration,
     pub attempts: u32,
+    /// It was sent once more, in a session that the upstream had forgotten.
+    pub session_recovered: bool,
     status: u16,
     pub bytes: u64,
     code: Option<&'static str>,
@@ -59,7 +66,10 @@ impl Exchange {
             mcp_method: None,
             mcp_name: None,
             upstream: None,
+            cache: None,
+            waited: Duration::ZERO,
             attempts: 0,
+            session_recovered: false,
             status: 0,
             bytes: 0,
             code: None,
@@ -84,6 +94,11 @@ impl Exchange {
         }
     }
 
+    /// The method of the JSON-RPC message, if the request is one.
+    pub fn mcp_method(&self) -> Option<&str> {
+        self.mcp_method.as_deref()
+    }
+
     /// The client may still be sending when its answer comes.
     pub fn body_is_unread(&self) {
         self.connection.linger();
@@ -99,6 +114,11 @@ impl Exchange {
         headers
             .entry(head::REQUEST_ID)
             .or_insert_with(|| self.id.clone());
+        if let Some(outcome) = self.cache {
+            response
+                .headers_mut()
+                .insert(cache::HEADER, outcome.header());
+        }
         response
     }
 
@@ -127,6 +147,9 @@ impl Drop for Exchange {
             upstream
                 .metrics
                 .finished(self.status, duration, method, name);
+            if let Some(outcome) = self.cache {
+                upstream.metrics.cache_answered(outcome as usize);
+            }
         }
         let proxy = Arc::clone(&self.proxy);
         let line = AccessLine {
@@ -145,7 +168,7 @@ impl Drop for Exchange {
 /// The access-log line's fields, in the order they are written.
 struct AccessLine<'a> {
     exchange: &'a Exchange,
-    duration: std::time::Duration,
+    duration: Duration,
 }
 
 impl KV for AccessLine<'_> {
@@ -184,6 +207,12 @@ impl KV for AccessLine<'_> {
         out.emit_f64(Key::from("duration_ms"), milliseconds)?;
         out.emit_u64(Key::from("bytes"), exchange.bytes)?;
         out.emit_u32(Key::from("retries"), exchange.attempts.saturating_sub(1))?;
+        if exchange.session_recovered {
+            out.emit_str(Key::from("session"), "recovered")?;
+        }
+        if let Some(outcome) = exchange.cache {
+            out.emit_str(Key::from("cache"), outcome.as_str())?;
+        }
         match exchange.outcome {
             Outcome::Complete => {}
             Outcome::ClientLeft if exchange.connection.was_aborted() => {

@@ -8,10 +8,10 @@ use http::{HeaderMap, Request, Response};
 use slog::{debug, info, warn};
 use tokio::time::Instant;
 
-use super::Proxy;
 use super::error::{Code, Error};
 use super::exchange::Exchange;
 use super::retry::{self, Attempts, Why};
+use super::{Proxy, sign};
 use crate::auth::Ticket;
 use crate::client::{self, Failure};
 use crate::deadline;
@@ -78,6 +78,32 @@ impl Proxy {
             tokio::time::sleep(wait).await;
             request = next;
         }
+    }
+
+    /// One attempt at a request of the proxy's own, which belongs to a client's but is not recorded with it.
+    ///
+    /// # Errors
+    /// When there is no answer within the upstream's `request_timeout`, or none is to be expected.
+    pub(super) async fn send_own(
+        &self,
+        upstream: &Upstream,
+        request: Request<RequestBody>,
+    ) -> Result<Response<client::Body>, Error> {
+        if let Some(breaker) = &upstream.breaker {
+            let admitted = breaker.admit(std::time::Instant::now());
+            admitted.map_err(|wait| Error::unavailable(upstream, wait))?;
+        }
+        let deadline = Instant::now() + upstream.config.request_timeout;
+        let ticket = sign::ticket(upstream, &request, deadline).await?;
+        let signing = |request: &mut _| drop(upstream.sign(ticket.as_ref(), request));
+        let sending = pin!(upstream.client.send(request, signing));
+        let tried = match deadline::before(deadline, sending).await {
+            Ok(Ok(response)) => Tried::Answered(response, HeaderMap::new()),
+            Ok(Err(failure)) => Tried::Failed(failure),
+            Err(_) => Tried::Over(Error::timeout(upstream, None)),
+        };
+        self.learn(upstream, &tried, Instant::now().into_std());
+        tried.into_result(upstream).map(|(response, _)| response)
     }
 
     async fn attempt(
@@ -164,7 +190,7 @@ impl Proxy {
     ) -> Option<(Request<RequestBody>, Duration)> {
         let only_reads = || {
             let method = copy.as_ref().map(Request::method);
-            method.is_some_and(|method| retry::only_reads(method, message))
+            method.is_some_and(|method| retry::only_reads(upstream, method, message))
         };
         let (why, unsent) = match tried {
             Tried::Answered(response, _) => {

@@ -25,7 +25,8 @@ impl Proxy {
         message: Option<&Bytes>,
         exchange: &mut Exchange,
     ) -> Result<(Response<client::Body>, HeaderMap), Error> {
-        let deadline = Instant::now() + upstream.config.request_timeout;
+        let limit = upstream.config.request_timeout;
+        let deadline = Instant::now() + limit.saturating_sub(exchange.waited);
         let Some(auth) = &upstream.auth else {
             let only = self.deliver(upstream, request, message, None, deadline, exchange);
             return only.await;
@@ -71,6 +72,19 @@ impl Proxy {
         }
         Ok((response, sent))
     }
+}
+
+/// What a request of the proxy's own is signed with; `None` for upstreams that want nothing.
+pub async fn ticket(
+    upstream: &Upstream,
+    request: &Request<RequestBody>,
+    deadline: Instant,
+) -> Result<Option<Ticket>, Error> {
+    let Some(auth) = &upstream.auth else {
+        return Ok(None);
+    };
+    let ready = auth.ready(request.body().whole());
+    in_time(upstream, deadline, ready).await.map(Some)
 }
 
 /// Waits for a token, but not for ever.

@@ -1,18 +1,21 @@
 //! An upstream ready for use.
 
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 use std::time::{Instant, SystemTime};
 
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Request};
+use tokio::sync::Semaphore;
 
-use super::{Credential, Health, Snapshot};
+use super::{Credential, Health, Partitions, Snapshot};
 use crate::auth::{Auth, Ticket, Unsigned};
 use crate::client::{Client, ProxyVariables};
 use crate::config::{self, Config, Route, TargetPath};
 use crate::mcp::params::Catalog;
 use crate::metrics::{Metrics, UpstreamMetrics};
 use crate::path;
+use crate::resilience::annotations::Annotations;
 use crate::resilience::breaker::Breaker;
 use crate::resilience::budget::Budget;
 
@@ -26,11 +29,15 @@ pub struct Upstream {
     /// Kept on reload while their settings and the way to the upstream stay.
     pub breaker: Option<Arc<Breaker>>,
     pub budget: Option<Arc<Budget>>,
+    pub gate: Option<Arc<Gate>>,
+    /// What its tools say of themselves.
+    pub tools: Arc<Annotations>,
     pub metrics: Arc<UpstreamMetrics>,
     /// Since when the present credential is in use.
     pub credential_since: SystemTime,
     /// The fixed header's value, ready to send.
     pub session: Option<HeaderValue>,
+    pub cache: Partitions,
 }
 
 impl Upstream {
@@ -69,9 +76,14 @@ impl Upstream {
                 .map_or_else(Arc::default, |before| Arc::clone(&before.catalog)),
             breaker: breaker(&upstream, kept_client),
             budget: budget(&upstream, kept_client),
+            gate: gate(&upstream, before),
+            tools: kept_client.map_or_else(Arc::default, |before| Arc::clone(&before.tools)),
             metrics: metrics.upstream(&upstream.name),
             credential_since: credential.map_or_else(SystemTime::now, |it| it.since),
             session: session.map_err(|reason| format!("upstream {}: {reason}", upstream.name))?,
+            cache: kept_credential
+                .filter(|before| before.config == upstream)
+                .map_or_else(Partitions::default, |before| before.cache.clone()),
             config: upstream,
         })
     }
@@ -94,6 +106,20 @@ impl Upstream {
             request.headers_mut().insert(name, value.clone());
         }
         credential
+    }
+
+    /// Whether this and `other` send to the same servers, and believe the same certificates.
+    pub fn is_at_the_place_of(&self, other: &Self) -> bool {
+        let place = |upstream: &Self| {
+            let config::Target {
+                scheme,
+                authority,
+                unix,
+                path: _,
+            } = &upstream.config.target;
+            (scheme.clone(), authority.clone(), unix.clone())
+        };
+        place(self) == place(other) && self.config.tls == other.config.tls
     }
 
     /// Where a request goes: the raw path and query for the wire. `None` if it does not make a URI.
@@ -139,6 +165,24 @@ fn breaker(upstream: &config::Upstream, kept: Option<&Arc<Upstream>>) -> Option<
     Some(match before.filter(|before| before.has(settings)) {
         Some(before) => Arc::clone(before),
         None => Arc::new(Breaker::new(settings.clone())),
+    })
+}
+
+/// Where requests wait for an upstream that takes few at a time.
+pub struct Gate {
+    pub permits: Semaphore,
+    pub queued: AtomicUsize,
+}
+
+fn gate(upstream: &config::Upstream, before: Option<&Arc<Upstream>>) -> Option<Arc<Gate>> {
+    let settings = upstream.concurrency?;
+    let before = before.filter(|before| before.config.concurrency == Some(settings));
+    Some(match before.and_then(|before| before.gate.as_ref()) {
+        Some(before) => Arc::clone(before),
+        None => Arc::new(Gate {
+            permits: Semaphore::new(settings.requests),
+            queued: AtomicUsize::new(0),
+        }),
     })
 }
 

@@ -1,6 +1,7 @@
 //! The daemon as its users meet it: the built binary, a real upstream behind it, real clients before it.
 
 mod bodies;
+mod cache;
 mod client_config;
 mod commands;
 mod common;
@@ -21,9 +22,11 @@ mod rejected_credential;
 mod resilience;
 mod routing;
 mod rust_sdk;
+mod sessions;
 mod signing;
 mod smuggling;
 mod stdio;
+mod stream_recovery;
 mod streaming;
 mod upstream_failures;
 mod upstream_tls;
