@@ -1,8 +1,10 @@
 //! Wiring: listeners, workers, and one loop for everything that happens to the daemon as a whole.
 
 mod listeners;
+mod refresh;
 mod reload;
 mod signals;
+mod watch;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -27,6 +29,7 @@ use crate::worker;
 use crate::{exit, harden, sandbox};
 
 use self::listeners::Listeners;
+use self::refresh::Refresher;
 use self::signals::{Signal, Signals};
 
 /// What drained connections get beyond `graceful_shutdown` to notice that they are cut.
@@ -95,7 +98,11 @@ pub fn run(sources: Sources, config: Config, ready: impl FnOnce(Handle)) -> Resu
     let proxies = ProxyVariables::new(env);
     worker::set_count(config.server.workers);
     let metrics = Metrics::default();
-    let snapshot = Snapshot::new(config, None, &proxies, &metrics);
+    let snapshot =
+        Snapshot::new(config, None, &proxies, &metrics, &log).map_err(|message| Failure {
+            message,
+            exit: exit::CONFIG.into(),
+        })?;
     metrics.reloaded(true, snapshot.loaded_at);
     let proxy = Arc::new(Proxy::new(snapshot, metrics, log.clone()));
     let workers = Arc::new(Workers::start(worker::count(), &proxy, &log)?);
@@ -191,6 +198,7 @@ impl Daemon {
         self.lifecycle.ready(&self.state.summary());
         self.watch_event_loops();
         self.warm_up();
+        self.keep_secrets_fresh();
         ready(Handle {
             state: Arc::clone(&self.state),
             stop,
@@ -265,9 +273,25 @@ impl Daemon {
         });
     }
 
+    /// Runs programs again that print secrets, and looks after watched files.
+    fn keep_secrets_fresh(&self) {
+        let refresher = Refresher {
+            proxy: Arc::clone(&self.state.proxy),
+            proxies: self.proxies.clone(),
+            env: self.sources.env.clone(),
+            log: self.log.clone(),
+        };
+        tokio::spawn(refresher.run());
+        tokio::spawn(watch::run(Arc::clone(&self.state)));
+    }
+
     /// What the first request would otherwise wait for: trust roots, and a first look at each upstream.
     fn warm_up(&self) {
         let snapshot = self.state.proxy.snapshot();
+        for credential in &snapshot.credentials {
+            let auth = Arc::clone(&credential.auth);
+            tokio::spawn(async move { auth.warm_up().await });
+        }
         tokio::spawn(async move {
             for upstream in &snapshot.upstreams {
                 let _ = upstream.client.warm_up().await;

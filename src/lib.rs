@@ -17,6 +17,7 @@ pub mod exit;
 pub mod file;
 pub mod guard;
 pub mod harden;
+pub mod key;
 pub mod lifecycle;
 pub mod listen;
 pub mod log;

@@ -43,6 +43,32 @@ pub struct Metrics {
     cache: Family<Labels<2>, Counter>,
     cache_bytes: Gauge<i64, AtomicI64>,
     cache_entries: Gauge<i64, AtomicI64>,
+    credential_fetches: Family<Labels<2>, Counter>,
+    credential_previous: Family<Labels<1>, Counter>,
+}
+
+/// The families' members for one credential, looked up once.
+pub struct CredentialMetrics {
+    fetched: Counter,
+    not_fetched: Counter,
+    previous: Counter,
+}
+
+impl CredentialMetrics {
+    /// A token was asked for, or a program run again.
+    pub fn fetched(&self, succeeded: bool) {
+        let counter = if succeeded {
+            &self.fetched
+        } else {
+            &self.not_fetched
+        };
+        counter.inc();
+    }
+
+    /// A request was accepted with the previous key.
+    pub fn previous_used(&self) {
+        self.previous.inc();
+    }
 }
 
 /// The families' members for one upstream, looked up once.
@@ -124,6 +150,8 @@ impl Default for Metrics {
             in_flight: Gauge::default(),
             connections: Gauge::default(),
             log_dropped: Gauge::default(),
+            credential_fetches: Family::default(),
+            credential_previous: Family::default(),
             cache: Family::default(),
             cache_bytes: Gauge::default(),
             cache_entries: Gauge::default(),
@@ -208,6 +236,16 @@ impl Default for Metrics {
             metrics.log_dropped.clone(),
         );
         registry.register(
+            "credential_fetches",
+            "Tokens fetched and programs run again, by credential and outcome",
+            metrics.credential_fetches.clone(),
+        );
+        registry.register(
+            "credential_previous",
+            "Requests that the upstream took with the credential's previous key",
+            metrics.credential_previous.clone(),
+        );
+        registry.register(
             "cache_requests",
             "Requests whose results may be kept, by upstream and where the answer came from",
             metrics.cache.clone(),
@@ -270,6 +308,22 @@ impl Metrics {
     /// A client's connection was over a limit.
     pub fn connection_refused(&self) {
         self.connections_refused.inc();
+    }
+
+    pub fn credential(&self, name: &str) -> Arc<CredentialMetrics> {
+        let fetches = |outcome: &str| {
+            let labels = [
+                ("credential", name.to_owned()),
+                ("outcome", outcome.to_owned()),
+            ];
+            self.credential_fetches.get_or_create(&labels).clone()
+        };
+        let labels = [("credential", name.to_owned())];
+        Arc::new(CredentialMetrics {
+            fetched: fetches("success"),
+            not_fetched: fetches("failure"),
+            previous: self.credential_previous.get_or_create(&labels).clone(),
+        })
     }
 
     pub fn proxy_error(&self, code: &'static str) {

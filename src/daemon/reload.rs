@@ -46,9 +46,19 @@ impl Daemon {
         if !out_of_reach.is_empty() {
             return Err(out_of_reach);
         }
+        let previous = self.state.proxy.snapshot();
+        let snapshot = Snapshot::new(
+            config,
+            Some(&previous),
+            &self.proxies,
+            &self.state.proxy.metrics,
+            &self.log,
+        )
+        .map_err(|reason| vec![reason])?;
+        let config = &snapshot.config;
         let opened = self
             .listeners
-            .open(&config)
+            .open(config)
             .map_err(|error| vec![error.to_string()])?;
         for warning in &config.warnings {
             warn!(self.log, "configuration"; "warning" => warning);
@@ -61,13 +71,6 @@ impl Daemon {
         }
         self.log_control.set_level(config.log.level);
         self.log_control.set_format(config.log.format);
-        let previous = self.state.proxy.snapshot();
-        let snapshot = Snapshot::new(
-            config,
-            Some(&previous),
-            &self.proxies,
-            &self.state.proxy.metrics,
-        );
         self.state.proxy.replace(snapshot);
         let snapshot = self.state.proxy.snapshot();
         self.listeners.switch(&snapshot.config, opened).await;

@@ -6,6 +6,7 @@ mod client_config;
 mod commands;
 mod common;
 mod configuration;
+mod credentials;
 mod differential;
 mod events;
 mod figures;
