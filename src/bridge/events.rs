@@ -62,7 +62,7 @@ struct Pieces {
 #[derive(Debug)]
 enum Cut {
     TooLarge,
-    Broken(hyper::Error),
+    Broken(client::Broken),
 }
 
 impl std::fmt::Display for Cut {

@@ -213,7 +213,7 @@ impl Error {
     }
 
     /// An answer that broke off before any of it was passed on.
-    pub fn cut(upstream: &Upstream, error: &hyper::Error) -> Self {
+    pub fn cut(upstream: &Upstream, error: &client::Broken) -> Self {
         let name = &upstream.config.name;
         Self::new(
             Code::UpstreamReset,
