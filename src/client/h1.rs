@@ -84,14 +84,24 @@ impl Connection {
             }
             match ready!(poll_read(&mut self.io, &mut self.input, cx)) {
                 Ok(1..) => {}
-                Ok(0) => return Poll::Ready(Err(outgoing.take_failure().map_or(Error::Closed, Error::Io))),
-                Err(error) => return Poll::Ready(Err(Error::Io(outgoing.take_failure().unwrap_or(error)))),
+                Ok(0) => {
+                    return Poll::Ready(Err(outgoing
+                        .take_failure()
+                        .map_or(Error::Closed, Error::Io)));
+                }
+                Err(error) => {
+                    return Poll::Ready(Err(Error::Io(outgoing.take_failure().unwrap_or(error))));
+                }
             }
         }
     }
 
     /// The next piece of a response's body.
-    fn poll_body(&mut self, decoder: &mut Decoder, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+    fn poll_body(
+        &mut self,
+        decoder: &mut Decoder,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         loop {
             let decoded = decoder.decode(&mut self.input);
             if self.input.is_empty() {
@@ -99,7 +109,9 @@ impl Connection {
             }
             match decoded {
                 Ok(Decoded::Data(data)) => return Poll::Ready(Some(Ok(Frame::data(data)))),
-                Ok(Decoded::Trailers(trailers)) => return Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
+                Ok(Decoded::Trailers(trailers)) => {
+                    return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+                }
                 Ok(Decoded::End) => return Poll::Ready(None),
                 Ok(Decoded::Incomplete) => {}
                 Err(fault) => return Poll::Ready(Some(Err(Broken::Malformed(fault)))),
@@ -131,7 +143,12 @@ pub async fn exchange(
         Err(error) => return Err(Box::new(Failure::of_h1(error, outgoing.into_unsent()))),
     };
     let body = if outgoing.is_over() {
-        Body::H1(Box::new(Bound::new(connection, &head, outgoing.is_done(), pool)))
+        Body::H1(Box::new(Bound::new(
+            connection,
+            &head,
+            outgoing.is_done(),
+            pool,
+        )))
     } else {
         // The upstream answers while it still reads: both directions must move by
         // themselves, or a client that waits for neither would stop both.
@@ -163,7 +180,10 @@ impl Bound {
         bound
     }
 
-    pub fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+    pub fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let Some(connection) = &mut self.connection else {
             return Poll::Ready(None);
         };
@@ -185,7 +205,9 @@ impl Bound {
             return;
         }
         let connection = self.connection.take();
-        if let Some(connection) = connection.filter(|connection| self.keeps_alive && connection.input.is_empty()) {
+        if let Some(connection) =
+            connection.filter(|connection| self.keeps_alive && connection.input.is_empty())
+        {
             self.pool.put_h1(connection);
         }
     }
@@ -205,7 +227,10 @@ impl Detached {
         Self { frames, is_over }
     }
 
-    pub fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+    pub fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         if self.is_over {
             return Poll::Ready(None);
         }

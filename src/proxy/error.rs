@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::StatusCode;
 use http::request::Parts;
 
-use crate::client::{Failure, Kind};
+use crate::client::{self, Failure, Kind};
 use crate::guard;
 use crate::mcp::agreement;
 use crate::message::{BodyError, Progress};

@@ -131,10 +131,7 @@ fn parse_lines(input: &mut BytesMut) -> Result<Option<Lines>, Malformed> {
 }
 
 /// The length of a head that is there whole.
-fn complete(
-    parsed: httparse::Result<usize>,
-    input: &[u8],
-) -> Result<Option<usize>, Malformed> {
+fn complete(parsed: httparse::Result<usize>, input: &[u8]) -> Result<Option<usize>, Malformed> {
     match parsed {
         Ok(httparse::Status::Complete(length)) if length <= MAX_HEAD => Ok(Some(length)),
         Ok(httparse::Status::Partial) if input.len() <= MAX_HEAD => Ok(None),
@@ -227,7 +224,10 @@ mod tests {
         let body = RequestBody::full(Bytes::from_static(b"{}"));
         let (framing, text) = encoded(Method::POST, body);
         assert_eq!(framing, Framing::Length(2));
-        assert_eq!(text, "POST /a//b?c=%41 HTTP/1.1\r\ncontent-length: 2\r\n\r\n");
+        assert_eq!(
+            text,
+            "POST /a//b?c=%41 HTTP/1.1\r\ncontent-length: 2\r\n\r\n"
+        );
     }
 
     #[test]
@@ -246,13 +246,26 @@ mod tests {
     fn a_body_ends_where_the_head_says() {
         for (head, expected) in [
             ("200 OK\r\ncontent-length: 5\r\n", Decoder::length(5)),
-            ("200 OK\r\ntransfer-encoding: Chunked\r\n", Decoder::chunked()),
+            (
+                "200 OK\r\ntransfer-encoding: Chunked\r\n",
+                Decoder::chunked(),
+            ),
             ("200 OK\r\n", Decoder::UntilClose),
-            ("204 No Content\r\ncontent-length: 7\r\n", Decoder::length(0)),
-            ("304 Not Modified\r\ntransfer-encoding: chunked\r\n", Decoder::length(0)),
+            (
+                "204 No Content\r\ncontent-length: 7\r\n",
+                Decoder::length(0),
+            ),
+            (
+                "304 Not Modified\r\ntransfer-encoding: chunked\r\n",
+                Decoder::length(0),
+            ),
             ("100 Continue\r\n", Decoder::length(0)),
         ] {
-            assert_eq!(decoder(&format!("HTTP/1.1 {head}\r\n")), expected, "{head:?}");
+            assert_eq!(
+                decoder(&format!("HTTP/1.1 {head}\r\n")),
+                expected,
+                "{head:?}"
+            );
         }
         let mut head = BytesMut::from("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n");
         let head = parse(&mut head, &Method::HEAD).unwrap().unwrap();
@@ -285,9 +298,15 @@ mod tests {
     fn a_connection_persists_unless_somebody_says_otherwise() {
         for (head, persists) in [
             ("1.1 200 OK\r\ncontent-length: 0\r\n", true),
-            ("1.1 200 OK\r\ncontent-length: 0\r\nconnection: x, Close\r\n", false),
+            (
+                "1.1 200 OK\r\ncontent-length: 0\r\nconnection: x, Close\r\n",
+                false,
+            ),
             ("1.0 200 OK\r\ncontent-length: 0\r\n", false),
-            ("1.0 200 OK\r\ncontent-length: 0\r\nconnection: keep-alive\r\n", true),
+            (
+                "1.0 200 OK\r\ncontent-length: 0\r\nconnection: keep-alive\r\n",
+                true,
+            ),
             ("1.1 200 OK\r\n", false),
         ] {
             let head = parsed(&format!("HTTP/{head}\r\n")).unwrap().unwrap();
@@ -301,7 +320,10 @@ mod tests {
         let long = format!("HTTP/1.1 200 OK\r\nx: {}", "y".repeat(MAX_HEAD));
         assert!(parsed(&long).is_err());
         assert!(parsed(&format!("{long}\r\n\r\n")).is_err());
-        let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "x: y\r\n".repeat(MAX_LINES + 1));
+        let many = format!(
+            "HTTP/1.1 200 OK\r\n{}\r\n",
+            "x: y\r\n".repeat(MAX_LINES + 1)
+        );
         assert!(parsed(&many).is_err());
     }
 }
