@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::StatusCode;
 use http::request::Parts;
 
-use crate::client::{Failure, Kind};
+use crate::client::{self, Failure, Kind};
 use crate::guard;
 use crate::mcp::agreement;
 use crate::message::{BodyError, Progress};
@@ -217,7 +217,7 @@ impl Error {
     }
 
     /// An answer that broke off before any of it was passed on.
-    pub fn cut(upstream: &Upstream, error: &hyper::Error) -> Self {
+    pub fn cut(upstream: &Upstream, error: &client::Broken) -> Self {
         let name = &upstream.config.name;
         Self::new(
             Code::UpstreamReset,
