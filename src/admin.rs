@@ -3,7 +3,7 @@
 mod report;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
@@ -93,12 +93,17 @@ impl Admin {
 
     fn metrics(&self) -> Response<Full<Bytes>> {
         let registry = self.state.workers.registry();
+        let (in_flight, event_streams) = registry.requests();
         let gauges = Gauges {
-            in_flight: registry.requests().0,
+            in_flight,
             connections: registry.len(),
+            sessions: self.state.proxy.sessions.count(Instant::now()),
+            event_streams,
             log_dropped: self.state.log_control.dropped(),
             audit_lost: self.state.proxy.audit.lost(),
             audit_failing: self.state.proxy.audit.is_failing(),
+            cache_bytes: self.state.proxy.cache.bytes(),
+            cache_entries: self.state.proxy.cache.entries(),
         };
         let mut page = String::new();
         match self.state.proxy.metrics.write(&mut page, &gauges) {

@@ -4,7 +4,6 @@
 //! stream, becomes a line. The bytes of messages stay as they are.
 
 mod answers;
-mod backoff;
 mod body;
 mod events;
 mod exchange;

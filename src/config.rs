@@ -11,6 +11,7 @@ mod access;
 mod admin;
 mod audit;
 mod browser;
+mod cache;
 mod credential;
 mod decode;
 pub mod env;
@@ -18,6 +19,7 @@ mod error;
 mod excerpt;
 mod field;
 mod files;
+mod limits;
 mod listener;
 mod load;
 mod overlay;
@@ -27,6 +29,8 @@ mod policy;
 mod report;
 mod retry;
 mod route;
+mod scheme;
+mod secret;
 mod server;
 mod server_tls;
 mod suggest;
@@ -46,11 +50,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderName;
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderName, HeaderValue};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::secret::Secret;
+use crate::sandbox;
+use crate::secret::{Command, Secret};
 
 pub use access::Access;
 pub use audit::{Audit, AuditTarget, OnFailure};
@@ -58,11 +63,15 @@ pub use env::Env;
 pub use error::{Problem, Problems};
 pub use peers::{Known, Peers, Who};
 pub use policy::{Policy, Rules};
+pub use scheme::{
+    AuthGateway, AwsKeys, AwsProcess, AwsSigv4, ClientProof, Component, CredentialScheme,
+    GatewayHeaders, GatewayKey, HttpSignature, Oauth, Text, TokenIssuer, aws_process,
+};
 pub use server_tls::ServerTls;
 pub use tokens::Tokens;
 
 /// Everything one generation of the daemon works from.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Config {
     pub upstreams: Vec<Upstream>,
     pub credentials: Vec<Credential>,
@@ -86,6 +95,20 @@ pub struct Config {
     pub warnings: Vec<String>,
     /// The environment variables that hold secrets, for [`crate::env::scrub`].
     pub secret_variables: Vec<String>,
+    /// The secrets that programs printed and print anew from time to time.
+    pub refreshed: Vec<Refreshed>,
+    /// The files whose change is a reason to reload.
+    pub watched: Vec<PathBuf>,
+}
+
+/// A secret that a program printed.
+#[derive(Debug, Clone)]
+pub struct Refreshed {
+    /// Where it stands, such as `credential.acme.auth-gateway.secret`; several places may share one.
+    pub places: Vec<String>,
+    pub command: Command,
+    pub every: Duration,
+    pub secret: Secret,
 }
 
 /// Where the configuration comes from; kept for reloads.
@@ -143,6 +166,24 @@ impl Config {
         })
     }
 
+    /// The same configuration with another value wherever `old` itself stands.
+    #[must_use]
+    pub fn with_secret(&self, old: &Secret, new: &Secret) -> Config {
+        let mut config = self.clone();
+        let schemes = config.credentials.iter_mut();
+        let in_schemes = schemes.flat_map(|credential| credential.scheme.secrets_mut());
+        let sessions = config.upstreams.iter_mut().flat_map(|it| &mut it.session);
+        let refreshed = config.refreshed.iter_mut().map(|it| &mut it.secret);
+        for secret in in_schemes
+            .chain(sessions.map(|session| &mut session.value))
+            .chain(refreshed)
+            .filter(|secret| secret.is(old))
+        {
+            *secret = new.clone();
+        }
+        config
+    }
+
     /// Where the daemon of these sources has its admin socket, as far as they can be read:
     /// secrets are not needed, and a file at fault counts as far as it goes.
     pub fn admin_socket(sources: &Sources) -> Option<PathBuf> {
@@ -183,6 +224,9 @@ pub struct Upstream {
     pub allow_encoded_slash: bool,
     pub upstream_401: Upstream401,
     pub sse_fallback: SseFallback,
+    pub session_recovery: SessionRecovery,
+    /// Opens a client's GET stream again when the upstream ends it.
+    pub stream_recovery: bool,
     /// Passes the client's `Authorization` and `Cookie` on.
     pub forward_authorization: bool,
     /// Adds the mirrored headers of 2026-07-28 that a client left out.
@@ -191,6 +235,18 @@ pub struct Upstream {
     pub retry: Option<Retry>,
     /// `None` where every request is sent, whatever became of those before it.
     pub breaker: Option<Breaker>,
+    /// `None` where it takes any number at a time.
+    pub concurrency: Option<Concurrency>,
+    pub cache: Cache,
+}
+
+/// What an upstream takes at a time: requests whose answer has not begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Concurrency {
+    pub requests: usize,
+    /// How many more may wait for their turn, and for how long.
+    pub queue: usize,
+    pub wait: Duration,
 }
 
 /// How often, and how soon, a request is sent again where that is safe.
@@ -227,6 +283,19 @@ pub struct Breaker {
     pub patience: Duration,
     /// How often one request is let through to see whether it is back.
     pub probe_interval: Duration,
+}
+
+/// What is kept of an upstream's cacheable results, and for how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cache {
+    pub enabled: bool,
+    /// For results that say nothing about it themselves: those of revisions before
+    /// 2026-07-28. `None` does not keep them.
+    pub ttl: Option<Duration>,
+    /// Gives results without a hint to every session, not only to the one that asked.
+    pub across_sessions: bool,
+    /// For how long beyond its time a result stands in for an upstream that fails.
+    pub stale_if_error: Duration,
 }
 
 /// Where exactly an upstream's requests go.
@@ -305,16 +374,21 @@ pub enum SseFallback {
     Never,
 }
 
+/// What becomes of a session that the upstream has forgotten (a 404 to its id).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SessionRecovery {
+    /// The client learns of it. The default: what was set up in the session, a subscription
+    /// or a log level, is lost with it, and only the client could set it up again.
+    #[default]
+    Off,
+    /// The client's own `initialize` is sent again and its requests go on in the new session.
+    Replay,
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub struct Credential {
     pub name: String,
     pub scheme: CredentialScheme,
-}
-
-/// One variant per scheme; the sub-table's name in the file.
-#[derive(Debug, Clone, PartialEq)]
-pub enum CredentialScheme {
-    AuthGateway { key_id: HeaderValue, secret: Secret },
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -410,12 +484,40 @@ pub enum LogFormat {
     Text,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// Largest request body accepted, in bytes.
     pub max_body: u64,
     /// Largest request body kept for inspection and replay, in bytes.
     pub replay_buffer: usize,
+    /// What all cached results together may take, in bytes. 0: none are kept.
+    pub cache: usize,
+    /// Of clients, at each listener; `None`: half of the descriptors.
+    pub max_connections: Option<usize>,
+    /// Of one user at the Unix sockets, of one address at the ports; `None`: half of all.
+    pub max_connections_per_peer: Option<usize>,
+    /// A request must be within each of them.
+    pub rate: Vec<RateLimit>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RateLimit {
+    /// At least 1.
+    pub requests: u32,
+    pub per: Duration,
+    /// How many may come at once after a rest; at least 1.
+    pub burst: u32,
+    pub by: By,
+}
+
+/// Whose requests are counted together: those that are alike in all of these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct By {
+    pub route: bool,
+    pub credential: bool,
+    pub peer: bool,
+    /// Only calls of tools are counted then.
+    pub tool: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -430,4 +532,6 @@ pub struct Server {
     pub graceful_shutdown: Duration,
     /// Event-loop threads; a restart changes it.
     pub workers: usize,
+    /// Put up at start; a restart changes it.
+    pub sandbox: sandbox::Mode,
 }

@@ -1,6 +1,7 @@
 //! What we understand of MCP: enough to name a request in a log and to answer it in kind.
 
 pub mod agreement;
+pub mod cacheable;
 pub mod mirror;
 pub mod params;
 mod reads;
@@ -10,12 +11,15 @@ pub use reads::only_reads;
 
 use std::borrow::Cow;
 
-use http::{HeaderMap, Method, header};
+use http::{HeaderMap, HeaderName, Method, header};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 /// First revision without sessions (and without a stream to fall back to).
 pub const STATELESS_SINCE: &str = "2026-07-28";
+
+/// Names the session in requests and answers of the revisions from 2025-03-26 to 2025-11-25.
+pub const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
 
 /// What a JSON-RPC message is about. Borrowed from the body.
 #[derive(Debug, PartialEq, Eq)]
@@ -146,7 +150,7 @@ pub fn is_stateless(headers: &HeaderMap) -> bool {
 }
 
 pub fn has_session(headers: &HeaderMap) -> bool {
-    headers.contains_key("mcp-session-id")
+    headers.contains_key(SESSION_ID)
 }
 
 #[cfg(test)]

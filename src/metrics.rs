@@ -30,13 +30,47 @@ pub struct Metrics {
     errors: Family<Labels<1>, Counter>,
     retries: Family<Labels<2>, Counter>,
     refusing: Family<Labels<1>, Gauge<i64, AtomicI64>>,
+    connections_refused: Counter,
     reloads: Family<Labels<1>, Counter>,
+    session_recoveries: Family<Labels<2>, Counter>,
+    stream_recoveries: Family<Labels<2>, Counter>,
+    sessions: Gauge<i64, AtomicI64>,
+    event_streams: Gauge<i64, AtomicI64>,
     last_reload: Gauge<f64, AtomicU64>,
     in_flight: Gauge<i64, AtomicI64>,
     connections: Gauge<i64, AtomicI64>,
     log_dropped: Gauge<i64, AtomicI64>,
+    cache: Family<Labels<2>, Counter>,
+    cache_bytes: Gauge<i64, AtomicI64>,
+    cache_entries: Gauge<i64, AtomicI64>,
+    credential_fetches: Family<Labels<2>, Counter>,
+    credential_previous: Family<Labels<1>, Counter>,
     audit_lost: Gauge<i64, AtomicI64>,
     audit_failing: Gauge<i64, AtomicI64>,
+}
+
+/// The families' members for one credential, looked up once.
+pub struct CredentialMetrics {
+    fetched: Counter,
+    not_fetched: Counter,
+    previous: Counter,
+}
+
+impl CredentialMetrics {
+    /// A token was asked for, or a program run again.
+    pub fn fetched(&self, succeeded: bool) {
+        let counter = if succeeded {
+            &self.fetched
+        } else {
+            &self.not_fetched
+        };
+        counter.inc();
+    }
+
+    /// A request was accepted with the previous key.
+    pub fn previous_used(&self) {
+        self.previous.inc();
+    }
 }
 
 /// The families' members for one upstream, looked up once.
@@ -47,9 +81,18 @@ pub struct UpstreamMetrics {
     name: String,
     retries: Family<Labels<2>, Counter>,
     refusing: Gauge<i64, AtomicI64>,
+    cache: [Counter; Self::CACHE_OUTCOMES.len()],
 }
 
 impl UpstreamMetrics {
+    /// In the order of the proxy's own enumeration of them.
+    pub const CACHE_OUTCOMES: [&str; 4] = ["hit", "miss", "collapsed", "stale"];
+
+    /// A request for a cacheable result is answered.
+    pub fn cache_answered(&self, outcome: usize) {
+        self.cache[outcome].inc();
+    }
+
     /// Whether requests are refused because the upstream keeps failing.
     pub fn refusing(&self, is_refusing: bool) {
         self.refusing.set(is_refusing.into());
@@ -99,13 +142,23 @@ impl Default for Metrics {
             errors: Family::default(),
             retries: Family::default(),
             refusing: Family::default(),
+            connections_refused: Counter::default(),
             reloads: Family::default(),
+            session_recoveries: Family::default(),
+            stream_recoveries: Family::default(),
+            sessions: Gauge::default(),
+            event_streams: Gauge::default(),
             last_reload: Gauge::default(),
             in_flight: Gauge::default(),
             connections: Gauge::default(),
             log_dropped: Gauge::default(),
             audit_lost: Gauge::default(),
             audit_failing: Gauge::default(),
+            credential_fetches: Family::default(),
+            credential_previous: Family::default(),
+            cache: Family::default(),
+            cache_bytes: Gauge::default(),
+            cache_entries: Gauge::default(),
             registry: Registry::default(),
         };
         registry.register(
@@ -131,6 +184,11 @@ impl Default for Metrics {
             metrics.retries.clone(),
         );
         registry.register(
+            "connections_refused",
+            "Client connections over a limit",
+            metrics.connections_refused.clone(),
+        );
+        registry.register(
             "upstream_refusing",
             "1 while requests are refused because the upstream keeps failing",
             metrics.refusing.clone(),
@@ -145,6 +203,26 @@ impl Default for Metrics {
             "When the configuration in force was loaded",
             Unit::Seconds,
             metrics.last_reload.clone(),
+        );
+        registry.register(
+            "session_recoveries",
+            "Sessions that an upstream forgot, by upstream and outcome of opening them again",
+            metrics.session_recoveries.clone(),
+        );
+        registry.register(
+            "stream_recoveries",
+            "Event streams that an upstream ended, by upstream and outcome of opening them again",
+            metrics.stream_recoveries.clone(),
+        );
+        registry.register(
+            "sessions_known",
+            "Sessions that could be opened again",
+            metrics.sessions.clone(),
+        );
+        registry.register(
+            "event_streams_open",
+            "Event streams being served",
+            metrics.event_streams.clone(),
         );
         registry.register(
             "requests_in_flight",
@@ -170,6 +248,32 @@ impl Default for Metrics {
             "audit_failing",
             "1 while audit records cannot be written and wait",
             metrics.audit_failing.clone(),
+        );
+        registry.register(
+            "credential_fetches",
+            "Tokens fetched and programs run again, by credential and outcome",
+            metrics.credential_fetches.clone(),
+        );
+        registry.register(
+            "credential_previous",
+            "Requests that the upstream took with the credential's previous key",
+            metrics.credential_previous.clone(),
+        );
+        registry.register(
+            "cache_requests",
+            "Requests whose results may be kept, by upstream and where the answer came from",
+            metrics.cache.clone(),
+        );
+        registry.register_with_unit(
+            "cache_size",
+            "What cached results take",
+            Unit::Bytes,
+            metrics.cache_bytes.clone(),
+        );
+        registry.register(
+            "cache_entries",
+            "Cached results",
+            metrics.cache_entries.clone(),
         );
         registry.register(
             "build",
@@ -205,6 +309,34 @@ impl Metrics {
                 .refusing
                 .get_or_create(&[("upstream", name.to_owned())])
                 .clone(),
+            cache: UpstreamMetrics::CACHE_OUTCOMES.map(|outcome| {
+                let labels = [
+                    ("upstream", name.to_owned()),
+                    ("outcome", outcome.to_owned()),
+                ];
+                self.cache.get_or_create(&labels).clone()
+            }),
+        })
+    }
+
+    /// A client's connection was over a limit.
+    pub fn connection_refused(&self) {
+        self.connections_refused.inc();
+    }
+
+    pub fn credential(&self, name: &str) -> Arc<CredentialMetrics> {
+        let fetches = |outcome: &str| {
+            let labels = [
+                ("credential", name.to_owned()),
+                ("outcome", outcome.to_owned()),
+            ];
+            self.credential_fetches.get_or_create(&labels).clone()
+        };
+        let labels = [("credential", name.to_owned())];
+        Arc::new(CredentialMetrics {
+            fetched: fetches("success"),
+            not_fetched: fetches("failure"),
+            previous: self.credential_previous.get_or_create(&labels).clone(),
         })
     }
 
@@ -212,6 +344,14 @@ impl Metrics {
         self.errors
             .get_or_create(&[("code", code.to_owned())])
             .inc();
+    }
+
+    pub fn session_recovery(&self, upstream: &str, outcome: &'static str) {
+        count(&self.session_recoveries, upstream, outcome);
+    }
+
+    pub fn stream_recovery(&self, upstream: &str, outcome: &'static str) {
+        count(&self.stream_recoveries, upstream, outcome);
     }
 
     pub fn reloaded(&self, succeeded: bool, at: SystemTime) {
@@ -234,20 +374,36 @@ impl Metrics {
     pub fn write(&self, out: &mut impl fmt::Write, now: &Gauges) -> fmt::Result {
         self.in_flight.set(now.in_flight as i64);
         self.connections.set(now.connections as i64);
+        self.sessions.set(now.sessions as i64);
+        self.event_streams.set(now.event_streams as i64);
         self.log_dropped.set(now.log_dropped as i64);
         self.audit_lost.set(now.audit_lost as i64);
         self.audit_failing.set(now.audit_failing.into());
+        self.cache_bytes.set(now.cache_bytes as i64);
+        self.cache_entries.set(now.cache_entries as i64);
         encode(out, &self.registry)
     }
+}
+
+fn count(family: &Family<Labels<2>, Counter>, upstream: &str, outcome: &str) {
+    let labels = [
+        ("upstream", upstream.to_owned()),
+        ("outcome", outcome.to_owned()),
+    ];
+    family.get_or_create(&labels).inc();
 }
 
 /// What is counted elsewhere and read when somebody asks.
 pub struct Gauges {
     pub in_flight: usize,
     pub connections: usize,
+    pub sessions: usize,
+    pub event_streams: usize,
     pub log_dropped: u64,
     pub audit_lost: u64,
     pub audit_failing: bool,
+    pub cache_bytes: u64,
+    pub cache_entries: usize,
 }
 
 #[cfg(test)]
@@ -266,9 +422,13 @@ mod tests {
         let gauges = Gauges {
             in_flight: 2,
             connections: 5,
+            sessions: 0,
+            event_streams: 0,
             log_dropped: 0,
             audit_lost: 0,
             audit_failing: false,
+            cache_bytes: 0,
+            cache_entries: 0,
         };
         metrics.write(&mut page, &gauges).unwrap();
         for line in [

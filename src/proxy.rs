@@ -8,17 +8,22 @@ mod access;
 mod answer;
 mod audit;
 mod body;
+pub mod cache;
 mod error;
 mod exchange;
 mod head;
 mod ids;
 mod lens;
+mod limit;
 mod local;
 mod mirror;
 mod policy;
+mod recall;
 mod respond;
 mod retry;
 mod send;
+mod session;
+mod sign;
 mod source;
 mod stream;
 
@@ -27,6 +32,7 @@ pub use body::Body;
 pub use error::{Code, Error};
 pub use head::clean;
 pub use local::{probe, readiness};
+pub use session::Sessions;
 pub use stream::Boundary;
 
 use std::sync::Arc;
@@ -50,9 +56,13 @@ use crate::path;
 use crate::serve::{Connection, Handler};
 use crate::snapshot::Snapshot;
 
+use self::cache::Cache;
 use self::exchange::Exchange;
 use self::lens::Lens;
+use self::recall::Recalled;
+use self::session::Visit;
 use self::source::Source;
+use self::stream::Reopening;
 
 /// How long the rest of a refused request may take to come in, to be answered by its id.
 const REFUSED_BODY_PATIENCE: Duration = Duration::from_secs(2);
@@ -62,6 +72,8 @@ pub struct Proxy {
     pub metrics: Metrics,
     pub log: Logger,
     pub audit: Audit,
+    pub sessions: Sessions,
+    pub cache: Arc<Cache>,
     /// Cancelled when event streams shall end.
     pub draining: CancellationToken,
 }
@@ -128,10 +140,12 @@ impl Handler for Proxy {
 impl Proxy {
     pub fn new(snapshot: Snapshot, metrics: Metrics, log: Logger) -> Self {
         Self {
+            cache: Arc::new(Cache::new(snapshot.config.limits.cache)),
             snapshot: ArcSwap::from_pointee(snapshot),
             metrics,
             audit: Audit::new(log.clone()),
             log,
+            sessions: Sessions::default(),
             draining: CancellationToken::new(),
         }
     }
@@ -142,11 +156,12 @@ impl Proxy {
 
     /// Every request from now on sees `snapshot`.
     pub fn replace(&self, snapshot: Snapshot) {
+        self.cache.set_capacity(snapshot.config.limits.cache);
         self.snapshot.store(Arc::new(snapshot));
     }
 
     async fn forward(
-        &self,
+        self: &Arc<Self>,
         call: &mut Call<'_>,
         exchange: &mut Exchange,
     ) -> Result<Response<Source>, Error> {
@@ -183,6 +198,7 @@ impl Proxy {
         path::check(call.head.uri.path(), upstream.config.allow_encoded_slash)?;
         access::to_route(call, route).await?;
         call.policy = policy::of_peer(route, call)?;
+        limit::by_head(call, route)?;
         let target = upstream
             .path_for(route, call.head.uri.path(), call.head.uri.query())
             .ok_or(path::Refused::NotAbsolute)?;
@@ -191,34 +207,55 @@ impl Proxy {
         if fallback.is_always() {
             return Ok(stream::local(&self.draining).map(Source::events));
         }
-        let body = self.read_body(call, exchange).await?;
+        let covered = upstream.auth.as_ref().is_some_and(|it| it.covers_body());
+        let body = self.read_body(call, covered, exchange).await?;
         if let Some(policy) = call.policy {
             self.judge(&route.policies[policy], call)?;
         }
+        limit::by_tool(call, route)?;
         let lists_tools = mirror::agree(call, upstream)?;
-        let lens = Lens::of(call, found, lists_tools);
+        let ticket = match self.recall(call, upstream, &target, exchange).await {
+            Recalled::Answer(known) => {
+                let lens = Lens::of(call, found, lists_tools, None);
+                return Ok(recall::answer(known, lens, exchange));
+            }
+            Recalled::Nothing(ticket) => ticket,
+        };
+        let mut lens = Lens::of(call, found, lists_tools, ticket);
         let mut head = head::outgoing(call, upstream, target, exchange.id());
-        if lens.is_some() {
+        if lens.as_ref().is_some_and(|lens| lens.wants_plain()) {
             head.headers
                 .insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
-        let request = Request::from_parts(head, body);
+        let mut request = Request::from_parts(head, body);
+        let mut visit = Visit::of(self, call, upstream, &mut request, exchange.mcp_method());
+        let reopening = Reopening::of(self, upstream, &mut request, visit.known());
+        let turn = limit::turn(upstream).await?;
         let message = call.message.as_ref();
-        let (response, sent) = self.send(upstream, request, message, exchange).await?;
+        let sent = self.send(upstream, request, message, exchange).await;
+        drop(turn);
+        if let Some(known) = lens.as_mut().and_then(|lens| lens.stand_in(&sent)) {
+            return Ok(recall::answer(known, lens, exchange));
+        }
+        let (response, sent) = visit.answered(self, upstream, sent?, exchange).await?;
         if fallback.replaces(response.status()) {
             return Ok(stream::local(&self.draining).map(Source::events));
         }
-        respond::incoming(self, call, found, upstream, response, &sent, lens).await
+        let response =
+            respond::incoming(self, call, found, upstream, response, &sent, lens).await?;
+        Ok(visit.settle(Reopening::attach(reopening, response)))
     }
 
-    /// Reads what has to be understood, and leaves the rest to be streamed.
+    /// Reads what has to be understood or signed, and leaves the rest to be streamed.
     async fn read_body(
         &self,
         call: &mut Call<'_>,
+        covered: bool,
         exchange: &mut Exchange,
     ) -> Result<RequestBody, Error> {
-        let limits = call.snapshot.config.limits;
-        let stall = call.snapshot.config.server.read_timeout;
+        let snapshot = call.snapshot;
+        let limits = &snapshot.config.limits;
+        let stall = snapshot.config.server.read_timeout;
         check_announced(&call.head, limits.max_body)?;
         let Some(mut body) = call.body.take() else {
             return Ok(RequestBody::empty());
@@ -227,7 +264,7 @@ impl Proxy {
             return Ok(RequestBody::empty());
         }
         call.has_body = true;
-        if !call.is_json_rpc {
+        if !call.is_json_rpc && !covered {
             let upload = Upload::new(Bytes::new(), body, limits.max_body, stall);
             return Ok(RequestBody::Stream(Box::new(upload)));
         }
@@ -236,10 +273,13 @@ impl Proxy {
                 Err(BodyError::TooLarge.into())
             }
             ReadAhead::Whole(bytes) => {
-                exchange.carries(mcp::peek(&bytes));
-                call.message = Some(bytes.clone());
+                if call.is_json_rpc {
+                    exchange.carries(mcp::peek(&bytes));
+                    call.message = Some(bytes.clone());
+                }
                 Ok(RequestBody::full(bytes))
             }
+            ReadAhead::Part(_) if covered => Err(Error::too_large_to_sign(limits.replay_buffer)),
             ReadAhead::Part(_) if call.policy.is_some() => Err(Error::too_large_to_judge()),
             ReadAhead::Part(bytes) => {
                 let upload = Upload::new(bytes, body, limits.max_body, stall);

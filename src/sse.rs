@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 use bytes::{Bytes, BytesMut};
 
-const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+pub const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
 /// Cuts a stream of bytes into events, each with the empty line that ends it.
 #[derive(Debug, Default)]

@@ -193,6 +193,16 @@ fn the_defaults_in_the_tables_are_in_force() {
         ),
         (
             "key of `[upstream.NAME]`",
+            "session_recovery",
+            format!("{:?}", upstream.session_recovery).to_lowercase(),
+        ),
+        (
+            "key of `[upstream.NAME]`",
+            "stream_recovery",
+            upstream.stream_recovery.to_string(),
+        ),
+        (
+            "key of `[upstream.NAME]`",
             "sse_fallback",
             format!("{:?}", upstream.sse_fallback).to_lowercase(),
         ),

@@ -19,11 +19,13 @@ const ARCHITECTURE: &str = include_str!("../man/mcp-auth-proxy-architecture.7");
 const OPERATIONS: &str = include_str!("../man/mcp-auth-proxy-operations.7");
 const PERFORMANCE: &str = include_str!("../man/mcp-auth-proxy-performance.7");
 const TROUBLESHOOTING: &str = include_str!("../man/mcp-auth-proxy-troubleshooting.7");
+const CREDENTIALS: &str = include_str!("../man/mcp-auth-proxy-credentials.7");
 const CLIENT_CONFIG: &str = include_str!("../man/mcp-auth-proxy-client-config.1");
-const PAGES: [&str; 6] = [
+const PAGES: [&str; 7] = [
     DAEMON,
     FILE,
     ARCHITECTURE,
+    CREDENTIALS,
     OPERATIONS,
     PERFORMANCE,
     TROUBLESHOOTING,
@@ -309,6 +311,18 @@ const SECTIONS: &[(&str, &str)] = &[
         "[upstream.acme]\nurl = \"https://a/\"\nqqqqqqqq = 1",
     ),
     (
+        "[upstream.NAME.retry]",
+        "[upstream.acme]\nurl = \"https://a/\"\nretry.qqqqqqqq = 1",
+    ),
+    (
+        "[upstream.NAME.breaker]",
+        "[upstream.acme]\nurl = \"https://a/\"\nbreaker.qqqqqqqq = 1",
+    ),
+    (
+        "[upstream.NAME.cache]",
+        "[upstream.acme]\nurl = \"https://a/\"\ncache.qqqqqqqq = 1",
+    ),
+    (
         "[upstream.NAME.session]",
         "[upstream.acme]\nurl = \"https://a/\"\nsession.qqqqqqqq = 1",
     ),
@@ -319,6 +333,26 @@ const SECTIONS: &[(&str, &str)] = &[
     (
         "[credential.NAME.auth-gateway]",
         "[credential.acme.auth-gateway]\nqqqqqqqq = 1",
+    ),
+    (
+        "[credential.NAME.auth-gateway.previous]",
+        "[credential.acme.auth-gateway.previous]\nqqqqqqqq = 1",
+    ),
+    (
+        "[credential.NAME.bearer]",
+        "[credential.acme.bearer]\nqqqqqqqq = 1",
+    ),
+    (
+        "[credential.NAME.oauth-client-credentials]",
+        "[credential.acme.oauth-client-credentials]\nqqqqqqqq = 1",
+    ),
+    (
+        "[credential.NAME.http-signature]",
+        "[credential.acme.http-signature]\nqqqqqqqq = 1",
+    ),
+    (
+        "[credential.NAME.aws-sigv4]",
+        "[credential.acme.aws-sigv4]\nqqqqqqqq = 1",
     ),
     (
         "Secrets",
@@ -341,6 +375,11 @@ const SECTIONS: &[(&str, &str)] = &[
     ("[admin]", "[admin]\nqqqqqqqq = 1"),
     ("[audit]", "[audit]\nqqqqqqqq = 1"),
     ("[log]", "[log]\nqqqqqqqq = 1"),
+    (
+        "[upstream.NAME.concurrency]",
+        "[upstream.acme]\nurl = \"https://a/\"\nconcurrency.qqqqqqqq = 1",
+    ),
+    ("[[limits.rate]]", "[[limits.rate]]\nqqqqqqqq = 1"),
     ("[limits]", "[limits]\nqqqqqqqq = 1"),
     ("[server]", "[server]\nqqqqqqqq = 1"),
 ];
@@ -405,7 +444,8 @@ fn literal_default(terms: &str) -> Option<&str> {
     let (default, _) = default.rsplit_once("; ")?;
     let quotes = default.matches('"').count();
     let quoted = quotes == 2 && default.starts_with('"') && default.ends_with('"');
-    (quoted || ["true", "false", "[]"].contains(&default)).then_some(default)
+    let plain = ["true", "false", "[]"].contains(&default) || default.parse::<u32>().is_ok();
+    (quoted || plain).then_some(default)
 }
 
 #[test]
@@ -445,7 +485,7 @@ fn the_defaults_in_the_manual_are_those_in_force() {
             .load("config.toml", text)
             .unwrap_or_else(|problems| panic!("{text}{problems}"));
         let parts = (&config.upstreams, &config.routes, &config.listeners);
-        let rest = (config.log, config.limits, config.server, &config.admin);
+        let rest = (config.log, &config.limits, config.server, &config.admin);
         format!("{parts:#?}{rest:#?}")
     };
     assert_eq!(essence(written), essence(&left_out));
@@ -534,21 +574,30 @@ fn every_field_of_the_access_log_is_described_and_written() {
 #[test]
 fn every_metric_is_described_and_exported() {
     let metrics = Metrics::default();
-    metrics.upstream("acme").finished(
+    let upstream = metrics.upstream("acme");
+    upstream.finished(
         200,
         Duration::from_millis(3),
         Some("tools/call"),
         Some("echo"),
     );
+    upstream.retry("reads");
     metrics.proxy_error("no_route");
     metrics.reloaded(true, SystemTime::now());
+    metrics.credential("acme").fetched(true);
+    metrics.session_recovery("acme", "recovered");
+    metrics.stream_recovery("acme", "recovered");
     let mut page = String::new();
     let gauges = Gauges {
         in_flight: 0,
         connections: 0,
+        sessions: 0,
+        event_streams: 0,
         log_dropped: 0,
         audit_lost: 0,
         audit_failing: false,
+        cache_bytes: 0,
+        cache_entries: 0,
     };
     metrics.write(&mut page, &gauges).unwrap();
     let exported = page

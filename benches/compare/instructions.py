@@ -28,11 +28,11 @@ def measure(session):
 
 def count(session, peer, requests):
     """All that a process executes from its start, through so many requests on each connection, to its end."""
-    out = peer.directory / "callgrind.out"
+    out = peer.directory / f"callgrind.{requests}"
     before = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}", f"--log-file={out}.log"]
     with started(peer, before) as one:
         session.load(one, peer.tcp, "--connections", CONNECTIONS, "--requests", requests, "--seconds", 600)
     found = re.search(r"^(?:totals|summary): (\d+)", out.read_text(), re.M)
     if not found:
-        raise RuntimeError(f"valgrind counted nothing for {peer.name}: {(peer.directory / 'callgrind.out.log')}")
+        raise RuntimeError(f"valgrind counted nothing for {peer.name}: {out}.log")
     return int(found.group(1))

@@ -119,6 +119,8 @@ defaults
   log global
   option httplog
   option dontlognull
+  # Events are held back for 200 ms otherwise.
+  option http-no-delay
   timeout connect 5s
   timeout client 5m
   timeout server 5m

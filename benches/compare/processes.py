@@ -7,6 +7,7 @@ import socket
 import subprocess
 import time
 from contextlib import contextmanager
+from pathlib import Path
 
 
 def free_port():
@@ -84,6 +85,8 @@ def answers(address, path):
 @contextmanager
 def started(peer, before=()):
     """`before` is put in front of the command: valgrind."""
+    # nginx, when killed, leaves it and then takes it for another's.
+    Path(peer.unix).unlink(missing_ok=True)
     with open(peer.log, "ab") as log:
         process = subprocess.Popen([*before, *peer.command], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     try:
@@ -99,14 +102,16 @@ def started(peer, before=()):
 
 
 def stop(process):
-    if process.poll() is not None:
-        return
-    process.send_signal(signal.SIGTERM)
-    try:
-        process.wait(timeout=20)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+    # Again and again: nginx overlooks one that comes just before it waits, and valgrind makes that likely.
+    for _ in range(6):
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(timeout=5)
+            return
+        except subprocess.TimeoutExpired:
+            pass
+    process.kill()
+    process.wait()
 
 
 def machine():

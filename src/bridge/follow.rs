@@ -6,12 +6,12 @@ use http::header::CONTENT_TYPE;
 use http::{Method, StatusCode};
 
 use super::answers::Call;
-use super::backoff::Backoff;
 use super::events::{self, Events};
 use super::head;
 use super::problem::Problem;
 use super::relay::Relay;
 use super::session::Sight;
+use crate::backoff::Backoff;
 use crate::client::Body;
 use crate::message::is_media_type;
 

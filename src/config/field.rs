@@ -207,6 +207,11 @@ impl<'a> Field<'a> {
         Some(items.iter().enumerate().map(item).collect())
     }
 
+    /// The items of an array, or none after a problem.
+    pub fn listed(&self) -> Vec<Field<'a>> {
+        self.items().unwrap_or_default()
+    }
+
     /// Where it is written, for a log that speaks of it later.
     pub fn place(&self) -> String {
         self.report.place(self.origin(), Origin::Default)

@@ -9,11 +9,12 @@ use super::decode::{Field, Section};
 use super::env::SECRET_VARIABLES;
 use super::error::Problems;
 use super::files::Files;
+use super::limits::decode_limits;
 use super::listener::{Routing, decode_listeners};
 use super::overlay::{default_listeners, overlay};
 use super::report::Report;
 use super::route::{Upstreams, decode_routes, route_paths, warn_of_unreachable};
-use super::server::{decode_limits, decode_log, decode_server};
+use super::server::{decode_log, decode_server};
 use super::tree::{Origin, Table};
 use super::upstream::decode_upstream;
 use super::{Config, Credential, Outline, Sources};
@@ -62,6 +63,8 @@ pub fn load(sources: &Sources) -> Result<Config, Problems> {
                 .collect();
             config.warnings = warnings(&report);
             config.secret_variables = variables_to_scrub(&report);
+            config.refreshed = report.refreshed.take();
+            config.watched = report.watched.take().into_iter().collect();
             Ok(config)
         }
         _ => Err(Problems::new(problems)),
@@ -128,6 +131,8 @@ fn decode(report: &Report<'_>, tree: &Table) -> Option<Config> {
         files: Vec::new(),
         warnings: Vec::new(),
         secret_variables: Vec::new(),
+        refreshed: Vec::new(),
+        watched: Vec::new(),
     })
 }
 

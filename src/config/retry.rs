@@ -76,7 +76,7 @@ fn set_duration(into: &mut Duration, field: Option<Field<'_>>) {
 impl Default for Retry {
     fn default() -> Self {
         Self {
-            attempts: 4,
+            attempts: 5,
             tools_call: ToolsCall::Never,
             budget_percent: 20,
             min_backoff: Duration::from_millis(100),

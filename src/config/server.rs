@@ -1,4 +1,4 @@
-//! `[log]`, `[limits]` and `[server]`.
+//! `[log]` and `[server]`.
 
 use std::io::IsTerminal;
 use std::time::Duration;
@@ -7,9 +7,9 @@ use slog::Level;
 
 use super::decode::{Field, Section};
 use super::tree::Value;
-use super::{Limits, Log, LogFormat, Server};
+use crate::sandbox::Mode;
 
-const MIB: u64 = 1024 * 1024;
+use super::{Log, LogFormat, Server};
 
 /// More event-loop threads than this help nobody on one host.
 const DEFAULT_WORKERS: usize = 8;
@@ -55,29 +55,6 @@ pub fn decode_log(root: &mut Section<'_>) -> Log {
     log
 }
 
-pub fn decode_limits(root: &mut Section<'_>) -> Limits {
-    let mut limits = Limits {
-        max_body: 64 * MIB,
-        replay_buffer: MIB as usize,
-    };
-    let Some(mut s) = optional(root, "limits") else {
-        return limits;
-    };
-    if let Some(field) = s.field("max_body") {
-        match field.size() {
-            Some(0) => field.problem("no request could have a body; write a size above zero"),
-            Some(size) => limits.max_body = size,
-            None => {}
-        }
-    }
-    let replay = s.field("replay_buffer").and_then(|field| field.size());
-    if let Some(size) = replay {
-        limits.replay_buffer = usize::try_from(size).unwrap_or(usize::MAX);
-    }
-    s.finish();
-    limits
-}
-
 pub fn decode_server(root: &mut Section<'_>) -> Server {
     let mut server = Server {
         read_timeout: Duration::from_secs(30),
@@ -85,6 +62,7 @@ pub fn decode_server(root: &mut Section<'_>) -> Server {
         idle_timeout: Duration::from_secs(120),
         graceful_shutdown: Duration::from_secs(10),
         workers: default_workers(),
+        sandbox: Mode::Auto,
     };
     let Some(mut s) = optional(root, "server") else {
         return server;
@@ -102,6 +80,14 @@ pub fn decode_server(root: &mut Section<'_>) -> Server {
     }
     if let Some(workers) = s.field("workers").and_then(|field| workers(&field)) {
         server.workers = workers;
+    }
+    let modes = [
+        ("auto", Mode::Auto),
+        ("require", Mode::Require),
+        ("off", Mode::Off),
+    ];
+    if let Some(mode) = s.field("sandbox").and_then(|field| field.choice(&modes)) {
+        server.sandbox = mode;
     }
     s.finish();
     server

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
-use super::credential::decode_secret;
 use super::decode::Field;
+use super::secret::decode_secret;
 use super::upstream::check_name;
 
 /// Fewer bytes can be guessed by whoever may try often enough.

@@ -6,14 +6,17 @@ use std::time::Duration;
 use http::uri::Scheme;
 use http::{HeaderName, HeaderValue};
 
-use super::credential::decode_secret;
+use super::cache::decode_cache;
 use super::decode::{Field, Section};
+use super::limits::decode_concurrency;
 use super::retry::{decode_breaker, decode_retry};
+use super::secret::decode_secret;
 use super::suggest::nearest;
 use super::target::{self, Kind};
 use super::tls::decode_tls;
 use super::{
-    Breaker, HttpVersion, Retry, SessionHeader, SseFallback, Target, Upstream, Upstream401,
+    Breaker, Cache, HttpVersion, Retry, SessionHeader, SessionRecovery, SseFallback, Target,
+    Upstream, Upstream401,
 };
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
@@ -83,9 +86,18 @@ pub fn decode_upstream(field: &Field<'_>, credentials: &[&str]) -> Option<Upstre
         let (auto, always, never) = (SseFallback::Auto, SseFallback::Always, SseFallback::Never);
         f.choice(&[("auto", auto), ("always", always), ("never", never)])
     });
+    let session_recovery = s.field("session_recovery").and_then(|f| {
+        f.choice(&[
+            ("off", SessionRecovery::Off),
+            ("replay", SessionRecovery::Replay),
+        ])
+    });
+    let stream_recovery = s.field("stream_recovery").and_then(|f| f.boolean());
     let forward_authorization = s.field("forward_authorization").and_then(|f| f.boolean());
     let mirror_headers = s.field("mirror_headers").and_then(|f| f.boolean());
     let (retry, breaker) = (decode_retry(&mut s), decode_breaker(&mut s));
+    let concurrency = s.field("concurrency").and_then(|f| decode_concurrency(&f));
+    let cache = decode_cache(&mut s);
     s.finish();
     let (target, place) = target?;
     if target.scheme == Scheme::HTTP && !target.is_local() && credential.is_some() {
@@ -103,10 +115,14 @@ pub fn decode_upstream(field: &Field<'_>, credentials: &[&str]) -> Option<Upstre
         allow_encoded_slash: allow_encoded_slash.unwrap_or_default(),
         upstream_401: upstream_401.unwrap_or_default(),
         sse_fallback: sse_fallback.unwrap_or_default(),
+        session_recovery: session_recovery.unwrap_or_default(),
+        stream_recovery: stream_recovery.unwrap_or_default(),
         forward_authorization: forward_authorization.unwrap_or_default(),
         mirror_headers: mirror_headers.unwrap_or_default(),
         retry,
         breaker,
+        concurrency,
+        cache,
     })
 }
 
@@ -188,10 +204,14 @@ impl Upstream {
             allow_encoded_slash: false,
             upstream_401: Upstream401::default(),
             sse_fallback: SseFallback::default(),
+            session_recovery: SessionRecovery::default(),
+            stream_recovery: false,
             forward_authorization: false,
             mirror_headers: false,
             retry: Some(Retry::default()),
             breaker: Some(Breaker::default()),
+            concurrency: None,
+            cache: Cache::default(),
         }
     }
 }

@@ -1,8 +1,6 @@
 //! Which JSON-RPC messages may be sent twice without anything happening twice.
 
-use serde_json::value::RawValue;
-
-use super::{Message, Subject};
+use super::strict::{self, Message};
 
 /// Requests that only read, by every revision of the specification that has them.
 ///
@@ -26,24 +24,15 @@ const READS: [&str; 12] = [
 
 /// Whether every message in `body`, one or a batch, only reads.
 ///
-/// `is_safe_tool` says it of a tool that is called. What is not understood may do anything.
+/// `is_safe_tool` says it of a tool that is called. What could be understood in two ways may do
+/// anything.
 pub fn only_reads(body: &[u8], is_safe_tool: impl Fn(&str) -> bool) -> bool {
     let reads = |message: &Message<'_>| match message.method.as_deref() {
-        Some("tools/call") => tool(message.params).is_some_and(|tool| is_safe_tool(&tool)),
+        Some("tools/call") => message.name.as_deref().is_some_and(&is_safe_tool),
         Some(method) => READS.contains(&method),
         None => false,
     };
-    if body.trim_ascii_start().first() == Some(&b'[') {
-        let messages: Vec<Message<'_>> = serde_json::from_slice(body).unwrap_or_default();
-        return !messages.is_empty() && messages.iter().all(reads);
-    }
-    serde_json::from_slice(body).is_ok_and(|message| reads(&message))
-}
-
-fn tool(params: Option<&RawValue>) -> Option<std::borrow::Cow<'_, str>> {
-    serde_json::from_str::<Subject<'_>>(params?.get())
-        .ok()?
-        .name
+    strict::read(body).is_ok_and(|messages| !messages.is_empty() && messages.iter().all(reads))
 }
 
 #[cfg(test)]
@@ -72,6 +61,7 @@ mod tests {
             r#"{"id":1,"method":"tools/call","params":["look"]}"#,
             r#"{"id":1,"method":"tools/call"}"#,
             r#"{"id":1,"method":"tools/call","method":"ping"}"#,
+            r#"{"id":1,"method":"ping","Method":"tools/call"}"#,
             r#"{"method":"notifications/initialized"}"#,
             r#"{"id":1,"result":{}}"#,
             "[]",

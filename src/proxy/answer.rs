@@ -3,6 +3,7 @@
 //! A JSON-RPC request gets a JSON-RPC error with its own id, because that is
 //! what its client is waiting for; everything else gets RFC 9457 problem details.
 
+use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use serde_json::json;
@@ -44,7 +45,11 @@ pub fn refusal(error: &Error, waiting: &Waiting, id: &HeaderValue) -> Response<S
 }
 
 /// A complete answer; nothing between here and the client may keep it.
-pub fn of_type(status: StatusCode, media_type: &'static str, body: String) -> Response<Source> {
+pub fn of_type(
+    status: StatusCode,
+    media_type: &'static str,
+    body: impl Into<Bytes>,
+) -> Response<Source> {
     let mut response = Response::new(Source::text(body));
     *response.status_mut() = status;
     let headers = response.headers_mut();

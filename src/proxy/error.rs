@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::StatusCode;
 use http::request::Parts;
 
-use crate::client::{Failure, Kind};
+use crate::client::{self, Failure, Kind};
 use crate::guard;
 use crate::mcp::agreement;
 use crate::message::{BodyError, Progress};
@@ -32,6 +32,7 @@ pub enum Code {
     BodyTimeout,
     BodyCut,
     BodyTooLarge,
+    RateLimited,
     UpstreamDns,
     UpstreamUnreachable,
     UpstreamTls,
@@ -40,8 +41,10 @@ pub enum Code {
     UpstreamRejectedCredential,
     UpstreamUnavailable,
     AuditUnavailable,
+    UpstreamBusy,
     UpstreamConnectTimeout,
     UpstreamTimeout,
+    CredentialUnavailable,
 }
 
 impl Code {
@@ -61,6 +64,7 @@ impl Code {
         Self::BodyTimeout,
         Self::BodyCut,
         Self::BodyTooLarge,
+        Self::RateLimited,
         Self::UpstreamDns,
         Self::UpstreamUnreachable,
         Self::UpstreamTls,
@@ -69,8 +73,10 @@ impl Code {
         Self::UpstreamRejectedCredential,
         Self::UpstreamUnavailable,
         Self::AuditUnavailable,
+        Self::UpstreamBusy,
         Self::UpstreamConnectTimeout,
         Self::UpstreamTimeout,
+        Self::CredentialUnavailable,
     ];
 
     /// The value of `x-mcp-auth-proxy-error`. Never changes.
@@ -91,6 +97,7 @@ impl Code {
             Self::BodyTimeout => "body_timeout",
             Self::BodyCut => "body_cut",
             Self::BodyTooLarge => "body_too_large",
+            Self::RateLimited => "rate_limited",
             Self::UpstreamDns => "upstream_dns",
             Self::UpstreamUnreachable => "upstream_unreachable",
             Self::UpstreamTls => "upstream_tls",
@@ -99,8 +106,10 @@ impl Code {
             Self::UpstreamRejectedCredential => "upstream_rejected_credential",
             Self::UpstreamUnavailable => "upstream_unavailable",
             Self::AuditUnavailable => "audit_unavailable",
+            Self::UpstreamBusy => "upstream_busy",
             Self::UpstreamConnectTimeout => "upstream_connect_timeout",
             Self::UpstreamTimeout => "upstream_timeout",
+            Self::CredentialUnavailable => "credential_unavailable",
         }
     }
 
@@ -128,8 +137,25 @@ impl Code {
             Self::UpstreamRejectedCredential
             | Self::UpstreamUnavailable
             | Self::AuditUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::UpstreamBusy | Self::CredentialUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
             Self::UpstreamConnectTimeout | Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
         }
+    }
+
+    /// Whether the upstream could not be had at all, as opposed to what it or we had to say.
+    pub fn is_outage(self) -> bool {
+        matches!(
+            self,
+            Self::UpstreamDns
+                | Self::UpstreamUnreachable
+                | Self::UpstreamTls
+                | Self::UpstreamReset
+                | Self::UpstreamBadResponse
+                | Self::UpstreamConnectTimeout
+                | Self::UpstreamTimeout
+                | Self::UpstreamUnavailable
+        )
     }
 
     /// JSON-RPC's number for it: the protocol's own where there is one.
@@ -202,7 +228,7 @@ impl Error {
     }
 
     /// An answer that broke off before any of it was passed on.
-    pub fn cut(upstream: &Upstream, error: &hyper::Error) -> Self {
+    pub fn cut(upstream: &Upstream, error: &client::Broken) -> Self {
         let name = &upstream.config.name;
         Self::new(
             Code::UpstreamReset,
@@ -232,6 +258,28 @@ impl Error {
         Self::new(
             Code::NoRoute,
             format!("no route leads from {path}; see [[route]] in the proxy's configuration"),
+        )
+    }
+
+    /// There is no token to send, or not yet.
+    pub fn no_credential(upstream: &Upstream, reason: String) -> Self {
+        let name = &upstream.config.name;
+        Self::new(
+            Code::CredentialUnavailable,
+            format!(
+                "there is no token for upstream {name}: {reason}; it is asked for again by itself"
+            ),
+        )
+    }
+
+    /// The signature covers the body, which has to be there whole before anything is sent.
+    pub fn too_large_to_sign(limit: usize) -> Self {
+        Self::new(
+            Code::BodyTooLarge,
+            format!(
+                "the upstream's credential signs the body too, and this one is larger than \
+                 limits.replay_buffer ({limit} bytes); raise that, or send less"
+            ),
         )
     }
 

@@ -2,13 +2,14 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::header::{self, HeaderValue};
 use http::request::Parts;
 use http::{Method, Response};
 use slog::{KV, Key, Record, Serializer, info, warn};
 
+use super::cache;
 use super::error::Error;
 use super::source::Source;
 use super::{Proxy, answer, audit, head, ids};
@@ -17,6 +18,9 @@ use crate::log::InOrder;
 use crate::mcp::Peek;
 use crate::serve::Connection;
 use crate::snapshot::{Snapshot, Upstream};
+
+/// Most bytes of a path, a method or a name that are logged.
+const MAX_LOGGED: usize = 1024;
 
 pub struct Exchange {
     proxy: Arc<Proxy>,
@@ -32,7 +36,13 @@ pub struct Exchange {
     pub(super) upstream: Option<Arc<Upstream>>,
     /// By which name the client proved who it is.
     pub client: Option<Arc<str>>,
+    /// Where the answer came from, if it is one that may be kept.
+    pub cache: Option<cache::Outcome>,
+    /// Part of the request's time that went by before it was sent.
+    pub waited: Duration,
     pub attempts: u32,
+    /// It was sent once more, in a session that the upstream had forgotten.
+    pub session_recovered: bool,
     pub(super) status: u16,
     pub bytes: u64,
     pub(super) code: Option<&'static str>,
@@ -64,12 +74,15 @@ impl Exchange {
             started: Instant::now(),
             id: ids::request_id(head.headers.get(head::REQUEST_ID)),
             method: head.method.clone(),
-            path: head.uri.path().into(),
+            path: clipped(head.uri.path()),
             mcp_method: None,
             mcp_name: None,
             upstream: None,
             client: None,
+            cache: None,
+            waited: Duration::ZERO,
             attempts: 0,
+            session_recovered: false,
             status: 0,
             bytes: 0,
             code: None,
@@ -87,11 +100,16 @@ impl Exchange {
     }
 
     pub fn carries(&mut self, message: Option<Peek<'_>>) {
-        let own = |text: Option<Cow<'_, str>>| text.map(|text| Box::from(&*text));
+        let own = |text: Option<Cow<'_, str>>| text.map(|text| clipped(&text));
         if let Some(Peek { method, name }) = message {
             self.mcp_method = own(method);
             self.mcp_name = own(name);
         }
+    }
+
+    /// The method of the JSON-RPC message, if the request is one.
+    pub fn mcp_method(&self) -> Option<&str> {
+        self.mcp_method.as_deref()
     }
 
     /// The client may still be sending when its answer comes.
@@ -109,6 +127,11 @@ impl Exchange {
         headers
             .entry(head::REQUEST_ID)
             .or_insert_with(|| self.id.clone());
+        if let Some(outcome) = self.cache {
+            response
+                .headers_mut()
+                .insert(cache::HEADER, outcome.header());
+        }
         response
     }
 
@@ -137,6 +160,9 @@ impl Drop for Exchange {
             upstream
                 .metrics
                 .finished(self.status, duration, method, name);
+            if let Some(outcome) = self.cache {
+                upstream.metrics.cache_answered(outcome as usize);
+            }
         }
         let proxy = Arc::clone(&self.proxy);
         proxy.audit.record(audit::Entry::of(self, duration));
@@ -153,10 +179,19 @@ impl Drop for Exchange {
     }
 }
 
+/// What a client wrote, no longer than a log line bears.
+fn clipped(text: &str) -> Box<str> {
+    if text.len() <= MAX_LOGGED {
+        return text.into();
+    }
+    let end = (0..=MAX_LOGGED).rev().find(|&at| text.is_char_boundary(at));
+    format!("{}…", &text[..end.unwrap_or(0)]).into()
+}
+
 /// The access-log line's fields, in the order they are written.
 struct AccessLine<'a> {
     exchange: &'a Exchange,
-    duration: std::time::Duration,
+    duration: Duration,
 }
 
 impl KV for AccessLine<'_> {
@@ -198,6 +233,12 @@ impl KV for AccessLine<'_> {
         out.emit_f64(Key::from("duration_ms"), milliseconds)?;
         out.emit_u64(Key::from("bytes"), exchange.bytes)?;
         out.emit_u32(Key::from("retries"), exchange.attempts.saturating_sub(1))?;
+        if exchange.session_recovered {
+            out.emit_str(Key::from("session"), "recovered")?;
+        }
+        if let Some(outcome) = exchange.cache {
+            out.emit_str(Key::from("cache"), outcome.as_str())?;
+        }
         match exchange.outcome {
             Outcome::Complete => {}
             Outcome::ClientLeft if exchange.connection.was_aborted() => {

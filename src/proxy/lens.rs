@@ -5,19 +5,26 @@
 //! passed on event by event.
 
 use std::sync::{Arc, PoisonError};
+use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{self, HeaderMap, HeaderValue};
+use http::{Method, Response, StatusCode};
 use http_body_util::BodyExt;
 
-use super::Call;
+use super::cache::{Known, Ticket};
 use super::error::Error;
 use super::policy::filter;
+use super::retry;
 use super::source::Source;
+use super::{Call, recall};
 use crate::client;
 use crate::config::Policy;
+use crate::mcp::cacheable::Change;
+use crate::mcp::{mirror, strict};
 use crate::message::is_media_type;
-use crate::snapshot::{Snapshot, Upstream};
+use crate::resilience::annotations::Annotations;
+use crate::snapshot::{Partitions, Snapshot, Upstream};
 use crate::sse::{self, Splitter};
 
 /// Everything that wants to see, or change, what passes.
@@ -26,36 +33,86 @@ pub struct Lens {
     filter: Option<(Arc<Snapshot>, usize, usize)>,
     /// Whose tools are listed: the headers of later calls are checked by it.
     learner: Option<Arc<Upstream>>,
+    /// What tools say of themselves is noted here.
+    learns: Option<Arc<Annotations>>,
+    /// Waits for the answer to a request, to keep it.
+    keep: Option<Ticket>,
+    /// What the upstream says has changed is void here.
+    watch: Option<Partitions>,
+    /// Whether the upstream is asked not to compress.
+    wants_plain: bool,
     /// Messages larger than this are not looked at.
     limit: usize,
 }
 
 impl Lens {
     /// `None`: nothing needs to be seen.
-    pub fn of(call: &Call<'_>, route: usize, lists_tools: bool) -> Option<Box<Self>> {
+    pub fn of(
+        call: &Call<'_>,
+        route: usize,
+        lists_tools: bool,
+        keep: Option<Ticket>,
+    ) -> Option<Box<Self>> {
         let config = &call.snapshot.config.routes[route];
         let policies = &config.policies;
         let filter = call
             .policy
             .filter(|&index| !policies[index].dry_run)
             .map(|index| (Arc::clone(call.snapshot), route, index));
-        let learner = lists_tools.then(|| Arc::clone(&call.snapshot.upstreams[config.upstream]));
-        (filter.is_some() || learner.is_some()).then(|| {
-            Box::new(Self {
-                filter,
-                learner,
-                limit: call.snapshot.config.limits.replay_buffer,
-            })
-        })
+        let upstream = &call.snapshot.upstreams[config.upstream];
+        let watching = Watching::of(call, upstream);
+        let learner = lists_tools.then(|| Arc::clone(upstream));
+        let learns = (retry::trusts_annotations(upstream) && self::lists_tools(call))
+            .then(|| Arc::clone(&upstream.tools));
+        let lens = Self {
+            wants_plain: filter.is_some()
+                || learner.is_some()
+                || learns.is_some()
+                || keep.is_some()
+                || watching == Watching::Closely,
+            watch: (watching != Watching::No || keep.is_some()).then(|| upstream.cache.clone()),
+            filter,
+            learner,
+            learns,
+            keep,
+            limit: call.snapshot.config.limits.replay_buffer,
+        };
+        (lens.wants_whole() || lens.watch.is_some()).then(|| Box::new(lens))
     }
 
-    /// Whether a message that cannot be looked at must not pass.
-    fn must_see_all(&self) -> bool {
+    /// Whether an answer that is no stream is looked at, too.
+    pub fn wants_whole(&self) -> bool {
         self.filter.is_some()
+            || self.learner.is_some()
+            || self.learns.is_some()
+            || self.keep.is_some()
     }
 
-    /// One message or batch; the one to pass on in its place, if it is another.
-    fn look(&mut self, message: &[u8]) -> Option<Vec<u8>> {
+    pub fn wants_plain(&self) -> bool {
+        self.wants_plain
+    }
+
+    /// What may be said instead of what came of sending. Nothing is kept unless that is a 200.
+    pub fn stand_in(
+        &mut self,
+        sent: &Result<(Response<client::Body>, HeaderMap), Error>,
+    ) -> Option<Known> {
+        let is_good = matches!(sent, Ok((response, _)) if response.status() == StatusCode::OK);
+        let mut ticket = self.keep.take_if(|_| !is_good)?;
+        ticket.give_up();
+        recall::is_outage(sent)
+            .then(|| ticket.stand_in(Instant::now()))
+            .flatten()
+    }
+
+    /// There is an answer, and nothing of it can be kept.
+    pub fn sees_nothing(&mut self) {
+        if let Some(mut ticket) = self.keep.take() {
+            ticket.pass(Instant::now());
+        }
+    }
+
+    pub fn learn(&self, message: &[u8]) {
         if let Some(upstream) = &self.learner {
             upstream
                 .catalog
@@ -63,9 +120,37 @@ impl Lens {
                 .unwrap_or_else(PoisonError::into_inner)
                 .learn(message);
         }
+        if let Some(tools) = &self.learns {
+            tools.learn(message);
+        }
+    }
+
+    /// The message as the peer may see it, if that is another.
+    pub fn filtered(&self, message: &[u8]) -> Option<Vec<u8>> {
         let (snapshot, route, index) = self.filter.as_ref()?;
         let policy: &Policy = &snapshot.config.routes[*route].policies[*index];
         filter(policy, message)
+    }
+
+    /// Whether a message that cannot be looked at must not pass.
+    pub fn must_see_all(&self) -> bool {
+        self.filter.is_some()
+    }
+
+    /// One message or batch; the one to pass on in its place, if it is another.
+    fn look(&mut self, message: &[u8]) -> Option<Vec<u8>> {
+        if let Some(partitions) = &self.watch {
+            for change in Change::read(message) {
+                partitions.void(&change);
+            }
+        }
+        if let Some(ticket) = &mut self.keep
+            && ticket.saw(message, Instant::now())
+        {
+            self.keep = None;
+        }
+        self.learn(message);
+        self.filtered(message)
     }
 
     /// Looks at a whole answer of JSON.
@@ -92,6 +177,7 @@ impl Lens {
         match self.collect(upstream, body).await? {
             Collected::Whole(bytes) => {
                 let bytes = self.look(&bytes).map_or(bytes, Bytes::from);
+                self.sees_nothing();
                 if headers.contains_key(header::CONTENT_LENGTH) {
                     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(bytes.len()));
                 }
@@ -103,7 +189,8 @@ impl Lens {
         }
     }
 
-    fn unseen(&self, upstream: &Upstream, why: &str, source: Source) -> Result<Source, Error> {
+    fn unseen(mut self, upstream: &Upstream, why: &str, source: Source) -> Result<Source, Error> {
+        self.sees_nothing();
         if self.must_see_all() {
             return Err(Error::unfiltered(upstream, why));
         }
@@ -132,10 +219,51 @@ impl Lens {
     }
 }
 
+/// Whether an answer may tell of changes to what is kept.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Watching {
+    No,
+    /// If it can be read as it comes.
+    Casually,
+    /// It is there for telling of changes.
+    Closely,
+}
+
+impl Watching {
+    fn of(call: &Call<'_>, upstream: &Upstream) -> Self {
+        let policy = &upstream.config.cache;
+        if !policy.enabled || call.snapshot.config.limits.cache == 0 {
+            return Self::No;
+        }
+        let is_used = upstream.cache.are_used();
+        let listens = call.head.headers.get(mirror::METHOD);
+        // A stream may have been there before there was anything to void.
+        if listens.is_some_and(|method| method == "subscriptions/listen")
+            || call.head.method == Method::GET && (policy.ttl.is_some() || is_used)
+        {
+            Self::Closely
+        } else if is_used {
+            Self::Casually
+        } else {
+            Self::No
+        }
+    }
+}
+
 enum Collected {
     Whole(Bytes),
     /// More than may be kept: what came, and the rest.
     Part(Source),
+}
+
+fn lists_tools(call: &Call<'_>) -> bool {
+    let messages = call.message.as_deref().map(strict::read);
+    messages.is_some_and(|messages| {
+        messages.is_ok_and(|messages| {
+            let mut methods = messages.iter().map(|message| message.method.as_deref());
+            methods.any(|method| method == Some("tools/list"))
+        })
+    })
 }
 
 /// Whether an answer's messages can be found at all.
@@ -195,6 +323,7 @@ impl Reader {
 
     /// What is left at the stream's end. Clients drop an incomplete event, and so does a policy.
     pub fn finish(mut self) -> Option<Bytes> {
+        self.lens.sees_nothing();
         let rest = self.splitter.take_pending();
         (!rest.is_empty() && !self.lens.must_see_all()).then_some(rest)
     }

@@ -11,7 +11,7 @@ use http_body_util::BodyExt;
 use super::error::{Code, Error};
 use super::lens::{self, Lens};
 use super::source::Source;
-use super::{Call, Proxy, answer, stream};
+use super::{Call, Proxy, answer, cache, stream};
 use crate::client;
 use crate::config::{Route, TargetPath, Upstream401};
 use crate::message;
@@ -62,10 +62,21 @@ pub async fn incoming(
             lens,
             &proxy.draining,
         ))
-    } else if let Some(lens) = lens.filter(|_| lens::is_json(&head.headers)) {
-        lens.whole(upstream, &mut head.headers, body).await?
     } else {
-        Source::Upstream(body)
+        match lens {
+            Some(lens) if lens.wants_whole() && lens::is_json(&head.headers) => {
+                lens.whole(upstream, &mut head.headers, body).await?
+            }
+            Some(lens) if lens.must_see_all() && stream::is_event_stream(&head.headers) => {
+                let why = "is an event stream that is compressed, or of a fixed length";
+                return Err(Error::unfiltered(upstream, why));
+            }
+            Some(mut lens) => {
+                lens.sees_nothing();
+                Source::Upstream(body)
+            }
+            None => Source::Upstream(body),
+        }
     };
     Ok(Response::from_parts(head, body))
 }
@@ -88,6 +99,8 @@ async fn rejected_credential(upstream: &Upstream, body: client::Body, sent: &Hea
     upstream
         .health
         .credential_refused(words.clone(), Instant::now());
+    // What a credential that is no longer good once got is nobody's any more.
+    upstream.cache.private.void_all();
     let said = if words.is_empty() {
         "without a word".to_owned()
     } else {
@@ -134,6 +147,7 @@ fn remove_forbidden(headers: &mut HeaderMap) {
     headers.remove(header::ALT_SVC);
     headers.remove(answer::ERROR_HEADER);
     headers.remove(answer::ATTEMPTS_HEADER);
+    headers.remove(cache::HEADER);
 }
 
 /// An upstream that answers with what it was asked would hand our credential to the client.
@@ -170,22 +184,13 @@ fn rewrite_location(headers: &mut HeaderMap, route: &Route, upstream: &Upstream)
     }
 }
 
+/// The path that leads through the proxy to a place at the upstream's own origin.
+///
+/// `None` for other origins, and for places that no path of this route leads to.
 pub fn through_proxy(location: &str, route: &Route, upstream: &Upstream) -> Option<String> {
     let target = &upstream.config.target;
     let uri: Uri = location.parse().ok()?;
-    let is_own = match (uri.scheme(), uri.authority()) {
-        (Some(scheme), Some(authority)) => {
-            *scheme == target.scheme
-                && same_authority(
-                    authority.as_str(),
-                    target.authority.as_str(),
-                    scheme.as_str(),
-                )
-        }
-        (None, None) => location.starts_with('/') && !location.starts_with("//"),
-        _ => false,
-    };
-    let path = uri.path_and_query().filter(|_| is_own)?.as_str();
+    let path = own_path(&uri, location, upstream)?;
     let fragment = location.find('#').map_or("", |at| &location[at..]);
     match &target.path {
         TargetPath::Endpoint(endpoint) => {
@@ -203,6 +208,26 @@ pub fn through_proxy(location: &str, route: &Route, upstream: &Upstream) -> Opti
             Some(format!("{prefix}{rest}{fragment}"))
         }
     }
+}
+
+/// Path and query of `location`, if that is at the upstream's own origin.
+pub fn own_path<'a>(uri: &'a Uri, location: &str, upstream: &Upstream) -> Option<&'a str> {
+    let target = &upstream.config.target;
+    let is_own = match (uri.scheme(), uri.authority()) {
+        (Some(scheme), Some(authority)) => {
+            *scheme == target.scheme
+                && same_authority(
+                    authority.as_str(),
+                    target.authority.as_str(),
+                    scheme.as_str(),
+                )
+        }
+        (None, None) => location.starts_with('/') && !location.starts_with("//"),
+        _ => false,
+    };
+    uri.path_and_query()
+        .filter(|_| is_own)
+        .map(|path| path.as_str())
 }
 
 fn same_authority(one: &str, other: &str, scheme: &str) -> bool {

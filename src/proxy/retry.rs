@@ -7,10 +7,11 @@ use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::BodyExt;
 
 use crate::client::{self, Failure, Kind};
-use crate::config;
+use crate::config::{self, ToolsCall};
 use crate::mcp;
 use crate::message::RequestBody;
 use crate::resilience::backoff;
+use crate::snapshot::Upstream;
 
 /// Of an answer that is not passed on, this much is read to keep its connection.
 const MAX_DRAINED: usize = 64 * 1024;
@@ -75,11 +76,31 @@ pub fn is_outage(status: StatusCode) -> bool {
 }
 
 /// Whether a request only reads: by its JSON-RPC message, or by its method (RFC 9110, section 9.2.1).
-pub fn only_reads(method: &Method, message: Option<&Bytes>) -> bool {
+pub fn only_reads(upstream: &Upstream, method: &Method, message: Option<&Bytes>) -> bool {
+    let is_safe_tool = |tool: &str| trusts_annotations(upstream) && upstream.tools.is_safe(tool);
     match message {
-        Some(message) => mcp::only_reads(message, |_| false),
+        Some(message) => mcp::only_reads(message, is_safe_tool),
         None => method.is_safe(),
     }
+}
+
+/// The same request once more, unless it is a stream.
+pub fn copy(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
+    let RequestBody::Full(bytes) = request.body() else {
+        return None;
+    };
+    let mut copy = Request::new(RequestBody::Full(bytes.clone()));
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.version_mut() = request.version();
+    *copy.headers_mut() = request.headers().clone();
+    Some(copy)
+}
+
+/// Whether a tool's own word on what it does is taken.
+pub fn trusts_annotations(upstream: &Upstream) -> bool {
+    let retry = upstream.config.retry.as_ref();
+    retry.is_some_and(|retry| retry.tools_call == ToolsCall::Annotated)
 }
 
 /// The attempts at one request.
@@ -102,15 +123,7 @@ impl<'a> Attempts<'a> {
     /// A second one of the request, in case it is needed, unless it is a stream.
     pub fn copy(&self, request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
         self.settings?;
-        let RequestBody::Full(bytes) = request.body() else {
-            return None;
-        };
-        let mut copy = Request::new(RequestBody::Full(bytes.clone()));
-        *copy.method_mut() = request.method().clone();
-        *copy.uri_mut() = request.uri().clone();
-        *copy.version_mut() = request.version();
-        *copy.headers_mut() = request.headers().clone();
-        Some(copy)
+        copy(request)
     }
 
     /// How long to wait before the next attempt. `None`: this one's fate is the answer.
@@ -201,7 +214,7 @@ mod tests {
         let settings = config::Retry::default();
         let mut reads = attempts(&settings);
         let granted = (0..100).take_while(|_| reads.wait(Why::Reads, LONG).is_some());
-        assert_eq!(granted.count(), 3);
+        assert_eq!(granted.count(), settings.attempts as usize - 1);
         let mut unsent = attempts(&settings);
         assert!((0..100).all(|_| unsent.wait(Why::Unsent, LONG).is_some()));
     }

@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
+use super::session::Watched;
 use super::stream::Events;
 use crate::client;
 
@@ -15,12 +16,13 @@ pub enum Source {
     /// What was read already, then the rest.
     Rest(Option<Bytes>, client::Body),
     Events(Box<Events>),
+    Opening(Box<Watched>),
 }
 
 /// Why an answer ends before its end; the client must see it broken, not short.
 #[derive(Debug)]
 pub enum Broken {
-    Upstream(hyper::Error),
+    Upstream(client::Broken),
     /// An event that a policy must be applied to is larger than may be kept.
     Unfiltered,
 }
@@ -58,6 +60,7 @@ impl Source {
                 Pin::new(body).poll_frame(cx).map_err(Broken::Upstream)
             }
             Self::Events(events) => events.poll_frame(cx),
+            Self::Opening(watched) => watched.poll_frame(cx),
         }
     }
 
@@ -66,6 +69,7 @@ impl Source {
             Self::Full(bytes) => bytes.is_none(),
             Self::Upstream(body) | Self::Rest(None, body) => body.is_end_stream(),
             Self::Rest(Some(_), _) | Self::Events(_) => false,
+            Self::Opening(watched) => watched.inner().is_end_stream(),
         }
     }
 
@@ -77,6 +81,7 @@ impl Source {
                 longer(&body.size_hint(), read.as_ref().map_or(0, Bytes::len))
             }
             Self::Events(_) => SizeHint::default(),
+            Self::Opening(watched) => watched.inner().size_hint(),
         }
     }
 }

@@ -1,12 +1,15 @@
 //! Event streams: kept alive while silent, made up where an upstream has none, ended cleanly on drain.
 
 mod endpoint;
+mod place;
+mod recover;
 
 pub use endpoint::Endpoint;
+pub use recover::Reopening;
 
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,6 +19,7 @@ use http_body::{Body, Frame};
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
+use self::recover::{Gone, Passed, Recovery};
 use super::Call;
 use super::lens::{Lens, Reader};
 use super::source::Broken;
@@ -105,9 +109,13 @@ pub fn passing(
     events
 }
 
+pub fn is_event_stream(headers: &HeaderMap) -> bool {
+    is_media_type(headers.get(header::CONTENT_TYPE), "text/event-stream")
+}
+
 /// Whether comments may be added: to an event stream in clear, of no announced length.
 pub fn can_be_kept_alive(headers: &HeaderMap) -> bool {
-    is_media_type(headers.get(header::CONTENT_TYPE), "text/event-stream")
+    is_event_stream(headers)
         && !headers.contains_key(header::CONTENT_LENGTH)
         && headers
             .get(header::CONTENT_ENCODING)
@@ -122,6 +130,8 @@ pub struct Events {
     endpoint: Option<Box<Endpoint>>,
     /// Looks at each event, where something has to be seen.
     reader: Option<Box<Reader>>,
+    /// Where the stream is to go on when the upstream ends it.
+    recovery: Option<Box<Recovery>>,
     boundary: Boundary,
     last_sent: Instant,
     silence: Pin<Box<Sleep>>,
@@ -141,6 +151,7 @@ impl Events {
             upstream,
             endpoint: None,
             reader: None,
+            recovery: None,
             boundary: Boundary::default(),
             last_sent: Instant::now(),
             silence: Box::pin(tokio::time::sleep(KEEPALIVE_INTERVAL)),
@@ -163,23 +174,40 @@ impl Events {
         if self.boundary.is_between_events() && self.poll_draining(cx) {
             // Nothing of an event is on its way: the client sees a clean end and reconnects.
             self.upstream = None;
+            self.recovery = None;
             return Poll::Ready(None);
         }
         self.poll_silence(cx)
     }
 
+    /// From now on the stream is opened again when the upstream ends it.
+    fn recover(&mut self, recovery: Recovery) {
+        self.recovery = Some(Box::new(recovery));
+    }
+
     fn poll_upstream(&mut self, cx: &mut Context<'_>) -> Polled {
         loop {
             let Some(upstream) = &mut self.upstream else {
-                return Poll::Pending;
+                match ready!(self.poll_reopening(cx)) {
+                    Ok(body) => self.upstream = Some(body),
+                    Err(end) => return Poll::Ready(self.finish(end)),
+                }
+                continue;
             };
             let polled = match Pin::new(upstream).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => match self.look(frame).transpose() {
                     Some(frame) => Some(frame),
                     None => continue,
                 },
-                Poll::Ready(Some(Err(error))) => Some(Err(Broken::Upstream(error))),
-                Poll::Ready(None) => self.finish(),
+                Poll::Ready(end) => {
+                    let end = end.and_then(Result::err);
+                    if let Some(recovery) = &mut self.recovery {
+                        recovery.begin(end);
+                        self.upstream = None;
+                        continue;
+                    }
+                    self.finish(end)
+                }
                 Poll::Pending => return Poll::Pending,
             };
             if let Some(Ok(frame)) = &polled
@@ -192,11 +220,26 @@ impl Events {
         }
     }
 
+    /// The upstream's stream, open again, or how it ended if it stays so.
+    fn poll_reopening(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<client::Body, Option<client::Broken>>> {
+        let Some(recovery) = &mut self.recovery else {
+            return Poll::Pending;
+        };
+        let outcome = ready!(recovery.poll(cx));
+        if outcome.is_err() {
+            self.recovery = None;
+        }
+        Poll::Ready(outcome.map_err(|Gone(end)| end))
+    }
+
     /// The frame to pass on, unless it is held until an event is complete.
     fn look(&mut self, frame: Frame<Bytes>) -> Result<Option<Frame<Bytes>>, Broken> {
         let mut data = match frame.into_data() {
             Ok(data) => data,
-            Err(trailers) => return Ok(Some(trailers)),
+            Err(trailers) => return Ok(self.recovery.is_none().then_some(trailers)),
         };
         if let Some(endpoint) = &mut self.endpoint {
             match endpoint.look(data) {
@@ -205,14 +248,26 @@ impl Events {
             }
             self.endpoint = None;
         }
+        if let Some(recovery) = &mut self.recovery {
+            match recovery.pass(&data) {
+                Passed::Events(events) => data = events,
+                Passed::TooMuch(held) => {
+                    self.recovery = None;
+                    data = held;
+                }
+            }
+        }
         if let Some(reader) = &mut self.reader {
             data = reader.pass(&data).map_err(|_| Broken::Unfiltered)?;
         }
         Ok((!data.is_empty()).then(|| Frame::data(data)))
     }
 
-    /// What is left when the upstream has ended: an event that never became complete.
-    fn finish(&mut self) -> Option<Result<Frame<Bytes>, Broken>> {
+    /// What is left when the upstream has ended: how, or an event that never became complete.
+    fn finish(&mut self, end: Option<client::Broken>) -> Option<Result<Frame<Bytes>, Broken>> {
+        if let Some(error) = end {
+            return Some(Err(Broken::Upstream(error)));
+        }
         let reader = *self.reader.take()?;
         let rest = reader.finish()?;
         self.is_over = true;

@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::connection::{self, Handler};
 use super::registry::Registration;
 use super::stream::Stream;
-use super::{Connection, Registry, Timeouts};
+use super::{Connection, Counted, Crowd, Registry, Timeouts};
 use crate::config::ServerTls;
 use crate::listen;
 use crate::worker;
@@ -21,6 +21,7 @@ pub struct Arrival {
     pub connection: Arc<Connection>,
     pub timeouts: Timeouts,
     pub tls: Option<ServerTls>,
+    pub counted: Counted,
 }
 
 enum Job {
@@ -34,6 +35,7 @@ enum Job {
 pub struct Workers {
     all: Vec<Worker>,
     registry: Arc<Registry>,
+    crowd: Arc<Crowd>,
 }
 
 struct Worker {
@@ -52,7 +54,11 @@ impl Workers {
         for index in 0..count {
             all.push(start_worker(index, handler, log)?);
         }
-        Ok(Self { all, registry })
+        Ok(Self {
+            all,
+            registry,
+            crowd: Arc::default(),
+        })
     }
 
     /// Hands a connection to the worker that has the fewest.
@@ -74,6 +80,10 @@ impl Workers {
 
     pub fn registry(&self) -> &Arc<Registry> {
         &self.registry
+    }
+
+    pub fn crowd(&self) -> &Arc<Crowd> {
+        &self.crowd
     }
 
     pub fn count(&self) -> usize {
@@ -128,11 +138,12 @@ async fn run<H: Handler>(mut queue: mpsc::UnboundedReceiver<Job>, handler: Arc<H
                     connection,
                     timeouts,
                     tls,
+                    counted,
                 } = arrival;
                 let (protocol, handler, log) =
                     (Arc::clone(&protocol), Arc::clone(&handler), log.clone());
                 tokio::spawn(async move {
-                    let _held = held;
+                    let _held = (held, counted);
                     let stream = async {
                         Stream::adopt(stream)?
                             .secure(tls.as_ref(), &connection)

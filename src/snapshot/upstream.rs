@@ -1,24 +1,27 @@
 //! An upstream ready for use.
 
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 use std::time::{Instant, SystemTime};
 
-use http::HeaderValue;
 use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderValue, Request};
+use tokio::sync::Semaphore;
 
-use super::{Health, Snapshot};
-use crate::auth::Auth;
+use super::{Credential, Health, Partitions, Snapshot};
+use crate::auth::{Auth, Ticket, Unsigned};
 use crate::client::{Client, ProxyVariables};
 use crate::config::{self, Config, Route, TargetPath};
 use crate::mcp::params::Catalog;
 use crate::metrics::{Metrics, UpstreamMetrics};
 use crate::path;
+use crate::resilience::annotations::Annotations;
 use crate::resilience::breaker::Breaker;
 use crate::resilience::budget::Budget;
 
 pub struct Upstream {
     pub config: config::Upstream,
-    pub auth: Option<Auth>,
+    pub auth: Option<Arc<Auth>>,
     pub client: Arc<Client>,
     pub health: Arc<Health>,
     /// What its listings told of its tools.
@@ -26,21 +29,28 @@ pub struct Upstream {
     /// Kept on reload while their settings and the way to the upstream stay.
     pub breaker: Option<Arc<Breaker>>,
     pub budget: Option<Arc<Budget>>,
+    pub gate: Option<Arc<Gate>>,
+    /// What its tools say of themselves.
+    pub tools: Arc<Annotations>,
     pub metrics: Arc<UpstreamMetrics>,
     /// Since when the present credential is in use.
     pub credential_since: SystemTime,
     /// The fixed header's value, ready to send.
     pub session: Option<HeaderValue>,
+    pub cache: Partitions,
 }
 
 impl Upstream {
+    /// # Errors
+    /// A sentence about a session header's value that cannot be one.
     pub fn new(
         config: &Config,
         index: usize,
+        credentials: &[Credential],
         previous: Option<&Snapshot>,
         proxies: &ProxyVariables,
         metrics: &Metrics,
-    ) -> Self {
+    ) -> Result<Self, String> {
         let upstream = config.upstreams[index].clone();
         let before = previous.and_then(|previous| previous.upstream_named(&upstream.name));
         let kept_client = before.filter(|before| before.client.fits(&upstream, proxies));
@@ -50,8 +60,10 @@ impl Upstream {
                 credential(&previous.config, &before.config) == credential(config, &upstream)
             })
             .map(|(_, before)| before);
-        Self {
-            auth: credential(config, &upstream).map(|credential| Auth::new(&credential.scheme)),
+        let session = upstream.session.as_ref().map(session_value).transpose();
+        let credential = upstream.credential.map(|index| &credentials[index]);
+        Ok(Self {
+            auth: credential.map(|credential| Arc::clone(&credential.auth)),
             client: kept_client.map_or_else(
                 || Arc::new(Client::new(&upstream, proxies)),
                 |before| Arc::clone(&before.client),
@@ -64,16 +76,50 @@ impl Upstream {
                 .map_or_else(Arc::default, |before| Arc::clone(&before.catalog)),
             breaker: breaker(&upstream, kept_client),
             budget: budget(&upstream, kept_client),
+            gate: gate(&upstream, before),
+            tools: kept_client.map_or_else(Arc::default, |before| Arc::clone(&before.tools)),
             metrics: metrics.upstream(&upstream.name),
-            credential_since: kept_credential
-                .map_or_else(SystemTime::now, |before| before.credential_since),
-            session: upstream.session.as_ref().and_then(|session| {
-                let mut value = HeaderValue::from_bytes(session.value.expose()).ok()?;
-                value.set_sensitive(true);
-                Some(value)
-            }),
+            credential_since: credential.map_or_else(SystemTime::now, |it| it.since),
+            session: session.map_err(|reason| format!("upstream {}: {reason}", upstream.name))?,
+            cache: kept_credential
+                .filter(|before| before.config == upstream)
+                .map_or_else(Partitions::default, |before| before.cache.clone()),
             config: upstream,
+        })
+    }
+
+    /// Adds the credential as of now; returns what of it has to be kept out of sight.
+    ///
+    /// `ticket` is this upstream's own, if it has a credential.
+    pub fn sign<B>(&self, ticket: Option<&Ticket>, request: &mut Request<B>) -> HeaderMap {
+        let (Some(auth), Some(ticket)) = (&self.auth, ticket) else {
+            return HeaderMap::new();
+        };
+        let unsigned = Unsigned {
+            method: request.method(),
+            uri: request.uri(),
+            headers: request.headers(),
+            target: &self.config.target,
+        };
+        let credential = auth.sign(ticket, &unsigned, SystemTime::now());
+        for (name, value) in &credential {
+            request.headers_mut().insert(name, value.clone());
         }
+        credential
+    }
+
+    /// Whether this and `other` send to the same servers, and believe the same certificates.
+    pub fn is_at_the_place_of(&self, other: &Self) -> bool {
+        let place = |upstream: &Self| {
+            let config::Target {
+                scheme,
+                authority,
+                unix,
+                path: _,
+            } = &upstream.config.target;
+            (scheme.clone(), authority.clone(), unix.clone())
+        };
+        place(self) == place(other) && self.config.tls == other.config.tls
     }
 
     /// Where a request goes: the raw path and query for the wire. `None` if it does not make a URI.
@@ -106,12 +152,37 @@ fn with_query(endpoint: &PathAndQuery, query: Option<&str>) -> Option<PathAndQue
     }
 }
 
+fn session_value(session: &config::SessionHeader) -> Result<HeaderValue, String> {
+    let mut value = HeaderValue::from_bytes(session.value.expose())
+        .map_err(|_| format!("the value of {} is not legal in a header", session.name))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
 fn breaker(upstream: &config::Upstream, kept: Option<&Arc<Upstream>>) -> Option<Arc<Breaker>> {
     let settings = upstream.breaker.as_ref()?;
     let before = kept.and_then(|before| before.breaker.as_ref());
     Some(match before.filter(|before| before.has(settings)) {
         Some(before) => Arc::clone(before),
         None => Arc::new(Breaker::new(settings.clone())),
+    })
+}
+
+/// Where requests wait for an upstream that takes few at a time.
+pub struct Gate {
+    pub permits: Semaphore,
+    pub queued: AtomicUsize,
+}
+
+fn gate(upstream: &config::Upstream, before: Option<&Arc<Upstream>>) -> Option<Arc<Gate>> {
+    let settings = upstream.concurrency?;
+    let before = before.filter(|before| before.config.concurrency == Some(settings));
+    Some(match before.and_then(|before| before.gate.as_ref()) {
+        Some(before) => Arc::clone(before),
+        None => Arc::new(Gate {
+            permits: Semaphore::new(settings.requests),
+            queued: AtomicUsize::new(0),
+        }),
     })
 }
 

@@ -1,4 +1,5 @@
 // Starts server-everything on a free loopback port and prints one JSON line, {"port": N}.
+// node everything.mjs [streamableHttp|sse]
 import { Server } from 'node:net';
 import './packages.mjs';
 
@@ -12,5 +13,5 @@ Server.prototype.listen = function (_port, ready) {
 };
 // Its own chatter would follow the port on stdout.
 console.log = () => {};
-process.argv[2] = 'streamableHttp';
+process.argv[2] ??= 'streamableHttp';
 await import('@modelcontextprotocol/server-everything/dist/index.js');

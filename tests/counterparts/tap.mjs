@@ -24,13 +24,13 @@ function count(message, by) {
 const all = (message) => (Array.isArray(message) ? message : [message]);
 
 function fromServer(line) {
-  handOver(line);
   let message;
   try {
     message = JSON.parse(line);
   } catch {
     return note('bad', `no JSON: ${line.slice(0, 200)}`);
   }
+  handOver(line, message);
   if (!isMessage(message)) return note('bad', `no MCP: ${line.slice(0, 200)}`);
   for (const one of all(message)) if (!('method' in one) && one.id !== null) count(one, -1);
   note('ok', '');
@@ -40,10 +40,11 @@ function fromClient(line) {
   for (const one of all(JSON.parse(line))) if ('method' in one && 'id' in one) count(one, 1);
 }
 
-// The first TypeScript SDK loses a notification that it reads together with the answer, whoever the server is.
+// The TypeScript SDKs lose a notification that they read together with the answer, whoever the server is.
 let handing = Promise.resolve();
-function handOver(line) {
-  handing = handing.then(() => new Promise((next) => process.stdout.write(`${line}\n`, () => setTimeout(next, 3))));
+function handOver(line, { method }) {
+  const pause = method === undefined ? 0 : 15;
+  handing = handing.then(() => new Promise((next) => process.stdout.write(`${line}\n`, () => setTimeout(next, pause))));
 }
 
 function lines(take) {

@@ -219,3 +219,77 @@ async fn the_endpoint_event_of_the_oldest_transport_does_not_lead_around_the_pro
         assert_eq!(stream.until("\n\n").await, message);
     }
 }
+
+#[tokio::test]
+async fn messages_of_the_oldest_transport_are_signed_for_their_own_path() {
+    let upstream = Upstream::https();
+    let origin = upstream.url();
+    let route = "[[route]]\npath = \"/acme/\"\nstrip_prefix = true\nupstream = \"up\"";
+    let daemon = Setup::before(&upstream).more(route).start().await;
+    let pipes = upstream.streams_at("/sse");
+    let messages = "messages/?sessionId=a%2Db&x=%20";
+    for (announced, passed) in [
+        (format!("{origin}/{messages}"), format!("/acme/{messages}")),
+        (format!("/{messages}"), format!("/acme/{messages}")),
+        // Found from the stream's own address, which is the proxy's.
+        (messages.to_owned(), messages.to_owned()),
+    ] {
+        let before = pipes.len();
+        let mut stream = opened(&daemon, Way::Tcp(Http::One), Ask::events("/acme/sse")).await;
+        let pipe = pipes.find_after(before, "the stream", |_| true).await;
+        pipe.send(format!("event: endpoint\ndata: {announced}\n\n"))
+            .await;
+        let event = stream.until("\n\n").await;
+        assert!(event.contains(&format!("data: {passed}\n")), "{event}");
+        let answer = daemon.post(&format!("/acme/{messages}"), "{}").await;
+        assert_eq!(answer.status, 200);
+        // Its signature was verified there.
+        assert_eq!(upstream.last().target, format!("/{messages}"));
+    }
+}
+
+#[tokio::test]
+async fn an_endpoint_has_no_second_address_and_its_client_is_told_so() {
+    let upstream = Upstream::https();
+    let origin = upstream.url();
+    let setup = Setup::before(&upstream).endpoint(&format!("{origin}/v1/sse"));
+    let daemon = setup.start().await;
+    let pipes = upstream.streams_at("/v1/sse");
+    let mut stream = opened(&daemon, Way::Tcp(Http::One), Ask::events("/mcp")).await;
+    let pipe = pipes.find("the stream", |_| true).await;
+    let event = format!("event: endpoint\ndata: {origin}/v1/messages?s=1\n\n");
+    pipe.send(event).await;
+    // Not around the proxy, though no route leads there.
+    let event = stream.until("\n\n").await;
+    assert!(event.contains("data: /v1/messages?s=1\n"), "{event}");
+    let answer = daemon.post("/v1/messages?s=1", "{}").await;
+    answer.assert_refused(404, "no_route");
+}
+
+#[tokio::test]
+async fn every_way_of_the_sessions_passes_as_the_client_wrote_it() {
+    let upstream = Upstream::https();
+    let daemon = Setup::before(&upstream).start().await;
+    let batch = r#"[{"jsonrpc":"2.0","id":1,"method":"a"},{"jsonrpc":"2.0","method":"b"}]"#;
+    let listen = r#"{"jsonrpc":"2.0","id":1,"method":"subscriptions/listen","params":{}}"#;
+    upstream.at("/mcp", |mut call| async move {
+        let body = call.read().await?;
+        let mut response = crate::common::upstream::json(body);
+        let headers = response.headers_mut();
+        headers.insert("mcp-session-id", "s-1".parse().unwrap());
+        Ok(response)
+    });
+    for (ask, body) in [
+        (Ask::post("/mcp", batch), batch),
+        (Ask::post("/mcp", listen), listen),
+        (Ask::new("DELETE", "/mcp"), ""),
+        (Ask::events("/mcp").header("last-event-id", "7"), ""),
+    ] {
+        let ask = ask.header("mcp-session-id", "s-1");
+        let answer = daemon.ask(ask).await;
+        assert_eq!((answer.status.as_u16(), answer.text()), (200, body));
+        assert_eq!(answer.header("mcp-session-id"), Some("s-1"));
+        assert_eq!(upstream.last().header("mcp-session-id"), Some("s-1"));
+    }
+    assert_eq!(upstream.last().header("last-event-id"), Some("7"));
+}

@@ -1,15 +1,17 @@
 //! An upstream that stumbles: what its clients notice of it, and what it notices of them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use futures_util::StreamExt;
 use http::Response;
 use serde_json::Value;
 
-use crate::common::upstream::{Call, Outcome, json};
+use crate::common::raw;
+use crate::common::upstream::{Call, Outcome, event_stream, json};
 use crate::common::wait::until;
 use crate::common::{Answer, Ask, Client, Daemon, Http, Setup, Upstream, Way, body};
 
@@ -110,7 +112,7 @@ async fn an_answer_that_stays_the_same_is_passed_on_whole() {
     assert_eq!((answer.status.as_u16(), answer.code()), (503, None));
     assert_eq!(answer.text(), "not now");
     assert_eq!(answer.header("retry-after"), Some("0"));
-    assert_eq!((upstream.count(), attempts(&answer)), (4, Some("4")));
+    assert_eq!((upstream.count(), attempts(&answer)), (5, Some("5")));
 }
 
 #[tokio::test]
@@ -139,6 +141,40 @@ async fn without_json_rpc_the_method_says_what_is_safe() {
         let answer = daemon.ask(Ask::new(method, "/x")).await;
         assert_eq!(answer.status == 200, repeated, "{method}");
         assert_eq!(upstream.count(), 1 + usize::from(repeated), "{method}");
+    }
+}
+
+#[tokio::test]
+async fn a_tool_that_says_it_only_reads_is_called_again_where_its_word_is_taken() {
+    const TOOLS: &str = r#"{"jsonrpc":"2.0","id":1,"result":{"tools":[
+        {"name":"t","annotations":{"readOnlyHint":true}},{"name":"other"}]}}"#;
+    let annotated = "retry = { tools_call = \"annotated\", max_backoff = \"100ms\" }";
+    for (retry, as_events, repeated) in [
+        (annotated, false, true),
+        (annotated, true, true),
+        (FAST, false, false),
+    ] {
+        let upstream = Upstream::https();
+        let daemon = Setup::before(&upstream).upstream(retry).start().await;
+        upstream.at("/list", move |_| {
+            if !as_events {
+                return std::future::ready(Ok(json(TOOLS)));
+            }
+            let (pipe, response) = event_stream();
+            tokio::spawn(async move {
+                let event = format!("data: {}\n\n", TOOLS.replace('\n', ""));
+                pipe.send(event).await;
+                pipe.end().await;
+            });
+            std::future::ready(Ok(response))
+        });
+        let listed = daemon.post("/list", LIST).await;
+        assert!(listed.text().contains("readOnlyHint"), "{listed:?}");
+        failing(&upstream, 1, || Err(body::Cut));
+        assert_eq!(daemon.post("/x", CALL).await.status == 200, repeated);
+        failing(&upstream, 1, || Err(body::Cut));
+        let other = CALL.replace(r#""name":"t""#, r#""name":"other""#);
+        assert_eq!(daemon.post("/x", &other).await.status, 502);
     }
 }
 
@@ -266,19 +302,206 @@ async fn a_reload_that_leaves_the_upstream_as_it_is_does_not_let_requests_pass()
         .assert_refused(503, "upstream_unavailable");
 }
 
+#[tokio::test]
+async fn what_is_over_a_rate_is_told_when_to_come_back() {
+    let upstream = Upstream::https();
+    let setup = Setup::before(&upstream).more(
+        "[[limits.rate]]\nrequests = 2\nper = \"1h\"\nby = [\"peer\", \"route\", \"credential\"]",
+    );
+    let daemon = setup.start().await;
+    for way in [Way::Tcp(Http::One), Way::Unix(Http::Two)] {
+        // The user at the socket and the address of the port count apart.
+        for _ in 0..2 {
+            assert_eq!(daemon.ask_by(way, Ask::get("/")).await.status, 200);
+        }
+        let answer = daemon.ask_by(way, Ask::post("/", CALL)).await;
+        answer.assert_refused(429, "rate_limited");
+        assert_eq!(answer.json()["id"], "c");
+        let wait: u64 = answer.header("retry-after").unwrap().parse().unwrap();
+        assert!((1780..=1800).contains(&wait), "{wait}");
+    }
+    daemon.reload().await;
+    daemon.get("/").await.assert_refused(429, "rate_limited");
+    assert_eq!(upstream.count(), 4);
+}
+
+#[tokio::test]
+async fn calls_of_one_tool_are_counted_apart_from_all_else() {
+    let upstream = Upstream::https();
+    let rate = "[[limits.rate]]\nrequests = 2\nper = \"1h\"\nby = [\"tool\"]";
+    let daemon = Setup::before(&upstream).more(rate).start().await;
+    let other = CALL.replace(r#""name":"t""#, r#""name":"other""#);
+    let batch = format!("[{CALL},{CALL}]");
+    for (body, status) in [
+        (CALL, 200),
+        (&batch, 429),
+        (CALL, 429),
+        (&other, 200),
+        (LIST, 200),
+        (LIST, 200),
+        (LIST, 200),
+        ("{}", 200),
+    ] {
+        assert_eq!(daemon.post("/", body).await.status, status, "{body}");
+    }
+}
+
+#[tokio::test]
+async fn an_upstream_that_takes_few_at_a_time_gets_few_and_a_short_queue_waits() {
+    let upstream = Upstream::https();
+    upstream.at("/hangs", |_| std::future::pending());
+    let setup = Setup::before(&upstream)
+        .upstream("concurrency = { requests = 1, queue = 1, wait = \"20s\" }");
+    let daemon = setup.start().await;
+    let mut first = daemon.client(Way::Tcp(Http::One)).await;
+    let hanging = tokio::spawn(async move { first.try_ask(Ask::get("/hangs")).await });
+    upstream.arrival("/hangs").await;
+    let mut others = futures_util::stream::FuturesUnordered::new();
+    for _ in 0..2 {
+        others.push(daemon.get("/waits"));
+    }
+    // One is in the queue, whichever it is; there is no room for the other.
+    let refused = others.next().await.unwrap();
+    refused.assert_refused(503, "upstream_busy");
+    assert_eq!(upstream.count(), 1);
+    hanging.abort();
+    assert_eq!(others.next().await.unwrap().status, 200);
+}
+
+#[tokio::test]
+async fn nobody_waits_in_the_queue_for_longer_than_the_wait() {
+    let upstream = Upstream::https();
+    upstream.at("/hangs", |_| std::future::pending());
+    let setup =
+        Setup::before(&upstream).upstream("concurrency = { requests = 1, wait = \"100ms\" }");
+    let daemon = setup.start().await;
+    let mut first = daemon.client(Way::Tcp(Http::One)).await;
+    let hanging = tokio::spawn(async move { first.try_ask(Ask::get("/hangs")).await });
+    upstream.arrival("/hangs").await;
+    daemon.get("/").await.assert_refused(503, "upstream_busy");
+    hanging.abort();
+}
+
+#[tokio::test]
+async fn connections_over_a_limit_are_told_so_and_closed_and_others_get_in() {
+    let upstream = Upstream::https();
+    let setup = Setup::before(&upstream).more("[limits]\nmax_connections_per_peer = 2");
+    let daemon = setup.start().await;
+    let address = daemon.address();
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        held.push(daemon.client(Way::Tcp(Http::One)).await);
+    }
+    until("both count", || {
+        daemon.metric("mcp_auth_proxy_connections_open") == 2.0
+    })
+    .await;
+    let refused = raw::exchange(address, b"").await;
+    assert!(refused.contains("503"), "{refused}");
+    assert!(refused.contains("x-mcp-auth-proxy-error: too_many_connections"));
+    assert_eq!(
+        daemon.metric("mcp_auth_proxy_connections_refused_total"),
+        1.0
+    );
+    // Somebody else, by the user and by the address.
+    let mut other = daemon.client(Way::Unix(Http::One)).await;
+    assert_eq!(other.ask(Ask::get("/")).await.status, 200);
+    for client in &mut held {
+        assert_eq!(client.ask(Ask::get("/")).await.status, 200);
+    }
+    held.pop().unwrap().leave();
+    until("there is room", || {
+        daemon.metric("mcp_auth_proxy_connections_open") < 3.0
+    })
+    .await;
+    let mut again = daemon.client(Way::Tcp(Http::One)).await;
+    assert_eq!(again.ask(Ask::get("/")).await.status, 200);
+}
+
+/// Connects as another user of the host. Linux has users by thread.
+#[cfg(target_os = "linux")]
+fn connect_as(
+    uid: u32,
+    path: std::path::PathBuf,
+) -> std::io::Result<std::os::unix::net::UnixStream> {
+    std::thread::spawn(move || {
+        let keep = -1_i32;
+        // SAFETY: it changes the effective user of this thread alone, which ends with the call.
+        let changed = unsafe { libc::syscall(libc::SYS_setresuid, keep, uid, keep) };
+        assert_eq!(changed, 0, "{}", std::io::Error::last_os_error());
+        std::os::unix::net::UnixStream::connect(path)
+    })
+    .join()
+    .unwrap()
+}
+
 // Figures.
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn five_thousand_connections_of_one_user_do_not_keep_another_out() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("only root can be two users: not tried");
+        return;
+    }
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    use std::io::{Read, Write};
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
+    let upstream = Upstream::https();
+    let setup = Setup::before(&upstream)
+        .unix_listener("mode = \"0666\"")
+        .more("[limits]\nmax_connections = 1500\nmax_connections_per_peer = 1000")
+        .log_level("info");
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(setup.dir(), open).unwrap();
+    let daemon = setup.start().await;
+    let path = daemon.socket();
+    let crowd: Vec<_> = tokio::task::spawn_blocking({
+        let path = path.clone();
+        move || {
+            (0..5000)
+                .map(|_| std::os::unix::net::UnixStream::connect(&path).unwrap())
+                .collect()
+        }
+    })
+    .await
+    .unwrap();
+    until("they are all looked at", || {
+        daemon.metric("mcp_auth_proxy_connections_refused_total") == 4000.0
+    })
+    .await;
+    let begun = Instant::now();
+    let mut other = connect_as(65534, path).unwrap();
+    other
+        .set_read_timeout(Some(Duration::from_secs(10)))
+        .unwrap();
+    other
+        .write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        .unwrap();
+    let mut answer = String::new();
+    other.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    println!(
+        "another user is answered in {:?} while {} connections of one user are held",
+        begun.elapsed(),
+        crowd.len()
+    );
+}
 
 /// What a stumbling upstream does, and what it has done.
 #[derive(Default)]
 struct World {
     is_declining: AtomicBool,
     requests: AtomicUsize,
+    /// Whose answer was lost.
+    cut: Mutex<HashSet<String>>,
     /// How often each call was executed.
     executed: Mutex<HashMap<String, usize>>,
 }
 
 impl World {
-    /// Every twentieth answer is lost, after the work was done.
+    /// Every twentieth answer is lost, after the work was done, but none twice.
     async fn answer(self: Arc<Self>, mut call: Call) -> Outcome {
         let body = call.read().await?;
         if self.is_declining.load(Ordering::Relaxed) {
@@ -290,7 +513,8 @@ impl World {
             *self.executed.lock().unwrap().entry(id).or_default() += 1;
         }
         let nth = self.requests.fetch_add(1, Ordering::Relaxed);
-        if nth % 20 == 19 {
+        let id = call.seen.header("x-request-id").unwrap().to_owned();
+        if nth % 20 == 19 && self.cut.lock().unwrap().insert(id) {
             return Err(body::Cut);
         }
         Ok(json("{}"))

@@ -1,6 +1,7 @@
 //! The stdio bridge as MCP clients launch it: a line in, a line out, whatever happens behind the daemon.
 
 mod bridge;
+mod cost;
 mod old_server;
 mod server;
 
@@ -21,7 +22,7 @@ const MODERN: &str = r#""_meta":{"io.modelcontextprotocol/protocolVersion":"2026
 struct Scene {
     server: Server,
     daemon: Daemon,
-    _upstream: Upstream,
+    upstream: Upstream,
 }
 
 impl Scene {
@@ -32,7 +33,7 @@ impl Scene {
         Self {
             server,
             daemon,
-            _upstream: upstream,
+            upstream,
         }
     }
 
@@ -498,4 +499,75 @@ async fn a_request_that_names_no_revision_is_sent_in_that_of_the_last_one() {
         Some("2026-07-28")
     );
     bridge.end().await.assert_clean();
+}
+
+#[tokio::test]
+async fn whatever_a_server_answers_only_mcp_comes_out() {
+    let upstream = Upstream::https();
+    let daemon = Setup::before(&upstream).start().await;
+    let (json, events, html) = ("application/json", "text/event-stream", "text/html");
+    for (path, status, media_type, answer) in [
+        ("/html", 200, html, "<p>Sign in</p>"),
+        ("/no-message", 200, json, r#"{"hello":"world"}"#),
+        ("/half", 200, json, r#"{"jsonrpc":"2.0","id":1,"res"#),
+        ("/nothing", 200, json, ""),
+        ("/list", 200, json, "[[]]"),
+        (
+            "/two",
+            200,
+            json,
+            "{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{}}\n{\"a\":1}",
+        ),
+        (
+            "/events",
+            200,
+            events,
+            "data: hello\n\ndata: {\"id\":1}\n\ndata: {\n\n",
+        ),
+        (
+            "/other",
+            200,
+            events,
+            "event: x\ndata: {\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{}}\n\n",
+        ),
+        ("/accepted", 202, json, ""),
+        ("/failure", 500, html, "<h1>Oops</h1>"),
+        ("/elsewhere", 302, html, ""),
+    ] {
+        upstream.says(path, status, &[("content-type", media_type)], answer);
+        let mut bridge = Bridge::to(&daemon, &["--route", path]);
+        bridge.ask("1", "ping").await;
+        assert!(
+            bridge.answer("1").await.contains(r#""code":-32000"#),
+            "{path}"
+        );
+        let ended = bridge.end().await;
+        ended.assert_clean();
+        assert_eq!(ended.lines.len(), 1, "{path}: {:?}", ended.lines);
+    }
+}
+
+#[tokio::test]
+async fn a_daemon_that_is_killed_gives_each_call_one_error_and_may_come_back() {
+    let scene = Scene::set().await;
+    let mut bridge = scene.opened().await;
+    scene.server.hang("tools/call");
+    for id in ["1", "2"] {
+        bridge.ask(id, "tools/call").await;
+    }
+    scene.server.hanging(2).await;
+    scene.daemon.signal(Signal::SIGKILL);
+    for id in ["1", "2"] {
+        bridge.error(id, "reset").await;
+    }
+    scene.server.hanging(0).await;
+    let mut dead = scene.daemon;
+    dead.exit().await;
+    bridge.ask("3", "ping").await;
+    let socket = format!("unix = {:?}", dead.socket());
+    let next = Setup::before(&scene.upstream).replaced_tcp_listener(&socket);
+    let _daemon = next.start().await;
+    assert!(bridge.answer("3").await.contains("\"result\""));
+    bridge.end().await.assert_clean();
+    assert_eq!(scene.server.executed(), ["3"]);
 }

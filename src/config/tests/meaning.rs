@@ -56,12 +56,13 @@ fn the_example_of_the_manual_loads() {
     assert_eq!(upstream.target.path, TargetPath::Base(String::new()));
     assert_eq!(upstream.session.as_ref().unwrap().value, secret("abc"));
     assert_eq!(upstream.credential, Some(0));
-    let CredentialScheme::AuthGateway {
-        key_id,
-        secret: key,
-    } = &config.credentials[0].scheme;
+    let CredentialScheme::AuthGateway(gateway) = &config.credentials[0].scheme else {
+        panic!("another scheme")
+    };
+    let key_id = gateway.key.key_id.header_value().unwrap();
     assert_eq!(key_id, "550e8400-e29b-41d4-a716-446655440000");
-    assert_eq!(*key, secret("s3cret"));
+    assert_eq!(gateway.key.secret, secret("s3cret"));
+    assert_eq!(gateway.headers, GatewayHeaders::default());
     let route = Route {
         path: "/acme".into(),
         strip_prefix: true,
@@ -89,7 +90,11 @@ fn the_example_of_the_manual_loads() {
         config.limits,
         Limits {
             max_body: 64 << 20,
-            replay_buffer: 1 << 20
+            replay_buffer: 1 << 20,
+            max_connections: None,
+            max_connections_per_peer: None,
+            rate: Vec::new(),
+            cache: 16 << 20
         }
     );
 }
@@ -103,6 +108,8 @@ fn the_smallest_file_leaves_everything_else_to_defaults() {
     assert_eq!(upstream.http_version, HttpVersion::Auto);
     assert_eq!(upstream.upstream_401, Upstream401::Translate);
     assert_eq!(upstream.sse_fallback, SseFallback::Auto);
+    assert_eq!(upstream.session_recovery, SessionRecovery::Off);
+    assert!(!upstream.stream_recovery);
     assert_eq!(*upstream.tls, Tls::default());
     assert!(!upstream.allow_encoded_slash && !upstream.forward_authorization);
     assert_eq!(
@@ -140,9 +147,9 @@ fn every_other_setting_has_its_words() {
     let text = SMALL.replace(
         "credential = \"acme\"",
         "credential = \"acme\"\nhttp_version = \"2\"\nallow_encoded_slash = true\n\
-         upstream_401 = \"pass\"\nsse_fallback = \"never\"\nforward_authorization = true",
+         upstream_401 = \"pass\"\nsse_fallback = \"never\"\nsession_recovery = \"replay\"\nstream_recovery = true\nforward_authorization = true",
     );
-    let more = "[limits]\nmax_body = 1000\nreplay_buffer = 0\n\
+    let more = "[limits]\nmax_body = 1000\nreplay_buffer = 0\ncache = 0\n\
                 [server]\nworkers = 3\nread_timeout = \"1m\"\nidle_timeout = \"1h\"\n\
                 [log]\nlevel = \"warn\"\n[admin]\ntcp = \"off\"\n\
                 [[listener]]\nunix = \"/tmp/p.sock\"\nmode = \"0640\"\nowner = \"root\"\ngroup = \"12\"\n\
@@ -152,12 +159,18 @@ fn every_other_setting_has_its_words() {
     assert_eq!(upstream.http_version, HttpVersion::Http2);
     assert_eq!(upstream.upstream_401, Upstream401::Pass);
     assert_eq!(upstream.sse_fallback, SseFallback::Never);
+    assert_eq!(upstream.session_recovery, SessionRecovery::Replay);
+    assert!(upstream.stream_recovery);
     assert!(upstream.allow_encoded_slash && upstream.forward_authorization);
     assert_eq!(
         config.limits,
         Limits {
             max_body: 1000,
-            replay_buffer: 0
+            replay_buffer: 0,
+            max_connections: None,
+            max_connections_per_peer: None,
+            rate: Vec::new(),
+            cache: 0
         }
     );
     assert_eq!(

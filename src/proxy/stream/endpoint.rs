@@ -6,8 +6,9 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use http::Uri;
 
-use crate::proxy::respond::through_proxy;
+use crate::proxy::respond::{self, through_proxy};
 use crate::snapshot::{Snapshot, Upstream};
 
 const EVENT: &[u8] = b"event:";
@@ -74,9 +75,17 @@ impl Endpoint {
             .find(|line| line.starts_with(DATA))?;
         let target = std::str::from_utf8(&data[DATA.len()..]).ok()?.trim();
         let route = &self.snapshot.config.routes[self.route];
-        let target = through_proxy(target, route, upstream)?;
+        let target =
+            through_proxy(target, route, upstream).or_else(|| through_nowhere(target, upstream))?;
         Some(format!("event: endpoint\ndata: {target}\n\n").into_bytes())
     }
+}
+
+/// The path alone of a place that no path of the route leads to: the client is refused
+/// here, and told so, rather than led around us.
+fn through_nowhere(target: &str, upstream: &Upstream) -> Option<String> {
+    let uri: Uri = target.parse().ok()?;
+    respond::own_path(&uri, target, upstream).map(str::to_owned)
 }
 
 /// Whether `bytes` are, or could become, the beginning of an endpoint event.

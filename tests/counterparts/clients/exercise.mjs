@@ -21,7 +21,7 @@ export const ANSWERS = {
 export async function exercise({ who, server, era, peer }) {
   const report = new Report(`${who}, ${server}, ${era}:`);
   const tools = SERVERS[server];
-  const legacy = era === 'legacy';
+  const legacy = era !== 'modern';
   const check = (sentence, work) => report.check(sentence, work);
 
   await check('connects in the era it wants', async () => {

@@ -2,7 +2,7 @@
 
     python python_sdk.py URL SERVER ERA
 
-SERVER is a key of servers.json, ERA is `legacy` (up to 2025-11-25) or `modern` (2026-07-28).
+SERVER is a key of servers.json, ERA is `modern` (2026-07-28) or one before it.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from mcp.client.client import Client
 from report import Report
 
 URL, SERVER, ERA = sys.argv[1:]
-LEGACY = ERA == "legacy"
+LEGACY = ERA != "modern"
 TOOLS = json.loads((pathlib.Path(__file__).parent / "servers.json").read_text())[SERVER]
 asked: list[str] = []
 logged = asyncio.Queue()

@@ -7,7 +7,7 @@ const { Client, StreamableHTTPClientTransport } = await import('@modelcontextpro
 const [url, server, era] = process.argv.slice(2);
 const client = new Client(
   { name: 'typescript-client', version: '1.0.0' },
-  { capabilities: CAPABILITIES, versionNegotiation: { mode: era === 'legacy' ? 'legacy' : 'auto' } },
+  { capabilities: CAPABILITIES, versionNegotiation: { mode: era === 'modern' ? 'auto' : 'legacy' } },
 );
 const transport = new StreamableHTTPClientTransport(new URL(url));
 const asked = new Set();

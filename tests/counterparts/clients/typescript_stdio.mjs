@@ -35,7 +35,7 @@ async function second() {
   const { StdioClientTransport } = await import('@modelcontextprotocol/client/stdio');
   const client = new Client(
     { name: 'typescript-stdio', version: '1.0.0' },
-    { capabilities: CAPABILITIES, versionNegotiation: { mode: era === 'legacy' ? 'legacy' : 'auto' } },
+    { capabilities: CAPABILITIES, versionNegotiation: { mode: era === 'modern' ? 'auto' : 'legacy' } },
   );
   for (const method of Object.keys(ANSWERS)) client.setRequestHandler(method, () => answer(method));
   return {

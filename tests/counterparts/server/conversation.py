@@ -61,6 +61,11 @@ def register(server: MCPServer) -> None:
             await asyncio.sleep(0.05)
         return "done"
 
+    @server.tool(description="Takes its time")
+    async def test_long() -> str:
+        await asyncio.sleep(20)
+        return "done"
+
     @server.tool(description="Reports progress while it runs, never asks")
     async def test_streaming_elicitation(ctx: Context) -> str:
         await ctx.report_progress(1, 2)

@@ -41,7 +41,7 @@ impl Way {
 }
 
 /// What the proxy may put into an answer, and what MCP and the tests' upstream do.
-const ALLOWED: [&str; 15] = [
+const ALLOWED: [&str; 16] = [
     "allow",
     "cache-control",
     "connection",
@@ -55,6 +55,7 @@ const ALLOWED: [&str; 15] = [
     "transfer-encoding",
     "www-authenticate",
     "x-mcp-auth-proxy-attempts",
+    "x-mcp-auth-proxy-cache",
     "x-mcp-auth-proxy-error",
     "x-request-id",
 ];

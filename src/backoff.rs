@@ -22,6 +22,11 @@ impl Backoff {
         self.failures = 0;
     }
 
+    /// What the server asked for, if it did.
+    pub fn asked(&self) -> Option<Duration> {
+        self.asked
+    }
+
     /// The pause after a stream's orderly end: what the server asked for, or a second.
     pub fn pause(&self) -> Duration {
         self.asked.unwrap_or(Duration::from_secs(1))
