@@ -399,6 +399,8 @@ pub struct Route {
     /// Index into [`Config::upstreams`].
     pub upstream: usize,
     pub access: Access,
+    /// Which a client may name instead of its upstream's: into [`Config::credentials`].
+    pub credentials: Vec<usize>,
     /// The first that is for a peer applies to it. Empty: everybody may ask for everything.
     pub policies: Vec<Policy>,
 }

@@ -54,7 +54,7 @@ use crate::message::{BodyError, ReadAhead, RequestBody, Upload, read_ahead};
 use crate::metrics::Metrics;
 use crate::path;
 use crate::serve::{Connection, Handler};
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Snapshot, Upstream};
 
 use self::cache::Cache;
 use self::exchange::Exchange;
@@ -95,6 +95,8 @@ struct Call<'a> {
     policy: Option<usize>,
     /// The name of the token or certificate by which the client proved who it is.
     client: Option<Arc<str>>,
+    /// Where it goes, and by which credential, once that is known.
+    upstream: Option<&'a Arc<Upstream>>,
 }
 
 impl Handler for Proxy {
@@ -118,6 +120,7 @@ impl Handler for Proxy {
             has_body: false,
             policy: None,
             client: None,
+            upstream: None,
         };
         let response = match self.forward(&mut call, &mut exchange).await {
             Ok(response) => exchange.answer(response),
@@ -198,6 +201,9 @@ impl Proxy {
         path::check(call.head.uri.path(), upstream.config.allow_encoded_slash)?;
         access::to_route(call, route).await?;
         call.policy = policy::of_peer(route, call)?;
+        let upstream = access::upstream(call, route)?;
+        exchange.routed_to(upstream);
+        call.upstream = Some(upstream);
         limit::by_head(call, route)?;
         let target = upstream
             .path_for(route, call.head.uri.path(), call.head.uri.query())

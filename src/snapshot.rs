@@ -23,7 +23,7 @@ use slog::Logger;
 
 use crate::auth::Surroundings;
 use crate::client::ProxyVariables;
-use crate::config::{Config, ListenAddress, Listener, RateLimit};
+use crate::config::{Config, ListenAddress, Listener, RateLimit, Route};
 use crate::metrics::Metrics;
 use crate::resilience::rate::Rate;
 use crate::secret::Secret;
@@ -34,6 +34,8 @@ pub struct Snapshot {
     pub upstreams: Vec<Arc<Upstream>>,
     /// In the order of [`Config::credentials`].
     pub credentials: Vec<Credential>,
+    /// Upstreams with another credential than their own: by upstream and credential.
+    overrides: HashMap<(usize, usize), Arc<Upstream>>,
     /// Over the routes for every listener that has none of its own.
     pub router: Router,
     /// How the programs fare that print secrets.
@@ -115,11 +117,13 @@ impl Snapshot {
                 (listener_key(&listener.address), place)
             })
             .collect();
+        let overrides = overrides(&config, &upstreams, &credentials);
         let rates = config.limits.rate.iter();
         Ok(Self {
             rates: rates.map(|limit| rate(limit, previous)).collect(),
             router: Router::new(&config, 0..config.shared_routes),
             upstreams,
+            overrides,
             credentials,
             refreshes: previous
                 .map_or_else(Arc::default, |previous| Arc::clone(&previous.refreshes)),
@@ -165,11 +169,40 @@ impl Snapshot {
         }
     }
 
+    /// An upstream with the credential of this name, where `route` offers it to clients.
+    pub fn upstream_with(&self, route: &Route, credential: &str) -> Option<&Arc<Upstream>> {
+        let mut offered = route.credentials.iter();
+        let index = *offered.find(|index| self.config.credentials[**index].name == credential)?;
+        let own = &self.upstreams[route.upstream];
+        if own.config.credential == Some(index) {
+            return Some(own);
+        }
+        self.overrides.get(&(route.upstream, index))
+    }
+
     pub fn upstream_named(&self, name: &str) -> Option<&Arc<Upstream>> {
         self.upstreams
             .iter()
             .find(|upstream| upstream.config.name == name)
     }
+}
+
+fn overrides(
+    config: &Config,
+    upstreams: &[Arc<Upstream>],
+    credentials: &[Credential],
+) -> HashMap<(usize, usize), Arc<Upstream>> {
+    let mut overrides = HashMap::new();
+    for route in &config.routes {
+        for &index in &route.credentials {
+            let make =
+                || Arc::new(upstreams[route.upstream].with_credential(index, &credentials[index]));
+            overrides
+                .entry((route.upstream, index))
+                .or_insert_with(make);
+        }
+    }
+    overrides
 }
 
 fn restricted(config: &Config, previous: Option<&Snapshot>) -> HashSet<u64> {

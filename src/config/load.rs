@@ -17,7 +17,7 @@ use super::route::{Upstreams, decode_routes, route_paths, warn_of_unreachable};
 use super::server::{decode_log, decode_server};
 use super::tree::{Origin, Table};
 use super::upstream::decode_upstream;
-use super::{Config, Credential, Outline, Sources};
+use super::{Config, Credential, Outline, Route, Sources};
 use crate::paths;
 
 pub fn load(sources: &Sources) -> Result<Config, Problems> {
@@ -88,6 +88,7 @@ fn decode(report: &Report<'_>, tree: &Table) -> Option<Config> {
             .map(|f| decode_upstream(f, &credential_names))
             .collect(),
         fields: upstream_fields,
+        credentials: &credential_names,
     };
     let mut own = Routing {
         upstreams: &upstreams,
@@ -102,7 +103,7 @@ fn decode(report: &Report<'_>, tree: &Table) -> Option<Config> {
         *own = own.start + shared_routes..own.end + shared_routes;
     }
     warn_of_unreachable(&upstreams.fields, &routes);
-    warn_of_unused(&credential_fields, &upstreams);
+    warn_of_unused(&credential_fields, &upstreams, &routes);
     let admin = decode_admin(&mut root, &listeners);
     let audit = decode_audit(&mut root);
     let (log, limits, server) = (
@@ -179,10 +180,13 @@ fn named<'a>(root: &mut Section<'a>, key: &'static str) -> Vec<Field<'a>> {
         .unwrap_or_default()
 }
 
-fn warn_of_unused(credentials: &[Field<'_>], upstreams: &Upstreams<'_>) {
+fn warn_of_unused(credentials: &[Field<'_>], upstreams: &Upstreams<'_>, routes: &[Route]) {
     for (index, field) in credentials.iter().enumerate() {
         let mut decoded = upstreams.decoded.iter().flatten();
-        if !decoded.any(|upstream| upstream.credential == Some(index)) {
+        let is_offered = routes
+            .iter()
+            .any(|route| route.credentials.contains(&index));
+        if !is_offered && !decoded.any(|upstream| upstream.credential == Some(index)) {
             let message =
                 "no upstream uses this credential; name it in one (credential = ...) or remove it";
             field.report.warn(field.key_origin, &field.path, message);

@@ -7,6 +7,7 @@ use super::decode::{Field, Section};
 use super::policy::decode_policies;
 use super::suggest::nearest;
 use super::tree::Origin;
+use super::upstream::find_credential;
 use super::url_path;
 use super::{Route, TargetPath, Upstream};
 
@@ -26,6 +27,8 @@ const RESERVED: [&str; 4] = [
 pub struct Upstreams<'a> {
     pub fields: Vec<Field<'a>>,
     pub decoded: Vec<Option<Upstream>>,
+    /// The names of the credentials.
+    pub credentials: &'a [&'a str],
 }
 
 impl<'a> Upstreams<'a> {
@@ -120,6 +123,7 @@ fn implied(upstreams: &Upstreams<'_>) -> Vec<Route> {
         strip_prefix: false,
         upstream: 0,
         access: Access::default(),
+        credentials: Vec::new(),
         policies: Vec::new(),
     }]
 }
@@ -148,6 +152,9 @@ fn decode_route(item: &Field<'_>, upstreams: &Upstreams<'_>) -> Option<(Route, O
     }
     let strip_prefix = strip.and_then(|field| field.boolean()).unwrap_or_default();
     let access = decode_access(&mut s);
+    let credentials = s.field("credentials").map_or(Some(Vec::new()), |field| {
+        decode_credentials(&field, upstreams.credentials)
+    });
     let policies = s
         .field("policy")
         .map_or(Some(Vec::new()), |field| decode_policies(&field));
@@ -158,10 +165,20 @@ fn decode_route(item: &Field<'_>, upstreams: &Upstreams<'_>) -> Option<(Route, O
             strip_prefix,
             upstream: upstream?,
             access: access?,
+            credentials: credentials?,
             policies: policies?,
         },
         origin,
     ))
+}
+
+fn decode_credentials(field: &Field<'_>, names: &[&str]) -> Option<Vec<usize>> {
+    let found: Vec<_> = field
+        .items()?
+        .iter()
+        .map(|item| find_credential(item, names))
+        .collect();
+    found.into_iter().collect()
 }
 
 fn find_upstream(field: &Field<'_>, upstreams: &Upstreams<'_>) -> Option<usize> {

@@ -6,8 +6,10 @@ use http::header::AUTHORIZATION;
 
 use super::Call;
 use super::error::{Code, Error};
+use super::head::CREDENTIAL;
 use crate::config::{Access, Listener, Route};
 use crate::listen::Owner;
+use crate::snapshot::{Snapshot, Upstream};
 
 /// Whether the listener is for whoever sent this.
 ///
@@ -84,6 +86,27 @@ pub async fn to_route(call: &Call<'_>, route: &Route) -> Result<(), Error> {
         return Ok(());
     }
     check(&route.access, call)
+}
+
+/// The upstream, with the credential that the client names if it may, else with its own.
+///
+/// # Errors
+/// The route does not offer it.
+pub fn upstream<'a>(call: &Call<'a>, route: &Route) -> Result<&'a Arc<Upstream>, Error> {
+    let snapshot: &'a Snapshot = call.snapshot;
+    let mut named = call.head.headers.get_all(CREDENTIAL).iter();
+    let found = match (named.next(), named.next()) {
+        (None, _) => return Ok(&snapshot.upstreams[route.upstream]),
+        (Some(name), None) => name
+            .to_str()
+            .ok()
+            .and_then(|name| snapshot.upstream_with(route, name)),
+        (Some(_), Some(_)) => None,
+    };
+    found.ok_or_else(|| {
+        let advice = "this route does not offer the credential that x-mcp-auth-credential names; leave it out, or name one that it offers";
+        Error::new(Code::CredentialForbidden, advice)
+    })
 }
 
 fn check(access: &Access, call: &Call<'_>) -> Result<(), Error> {

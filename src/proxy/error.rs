@@ -24,6 +24,7 @@ pub enum Code {
     CrossSiteForbidden,
     PeerForbidden,
     ClientUnauthenticated,
+    CredentialForbidden,
     PolicyForbidden,
     Ambiguous,
     HeaderMismatch,
@@ -56,6 +57,7 @@ impl Code {
         Self::CrossSiteForbidden,
         Self::PeerForbidden,
         Self::ClientUnauthenticated,
+        Self::CredentialForbidden,
         Self::PolicyForbidden,
         Self::Ambiguous,
         Self::HeaderMismatch,
@@ -88,6 +90,7 @@ impl Code {
             Self::OriginForbidden => "origin_forbidden",
             Self::CrossSiteForbidden => "cross_site_forbidden",
             Self::PeerForbidden => "peer_forbidden",
+            Self::CredentialForbidden => "credential_forbidden",
             Self::ClientUnauthenticated => "client_unauthenticated",
             Self::PolicyForbidden => "policy_forbidden",
             Self::Ambiguous => "ambiguous_request",
@@ -125,6 +128,7 @@ impl Code {
             | Self::CrossSiteForbidden
             | Self::PeerForbidden
             | Self::ClientUnauthenticated
+            | Self::CredentialForbidden
             | Self::PolicyForbidden => StatusCode::FORBIDDEN,
             Self::NoRoute | Self::NotOffered => StatusCode::NOT_FOUND,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,

@@ -11,6 +11,8 @@ use crate::message;
 use crate::snapshot::Upstream;
 
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// By which of the route's `credentials` a client wants to be signed for. Ours; never sent on.
+pub const CREDENTIAL: HeaderName = HeaderName::from_static("x-mcp-auth-credential");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -105,6 +107,7 @@ fn is_dropped(name: &HeaderName, forward_authorization: bool) -> bool {
             *name,
             header::HOST | header::CONTENT_LENGTH | header::EXPECT
         )
+        || *name == CREDENTIAL
         || auth::is_credential_header(name)
 }
 

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::common::tls::{Authority, authority};
 use crate::common::user::{self, User};
-use crate::common::{Answer, Ask, Client, Daemon, Http, Setup, Upstream, Way};
+use crate::common::{Answer, Ask, Client, Daemon, Http, KEY_ID, Setup, Upstream, Way, until};
 
 /// Sockets `a.sock` and `b.sock` beside the usual listeners, with these lines in their tables.
 fn teams(setup: Setup, a: &str, b: &str) -> Setup {
@@ -476,4 +476,56 @@ async fn a_port_of_the_network_is_served_with_tls_and_known_clients() {
         .ask(asked("other.example"))
         .await
         .assert_refused(403, "host_forbidden");
+}
+
+// Which credential.
+
+#[tokio::test]
+async fn a_client_may_name_a_credential_that_its_route_offers_and_no_other() {
+    let upstream = Upstream::https();
+    let setup = Setup::before(&upstream);
+    let (secret, audit) = (setup.path("secret"), setup.path("audit.log"));
+    let more = ["second", "third"].map(|name| {
+        format!(
+            "[credential.{name}.auth-gateway]\nkey_id = \"{}\"\nsecret = {{ file = {secret:?} }}\n",
+            KEY_ID
+        )
+    });
+    let daemon = setup
+        .more(&more.concat())
+        .more(&format!("[audit]\nfile = {audit:?}"))
+        .more("[upstream.other]\nurl = \"http://127.0.0.1:1\"\ncredential = \"third\"")
+        .more("[[route]]\npath = \"/\"\nupstream = \"up\"\n[[route]]\npath = \"/two/\"\nupstream = \"up\"\ncredentials = [\"key\", \"second\"]\n[[route]]\npath = \"/other\"\nupstream = \"other\"")
+        .start()
+        .await;
+    let named = |path: &str, name: &str| Ask::get(path).header("x-mcp-auth-credential", name);
+    for name in ["second", "key"] {
+        let answer = daemon.ask(named("/two/mcp", name)).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        assert_eq!(upstream.last().header("x-mcp-auth-credential"), None);
+        let said = format!("\"credential\":\"{name}\"");
+        until("its record", || {
+            let records = fs::read_to_string(&audit).unwrap();
+            records
+                .lines()
+                .last()
+                .is_some_and(|line| line.contains(&said))
+        })
+        .await;
+    }
+    let before = upstream.count();
+    for asked in [
+        named("/two/mcp", "third"),
+        named("/two/mcp", "nothing"),
+        named("/two/mcp", "second").header("x-mcp-auth-credential", "key"),
+        named("/mcp", "second"),
+        named("/mcp", "key"),
+    ] {
+        daemon
+            .ask(asked)
+            .await
+            .assert_refused(403, "credential_forbidden");
+    }
+    assert_eq!(upstream.count(), before);
+    assert_eq!(daemon.get("/two/mcp").await.status, 200);
 }

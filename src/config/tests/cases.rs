@@ -178,7 +178,7 @@ pub const CASES: &[Case] = &[
     ("[route]", &[("upstream", "\"acme\"")], Table,
      r#"route[1]: "path" is missing; write path = "/" for every request"#),
     ("[route]", &[("path", "\"/\""), ("upstream", "\"acme\""), ("colour", "{}")], Key(2),
-     r#"route[1].colour: unknown key "colour"; the keys here are upstream, path, strip_prefix, allow, deny, policy"#),
+     r#"route[1].colour: unknown key "colour"; the keys here are upstream, path, strip_prefix, allow, deny, credentials, policy"#),
     ("[listener]", &[("tcp", "\"0.0.0.0:8080\"")], Value(0),
      "listener[1].tcp: 0.0.0.0 is not a loopback address, and whoever can connect is signed for; add allow_non_loopback = true and tls = { cert = ..., key = ... } and tokens or tls.client_ca, or write 127.0.0.1:8080"),
     ("[listener]", &[("tcp", "\"[::]:80\""), ("allow_non_loopback", "true")], Value(0),
