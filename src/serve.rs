@@ -7,6 +7,7 @@ mod activity;
 mod connection;
 mod crowd;
 mod head;
+mod protocol;
 mod registry;
 mod stream;
 mod tls;
@@ -25,6 +26,7 @@ use std::time::Duration;
 
 use slog::{Logger, debug, error};
 
+use self::protocol::Protocol;
 use crate::config::Server;
 use crate::listen::{AcceptError, Bound, Stream};
 
@@ -92,7 +94,7 @@ pub async fn serve_here<H: Handler>(
 ) -> IoResult<()> {
     let stream = stream::Stream::adopt(stream)?;
     connection::serve(
-        &connection::protocol(),
+        &Protocol::default(),
         stream,
         connection,
         timeouts,

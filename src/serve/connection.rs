@@ -13,26 +13,19 @@ use http::{HeaderValue, Request, Response, header};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
+use hyper_util::rt::TokioIo;
 use slog::{Logger, debug, info};
 use tokio::sync::OnceCell;
 use tokio::time::{Duration, Instant, Sleep};
 
 use super::Timeouts;
 use super::activity::Activity;
+use super::protocol::{self, Protocol, Spoken};
 use super::stream::{Stream, Watched};
 use super::tls::Certified;
 use super::tracked::{RequestGuard, Tracked};
 use crate::listen::{self, Owner, Peer};
 use crate::message::is_media_type;
-
-/// Largest request head; more gets a 431.
-const MAX_HEAD: usize = 64 * 1024;
-/// HTTP/2: what a client may send ahead of a slow upstream, and how many requests at a time.
-const STREAM_WINDOW: u32 = 256 * 1024;
-const CONNECTION_WINDOW: u32 = 1024 * 1024;
-const MAX_STREAMS: u32 = 1000;
 
 /// How long a request waits to learn whose it is: a user database may be on the network.
 const OWNER_PATIENCE: Duration = Duration::from_secs(5);
@@ -180,38 +173,23 @@ impl Connection {
     }
 }
 
-/// The protocol settings every connection is served with.
-pub fn protocol() -> auto::Builder<TokioExecutor> {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .max_buf_size(MAX_HEAD)
-        .timer(TokioTimer::new())
-        .header_read_timeout(None);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_concurrent_streams(MAX_STREAMS)
-        .max_header_list_size(MAX_HEAD as u32);
-    builder
-}
-
 /// Serves `stream` until its peer leaves, a deadline passes, or it is drained.
 pub async fn serve<H: Handler>(
-    protocol: &auto::Builder<TokioExecutor>,
+    protocol: &Protocol,
     stream: Stream,
     connection: Arc<Connection>,
     timeouts: Timeouts,
     handler: Arc<H>,
     log: &Logger,
 ) {
+    let mut deadlines = Deadlines::new(&connection, timeouts);
+    let Some(spoken) = first_bytes(&stream, &mut deadlines).await else {
+        return;
+    };
     let io = TokioIo::new(Watched::new(stream, Arc::clone(&connection)));
     let service =
         service_fn(|request| respond(Arc::clone(&handler), request, Arc::clone(&connection)));
-    let mut served = std::pin::pin!(protocol.serve_connection(io, service));
-    let mut deadlines = Deadlines::new(&connection, timeouts);
+    let mut served = std::pin::pin!(protocol.of(spoken).serve_connection(io, service));
     let end = std::future::poll_fn(|cx| {
         if let Poll::Ready(result) = served.as_mut().poll(cx) {
             return Poll::Ready(End::of(result));
@@ -240,6 +218,17 @@ pub async fn serve<H: Handler>(
             debug!(log, "connection broke"; "peer" => %connection.peer, "reason" => %error)
         }
     }
+}
+
+/// What the client speaks; `None` if it leaves, or is given up, before it says anything.
+async fn first_bytes(stream: &Stream, deadlines: &mut Deadlines<'_>) -> Option<Spoken> {
+    std::future::poll_fn(|cx| {
+        if let Poll::Ready(spoken) = protocol::poll_spoken(stream, cx) {
+            return Poll::Ready(spoken.ok());
+        }
+        deadlines.poll(cx).map(|_| None)
+    })
+    .await
 }
 
 async fn respond<H: Handler>(

@@ -8,6 +8,7 @@ use slog::{Logger, debug};
 use tokio::sync::{mpsc, oneshot};
 
 use super::connection::{self, Handler};
+use super::protocol::Protocol;
 use super::registry::Registration;
 use super::stream::Stream;
 use super::{Connection, Counted, Crowd, Registry, Timeouts};
@@ -129,7 +130,7 @@ fn start_worker<H: Handler>(index: usize, handler: &Arc<H>, log: &Logger) -> io:
 }
 
 async fn run<H: Handler>(mut queue: mpsc::UnboundedReceiver<Job>, handler: Arc<H>, log: Logger) {
-    let protocol = Arc::new(connection::protocol());
+    let protocol = Arc::new(Protocol::default());
     while let Some(job) = queue.recv().await {
         match job {
             Job::Serve(arrival, held) => {
