@@ -1,6 +1,6 @@
 //! The commands that are short: one function each, from arguments to exit code.
 
-mod ask;
+pub(crate) mod ask;
 mod page;
 
 use std::io::Write;

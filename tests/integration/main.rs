@@ -6,6 +6,7 @@ mod client_config;
 mod commands;
 mod common;
 mod configuration;
+mod doctor;
 mod events;
 mod figures;
 mod guards;
