@@ -97,6 +97,9 @@ pub struct StatusArgs {
     /// Only tell whether it is ready, as /readyz does: fail while an upstream cannot be used
     #[arg(long)]
     pub ready: bool,
+    /// Go on, every 2 seconds, until Ctrl-C; latencies are those of the time between
+    #[arg(long, conflicts_with = "ready")]
+    pub watch: bool,
 }
 
 /// Each check passes, warns or fails, in one sentence with the next step. The daemon need not run.

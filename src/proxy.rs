@@ -17,6 +17,7 @@ mod local;
 mod mirror;
 mod policy;
 mod recall;
+mod recent;
 mod respond;
 mod retry;
 mod send;
@@ -29,6 +30,7 @@ pub use body::Body;
 pub use error::{Code, Error};
 pub use head::clean;
 pub use local::{probe, readiness};
+pub use recent::Recent;
 pub use session::Sessions;
 pub use stream::Boundary;
 
@@ -69,6 +71,8 @@ pub struct Proxy {
     pub log: Logger,
     pub sessions: Sessions,
     pub cache: Arc<Cache>,
+    /// The last answers of the proxy's own.
+    pub recent: Recent,
     /// Cancelled when event streams shall end.
     pub draining: CancellationToken,
 }
@@ -137,6 +141,7 @@ impl Proxy {
             metrics,
             log,
             sessions: Sessions::default(),
+            recent: Recent::default(),
             draining: CancellationToken::new(),
         }
     }

@@ -99,6 +99,7 @@ codes! {
     AdminForbidden "daemon" "admin_forbidden" Warn OK;
     NoAdmin "daemon" "no_admin" Warn OK;
     OtherUser "daemon" "other_user" Warn OK;
+    OtherConfiguration "daemon" "other_configuration" Warn OK;
     OtherVersion "daemon" "other_version" Warn OK;
     NotReloaded "daemon" "not_reloaded" Warn OK;
     ReloadRefused "daemon" "reload_refused" Warn OK;

@@ -179,6 +179,23 @@ fn reloads(page: &Value, config: &Config, findings: &mut Findings) {
         );
         return;
     }
+    let own: Vec<_> = config.files.iter().map(|f| f.to_str()).collect();
+    let theirs = page["configuration"]["files"].as_array();
+    let theirs: Vec<_> = theirs.into_iter().flatten().map(Value::as_str).collect();
+    if own != theirs {
+        let theirs: Vec<_> = theirs.into_iter().flatten().collect();
+        let theirs = match theirs.len() {
+            0 => "its environment".to_owned(),
+            _ => theirs.join(", "),
+        };
+        let message = format!("the daemon works from {theirs}, which is not what was read here");
+        findings.add(
+            Finding::new(Code::OtherConfiguration, message).next(
+                "name the daemon's file with --config, or the other daemon with --admin-socket",
+            ),
+        );
+        return;
+    }
     let age = page["configuration"]["age_seconds"].as_u64().unwrap_or(0);
     let Some(loaded) = SystemTime::now().checked_sub(Duration::from_secs(age)) else {
         return;

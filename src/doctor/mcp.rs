@@ -230,11 +230,19 @@ async fn conclude(
         heard.versions.join(", ")
     );
     findings.add(Finding::new(Code::McpOk, message));
-    let found = match (&heard.session, heard.is_modern) {
-        (_, true) => stream::modern(peer, &place.upstream).await,
-        (Some(session), false) => stream::legacy(peer, &place.upstream, session).await,
-        (None, false) => None,
-    };
+    let mut found = None;
+    if heard.is_modern {
+        found = stream::modern(peer, &place.upstream).await;
+    }
+    // A server of both eras may have a stream in the older one alone.
+    let has_stream = |finding: &Finding| finding.code != Code::NoStream;
+    if let Some(session) = &heard.session
+        && !found.as_ref().is_some_and(has_stream)
+    {
+        found = stream::legacy(peer, &place.upstream, session)
+            .await
+            .or(found);
+    }
     findings.0.extend(found);
     if let Some(session) = heard.session.filter(|session| session.id.is_some()) {
         let patience = peer.upstream.config.request_timeout;

@@ -53,7 +53,8 @@ pub async fn look(upstream: &Upstream, client: &Client, findings: &mut Findings)
 fn accepted(own: &Summary, version: &str, now: SystemTime) -> Finding {
     let left = own.not_after.duration_since(now).unwrap_or_default();
     let days = left.as_secs() / DAY;
-    let message = format!("verified, good for {days} more day(s), {version}");
+    let until = date(own.not_after);
+    let message = format!("verified, good until {until} ({days} days), {version}");
     if left < SOON {
         return Finding::new(Code::CertificateExpiresSoon, message)
             .next("tell the upstream's operator to renew it");
@@ -256,6 +257,6 @@ mod tests {
         assert_eq!(accepted(&summary(14), "", now).code, Code::TlsOk);
         let soon = accepted(&summary(13), "", now);
         assert_eq!(soon.code, Code::CertificateExpiresSoon);
-        assert!(soon.message.contains("13 more day"));
+        assert!(soon.message.contains("(13 days)"));
     }
 }
