@@ -125,6 +125,15 @@ pub struct SignArgs {
     /// The credential to sign with, where the configuration has several
     #[arg(long, value_name = "NAME")]
     pub credential: Option<String>,
+    /// The request's body, for schemes that sign it too
+    #[arg(long, value_name = "TEXT", conflicts_with = "data_file")]
+    pub data: Option<String>,
+    /// A file with the request's body
+    #[arg(long, value_name = "FILE")]
+    pub data_file: Option<PathBuf>,
+    /// A header of the request, as curl takes it, for schemes that sign it too
+    #[arg(long = "header", short = 'H', value_name = "HEADER")]
+    pub headers: Vec<String>,
 }
 
 /// The MCP client launches this and speaks with it; nothing has to be configured in the client.

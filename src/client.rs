@@ -13,11 +13,12 @@ mod dial;
 mod error;
 mod h1;
 mod h2;
+mod io;
 mod pool;
 mod tls;
 
 pub use body::Body;
-pub use error::{Failure, Kind};
+pub use error::{Broken, Failure, Kind};
 pub use tls::Shown;
 
 use std::sync::Arc;
@@ -141,7 +142,7 @@ impl Client {
                 }
             }
             _ => {
-                let connection = Box::new(h1::handshake(io).await?);
+                let connection = Box::new(h1::Connection::new(io));
                 if is_wanted {
                     pool.put_h1(connection);
                 }
@@ -201,7 +202,7 @@ impl Client {
         pool.set_protocol(protocol);
         match protocol {
             Protocol::H2 => Ok(Ready::H2(pool.add_h2(h2::handshake(io).await?))),
-            _ => Ok(Ready::H1(Box::new(h1::handshake(io).await?))),
+            _ => Ok(Ready::H1(Box::new(h1::Connection::new(io)))),
         }
     }
 

@@ -3,20 +3,20 @@
 pub(crate) mod ask;
 mod latency;
 mod page;
+mod sign;
 mod watch;
+
+pub use sign::sign;
 
 use std::io::Write;
 use std::process::ExitCode;
-use std::time::SystemTime;
 
 use clap::CommandFactory;
-use http::header::HeaderMap;
 use http::{Method, StatusCode};
 
-use crate::auth::Auth;
-use crate::cli::{AdminArgs, Cli, CompletionsArgs, SignArgs, StatusArgs};
+use crate::cli::{AdminArgs, Cli, CompletionsArgs, StatusArgs};
 use crate::config::{Config, Problems, Sources};
-use crate::{daemon, exit, lifecycle, path};
+use crate::{daemon, exit, lifecycle};
 
 use self::ask::Unanswered;
 use self::latency::Latencies;
@@ -142,50 +142,6 @@ fn not_answered(unanswered: &Unanswered) -> ExitCode {
         Unanswered::Forbidden(_) => exit::NO_PERMISSION.into(),
         _ => exit::UNAVAILABLE.into(),
     }
-}
-
-/// Prints one `name: value` a line: what `curl -H @-` reads.
-pub fn sign(sources: &Sources, args: &SignArgs) -> ExitCode {
-    let config = match Config::load(sources) {
-        Ok(config) => config,
-        Err(problems) => return configuration_error(&problems),
-    };
-    match signed(&config, args) {
-        Ok(headers) => {
-            for (name, value) in &headers {
-                println!("{name}: {}", value.to_str().unwrap_or_default());
-            }
-            exit::OK.into()
-        }
-        Err(message) => {
-            eprintln!("mcp-auth-proxy: {message}");
-            exit::USAGE.into()
-        }
-    }
-}
-
-fn signed(config: &Config, args: &SignArgs) -> Result<HeaderMap, String> {
-    path::check(args.url.path(), true).map_err(|refused| refused.reason().to_owned())?;
-    let named = |name: &String| {
-        config
-            .credentials
-            .iter()
-            .find(|credential| credential.name == *name)
-    };
-    let credential = match (&args.credential, &config.credentials[..]) {
-        (Some(name), _) => named(name)
-            .ok_or_else(|| format!("there is no credential {name}; see [credential.*]"))?,
-        (None, [only]) => only,
-        (None, []) => return Err("no credential is configured; see [credential.*]".to_owned()),
-        (None, _) => {
-            return Err(
-                "there are several credentials; say which with --credential NAME".to_owned(),
-            );
-        }
-    };
-    let mut headers = HeaderMap::new();
-    Auth::new(&credential.scheme).apply(&args.method, &args.url, &mut headers, SystemTime::now());
-    Ok(headers)
 }
 
 pub fn completions(args: &CompletionsArgs) -> ExitCode {

@@ -27,6 +27,8 @@ mod policy;
 mod report;
 mod retry;
 mod route;
+mod scheme;
+mod secret;
 mod server;
 mod suggest;
 mod target;
@@ -43,19 +45,24 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderName;
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderName, HeaderValue};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::secret::Secret;
+use crate::sandbox;
+use crate::secret::{Command, Secret};
 
 pub use env::Env;
 pub use error::{Problem, Problems};
 pub use peers::Peers;
 pub use policy::{Policy, Rules};
+pub use scheme::{
+    AuthGateway, AwsKeys, AwsProcess, AwsSigv4, ClientProof, Component, CredentialScheme,
+    GatewayHeaders, GatewayKey, HttpSignature, Oauth, Text, TokenIssuer, aws_process,
+};
 
 /// Everything one generation of the daemon works from.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Config {
     pub upstreams: Vec<Upstream>,
     pub credentials: Vec<Credential>,
@@ -74,6 +81,20 @@ pub struct Config {
     pub warnings: Vec<String>,
     /// The environment variables that hold secrets, for [`crate::env::scrub`].
     pub secret_variables: Vec<String>,
+    /// The secrets that programs printed and print anew from time to time.
+    pub refreshed: Vec<Refreshed>,
+    /// The files whose change is a reason to reload.
+    pub watched: Vec<PathBuf>,
+}
+
+/// A secret that a program printed.
+#[derive(Debug, Clone)]
+pub struct Refreshed {
+    /// Where it stands, such as `credential.acme.auth-gateway.secret`; several places may share one.
+    pub places: Vec<String>,
+    pub command: Command,
+    pub every: Duration,
+    pub secret: Secret,
 }
 
 /// Where the configuration comes from; kept for reloads.
@@ -110,6 +131,24 @@ impl Config {
     /// file that is none.
     pub fn load(sources: &Sources) -> Result<Config, Problems> {
         load::load(sources)
+    }
+
+    /// The same configuration with another value wherever `old` itself stands.
+    #[must_use]
+    pub fn with_secret(&self, old: &Secret, new: &Secret) -> Config {
+        let mut config = self.clone();
+        let schemes = config.credentials.iter_mut();
+        let in_schemes = schemes.flat_map(|credential| credential.scheme.secrets_mut());
+        let sessions = config.upstreams.iter_mut().flat_map(|it| &mut it.session);
+        let refreshed = config.refreshed.iter_mut().map(|it| &mut it.secret);
+        for secret in in_schemes
+            .chain(sessions.map(|session| &mut session.value))
+            .chain(refreshed)
+            .filter(|secret| secret.is(old))
+        {
+            *secret = new.clone();
+        }
+        config
     }
 
     /// Where the daemon of these sources has its admin socket, as far as they can be read:
@@ -319,12 +358,6 @@ pub struct Credential {
     pub scheme: CredentialScheme,
 }
 
-/// One variant per scheme; the sub-table's name in the file.
-#[derive(Debug, Clone, PartialEq)]
-pub enum CredentialScheme {
-    AuthGateway { key_id: HeaderValue, secret: Secret },
-}
-
 #[derive(Debug, Clone, PartialEq)]
 pub struct Route {
     /// Percent-decoded prefix without its trailing slash: "" for `/`, "/acme" for `/acme/`.
@@ -398,6 +431,10 @@ pub struct Limits {
     pub replay_buffer: usize,
     /// What all cached results together may take, in bytes. 0: none are kept.
     pub cache: usize,
+    /// Of clients, at each listener; `None`: half of the descriptors.
+    pub max_connections: Option<usize>,
+    /// Of one user at the Unix sockets, of one address at the ports; `None`: half of all.
+    pub max_connections_per_peer: Option<usize>,
     /// A request must be within each of them.
     pub rate: Vec<RateLimit>,
 }
@@ -434,4 +471,6 @@ pub struct Server {
     pub graceful_shutdown: Duration,
     /// Event-loop threads; a restart changes it.
     pub workers: usize,
+    /// Put up at start; a restart changes it.
+    pub sandbox: sandbox::Mode,
 }

@@ -81,10 +81,13 @@ fn upstreams(
     findings: &mut Findings,
 ) -> std::io::Result<()> {
     let proxies = ProxyVariables::new(|name| sources.env.get(name).map(str::to_owned));
-    let snapshot = Snapshot::new(config, None, &proxies, &Metrics::default());
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
+    let log = slog::Logger::root(slog::Discard, slog::o!());
+    let context = runtime.enter();
+    let snapshot = Snapshot::new(config, None, &proxies, &Metrics::default(), &log)
+        .map_err(std::io::Error::other)?;
     runtime.block_on(async {
         for index in 0..snapshot.upstreams.len() {
             let upstream = &snapshot.upstreams[index];
@@ -93,6 +96,7 @@ fn upstreams(
             findings.extend(&upstream.config.name, found);
         }
     });
+    drop(context);
     // A name that is still being resolved must not keep the report back.
     runtime.shutdown_background();
     Ok(())

@@ -30,6 +30,7 @@ pub struct Metrics {
     errors: Family<Labels<1>, Counter>,
     retries: Family<Labels<2>, Counter>,
     refusing: Family<Labels<1>, Gauge<i64, AtomicI64>>,
+    connections_refused: Counter,
     reloads: Family<Labels<1>, Counter>,
     session_recoveries: Family<Labels<2>, Counter>,
     stream_recoveries: Family<Labels<2>, Counter>,
@@ -42,6 +43,32 @@ pub struct Metrics {
     cache: Family<Labels<2>, Counter>,
     cache_bytes: Gauge<i64, AtomicI64>,
     cache_entries: Gauge<i64, AtomicI64>,
+    credential_fetches: Family<Labels<2>, Counter>,
+    credential_previous: Family<Labels<1>, Counter>,
+}
+
+/// The families' members for one credential, looked up once.
+pub struct CredentialMetrics {
+    fetched: Counter,
+    not_fetched: Counter,
+    previous: Counter,
+}
+
+impl CredentialMetrics {
+    /// A token was asked for, or a program run again.
+    pub fn fetched(&self, succeeded: bool) {
+        let counter = if succeeded {
+            &self.fetched
+        } else {
+            &self.not_fetched
+        };
+        counter.inc();
+    }
+
+    /// A request was accepted with the previous key.
+    pub fn previous_used(&self) {
+        self.previous.inc();
+    }
 }
 
 /// The families' members for one upstream, looked up once.
@@ -113,6 +140,7 @@ impl Default for Metrics {
             errors: Family::default(),
             retries: Family::default(),
             refusing: Family::default(),
+            connections_refused: Counter::default(),
             reloads: Family::default(),
             session_recoveries: Family::default(),
             stream_recoveries: Family::default(),
@@ -122,6 +150,8 @@ impl Default for Metrics {
             in_flight: Gauge::default(),
             connections: Gauge::default(),
             log_dropped: Gauge::default(),
+            credential_fetches: Family::default(),
+            credential_previous: Family::default(),
             cache: Family::default(),
             cache_bytes: Gauge::default(),
             cache_entries: Gauge::default(),
@@ -148,6 +178,11 @@ impl Default for Metrics {
             "retries",
             "Attempts after the first, by upstream and what made them safe",
             metrics.retries.clone(),
+        );
+        registry.register(
+            "connections_refused",
+            "Client connections over a limit",
+            metrics.connections_refused.clone(),
         );
         registry.register(
             "upstream_refusing",
@@ -199,6 +234,16 @@ impl Default for Metrics {
             "log_lines_dropped",
             "Log lines lost because nobody read them in time",
             metrics.log_dropped.clone(),
+        );
+        registry.register(
+            "credential_fetches",
+            "Tokens fetched and programs run again, by credential and outcome",
+            metrics.credential_fetches.clone(),
+        );
+        registry.register(
+            "credential_previous",
+            "Requests that the upstream took with the credential's previous key",
+            metrics.credential_previous.clone(),
         );
         registry.register(
             "cache_requests",
@@ -257,6 +302,27 @@ impl Metrics {
                 ];
                 self.cache.get_or_create(&labels).clone()
             }),
+        })
+    }
+
+    /// A client's connection was over a limit.
+    pub fn connection_refused(&self) {
+        self.connections_refused.inc();
+    }
+
+    pub fn credential(&self, name: &str) -> Arc<CredentialMetrics> {
+        let fetches = |outcome: &str| {
+            let labels = [
+                ("credential", name.to_owned()),
+                ("outcome", outcome.to_owned()),
+            ];
+            self.credential_fetches.get_or_create(&labels).clone()
+        };
+        let labels = [("credential", name.to_owned())];
+        Arc::new(CredentialMetrics {
+            fetched: fetches("success"),
+            not_fetched: fetches("failure"),
+            previous: self.credential_previous.get_or_create(&labels).clone(),
         })
     }
 

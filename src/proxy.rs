@@ -22,6 +22,7 @@ mod respond;
 mod retry;
 mod send;
 mod session;
+mod sign;
 mod source;
 mod stream;
 
@@ -189,7 +190,8 @@ impl Proxy {
         if fallback.is_always() {
             return Ok(stream::local(&self.draining).map(Source::events));
         }
-        let body = self.read_body(call, exchange).await?;
+        let covered = upstream.auth.as_ref().is_some_and(|it| it.covers_body());
+        let body = self.read_body(call, covered, exchange).await?;
         if let Some(policy) = call.policy {
             self.judge(&route.policies[policy], call)?;
         }
@@ -227,10 +229,11 @@ impl Proxy {
         Ok(visit.settle(Reopening::attach(reopening, response)))
     }
 
-    /// Reads what has to be understood, and leaves the rest to be streamed.
+    /// Reads what has to be understood or signed, and leaves the rest to be streamed.
     async fn read_body(
         &self,
         call: &mut Call<'_>,
+        covered: bool,
         exchange: &mut Exchange,
     ) -> Result<RequestBody, Error> {
         let snapshot = call.snapshot;
@@ -244,7 +247,7 @@ impl Proxy {
             return Ok(RequestBody::empty());
         }
         call.has_body = true;
-        if !call.is_json_rpc {
+        if !call.is_json_rpc && !covered {
             let upload = Upload::new(Bytes::new(), body, limits.max_body, stall);
             return Ok(RequestBody::Stream(Box::new(upload)));
         }
@@ -253,10 +256,13 @@ impl Proxy {
                 Err(BodyError::TooLarge.into())
             }
             ReadAhead::Whole(bytes) => {
-                exchange.carries(mcp::peek(&bytes));
-                call.message = Some(bytes.clone());
+                if call.is_json_rpc {
+                    exchange.carries(mcp::peek(&bytes));
+                    call.message = Some(bytes.clone());
+                }
                 Ok(RequestBody::full(bytes))
             }
+            ReadAhead::Part(_) if covered => Err(Error::too_large_to_sign(limits.replay_buffer)),
             ReadAhead::Part(_) if call.policy.is_some() => Err(Error::too_large_to_judge()),
             ReadAhead::Part(bytes) => {
                 let upload = Upload::new(bytes, body, limits.max_body, stall);

@@ -5,6 +5,7 @@
 
 mod activity;
 mod connection;
+mod crowd;
 mod head;
 mod registry;
 mod stream;
@@ -12,6 +13,7 @@ mod tracked;
 mod workers;
 
 pub use connection::{Connection, Handler};
+pub use crowd::{Counted, Crowd, Most, TooMany};
 pub use registry::Registry;
 pub use tracked::Tracked;
 pub use workers::{Arrival, Workers};

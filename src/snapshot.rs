@@ -1,12 +1,16 @@
 //! What one request sees: a configuration made ready for use, immutable, replaced whole on reload.
 
+mod credential;
 mod health;
 mod partition;
+mod refreshes;
 mod router;
 mod upstream;
 
+pub use credential::Credential;
 pub use health::{Health, Verdict};
 pub use partition::{Partition, Partitions};
+pub use refreshes::{Refreshes, Trouble};
 pub use router::{Match, Router};
 pub use upstream::Upstream;
 
@@ -15,16 +19,24 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+use slog::Logger;
+
+use crate::auth::Surroundings;
 use crate::client::ProxyVariables;
 use crate::config::{Config, ListenAddress, Listener, RateLimit};
 use crate::metrics::Metrics;
 use crate::resilience::rate::Rate;
+use crate::secret::Secret;
 
 pub struct Snapshot {
     pub config: Config,
     /// In the order of [`Config::upstreams`].
     pub upstreams: Vec<Arc<Upstream>>,
+    /// In the order of [`Config::credentials`].
+    pub credentials: Vec<Credential>,
     pub router: Router,
+    /// How the programs fare that print secrets.
+    pub refreshes: Arc<Refreshes>,
     /// In the order of `limits.rate`; counts outlive a reload that does not change the limit.
     pub rates: Vec<Arc<Rate>>,
     pub loaded_at: SystemTime,
@@ -34,15 +46,31 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// Makes `config` ready, keeping from `previous` what has not changed: connections above all.
+    ///
+    /// # Errors
+    /// A sentence about a credential that cannot be used; those of a configuration can, unless a
+    /// secret was changed in it.
     pub fn new(
         config: Config,
         previous: Option<&Self>,
         proxies: &ProxyVariables,
         metrics: &Metrics,
-    ) -> Self {
+        log: &Logger,
+    ) -> Result<Self, String> {
+        let credentials = (config.credentials.iter())
+            .map(|credential| {
+                let around = Surroundings {
+                    proxies,
+                    metrics: metrics.credential(&credential.name),
+                    log,
+                };
+                Credential::new(credential, previous, &around)
+            })
+            .collect::<Result<Vec<_>, _>>()?;
         let mut upstreams: Vec<Arc<Upstream>> = Vec::with_capacity(config.upstreams.len());
         for index in 0..config.upstreams.len() {
-            let mut upstream = Upstream::new(&config, index, previous, proxies, metrics);
+            let mut upstream =
+                Upstream::new(&config, index, &credentials, previous, proxies, metrics)?;
             let before = previous.map_or(&[][..], |previous| &previous.upstreams);
             let neighbour = upstreams
                 .iter()
@@ -60,14 +88,35 @@ impl Snapshot {
             .map(|(index, listener)| (listener_key(&listener.address), index))
             .collect();
         let rates = config.limits.rate.iter();
-        Self {
+        Ok(Self {
             rates: rates.map(|limit| rate(limit, previous)).collect(),
             router: Router::new(&config),
             upstreams,
+            credentials,
+            refreshes: previous
+                .map_or_else(Arc::default, |previous| Arc::clone(&previous.refreshes)),
             loaded_at: SystemTime::now(),
             listeners,
             config,
-        }
+        })
+    }
+
+    /// The same configuration with another value for one of its secrets.
+    ///
+    /// # Errors
+    /// As [`Snapshot::new`]: the value may be unfit for its scheme.
+    pub fn with_secret(
+        &self,
+        old: &Secret,
+        new: &Secret,
+        proxies: &ProxyVariables,
+        metrics: &Metrics,
+        log: &Logger,
+    ) -> Result<Self, String> {
+        let config = self.config.with_secret(old, new);
+        let mut snapshot = Self::new(config, Some(self), proxies, metrics, log)?;
+        snapshot.loaded_at = self.loaded_at;
+        Ok(snapshot)
     }
 
     /// The policy of a listener, unless a reload removed it.

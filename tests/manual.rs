@@ -20,11 +20,13 @@ const ARCHITECTURE: &str = include_str!("../man/mcp-auth-proxy-architecture.7");
 const OPERATIONS: &str = include_str!("../man/mcp-auth-proxy-operations.7");
 const PERFORMANCE: &str = include_str!("../man/mcp-auth-proxy-performance.7");
 const TROUBLESHOOTING: &str = include_str!("../man/mcp-auth-proxy-troubleshooting.7");
+const CREDENTIALS: &str = include_str!("../man/mcp-auth-proxy-credentials.7");
 const CLIENT_CONFIG: &str = include_str!("../man/mcp-auth-proxy-client-config.1");
-const PAGES: [&str; 6] = [
+const PAGES: [&str; 7] = [
     DAEMON,
     FILE,
     ARCHITECTURE,
+    CREDENTIALS,
     OPERATIONS,
     PERFORMANCE,
     TROUBLESHOOTING,
@@ -323,6 +325,26 @@ const SECTIONS: &[(&str, &str)] = &[
         "[credential.acme.auth-gateway]\nqqqqqqqq = 1",
     ),
     (
+        "[credential.NAME.auth-gateway.previous]",
+        "[credential.acme.auth-gateway.previous]\nqqqqqqqq = 1",
+    ),
+    (
+        "[credential.NAME.bearer]",
+        "[credential.acme.bearer]\nqqqqqqqq = 1",
+    ),
+    (
+        "[credential.NAME.oauth-client-credentials]",
+        "[credential.acme.oauth-client-credentials]\nqqqqqqqq = 1",
+    ),
+    (
+        "[credential.NAME.http-signature]",
+        "[credential.acme.http-signature]\nqqqqqqqq = 1",
+    ),
+    (
+        "[credential.NAME.aws-sigv4]",
+        "[credential.acme.aws-sigv4]\nqqqqqqqq = 1",
+    ),
+    (
         "Secrets",
         "[credential.acme.auth-gateway]\nsecret = { qqqqqqqq = 1 }",
     ),
@@ -546,6 +568,7 @@ fn every_metric_is_described_and_exported() {
     upstream.retry("reads");
     metrics.proxy_error("no_route");
     metrics.reloaded(true, SystemTime::now());
+    metrics.credential("acme").fetched(true);
     metrics.session_recovery("acme", "recovered");
     metrics.stream_recovery("acme", "recovered");
     let mut page = String::new();

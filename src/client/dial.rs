@@ -22,16 +22,11 @@ use tokio::sync::OnceCell;
 use tower_service::Service;
 
 use super::error::{Error, Kind};
+use super::io::Io;
 use super::{Settings, tls};
 use crate::config::{HttpVersion, Tls};
 
 use self::resolve::Resolver;
-
-/// A connected byte stream: TCP, TLS over TCP, or a Unix socket.
-pub type Io = Box<dyn Transport>;
-
-pub trait Transport: Read + Write + Unpin + Send {}
-impl<T: Read + Write + Unpin + Send> Transport for T {}
 
 /// What the upstream speaks on new connections, as far as known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,7 +118,7 @@ impl Dialer {
         let stream = UnixStream::connect(path).await.map_err(|error| {
             Error::new(Kind::Unreachable, format!("{}: {error}", path.display()))
         })?;
-        Ok((Box::new(TokioIo::new(stream)), self.clear_protocol()))
+        Ok((Box::new(stream), self.clear_protocol()))
     }
 
     async fn dial_network(&self) -> Result<(Io, Protocol), Error> {
@@ -148,7 +143,7 @@ impl Dialer {
         match connector {
             Connector::Clear(mut tcp) => {
                 let stream = call(&mut tcp, &self.uri).await?;
-                Ok((Box::new(stream), self.clear_protocol()))
+                Ok((Box::new(stream.into_inner()), self.clear_protocol()))
             }
             Connector::Direct(mut tls) => Ok(encrypted(call(&mut tls, &self.uri).await?)),
             Connector::Proxied(mut tls) => Ok(encrypted(call(&mut *tls, &self.uri).await?)),
@@ -216,7 +211,11 @@ where
         }
         _ => Protocol::H1,
     };
-    (Box::new(stream), protocol)
+    let io: Io = match stream {
+        MaybeHttpsStream::Https(tls) => Box::new(tls.into_inner()),
+        MaybeHttpsStream::Http(clear) => Box::new(TokioIo::new(clear)),
+    };
+    (io, protocol)
 }
 
 async fn blocking<T: Send + 'static>(

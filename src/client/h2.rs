@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use http::{Request, Response};
 use hyper::client::conn::http2;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 
 use super::body::Body;
-use super::dial::Io;
 use super::error::{Error, Failure};
+use super::io::Io;
 use crate::message::RequestBody;
 
 /// More streams than this go to a further connection, whatever the upstream allows:
@@ -31,7 +31,7 @@ const CONNECTION_WINDOW: u32 = 2 * 1024 * 1024;
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(15);
 
-type Driver = http2::Connection<Io, RequestBody, TokioExecutor>;
+type Driver = http2::Connection<TokioIo<Io>, RequestBody, TokioExecutor>;
 
 pub struct Connection {
     sender: http2::SendRequest<RequestBody>,
@@ -103,7 +103,7 @@ pub async fn handshake(io: Io) -> Result<Connection, Error> {
         .initial_max_send_streams(UNTIL_TOLD)
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT)
-        .handshake(io)
+        .handshake(TokioIo::new(io))
         .await?;
     let usage = Arc::new(Usage {
         open: AtomicUsize::new(0),

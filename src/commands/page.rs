@@ -81,6 +81,15 @@ fn write_status(out: &mut String, page: &Value, latencies: &Latencies) -> std::f
             writeln!(out, "    {said}")?;
         }
     }
+    for secret in list(&page["failing_secrets"]) {
+        writeln!(
+            out,
+            "  {} has its last good value, {} after the first failure: {}",
+            text(&secret["secret"]),
+            ago(&secret["since_seconds"]),
+            text(&secret["error"])
+        )?;
+    }
     writeln!(out, "\nRoutes")?;
     for route in list(&page["routes"]) {
         writeln!(
@@ -100,6 +109,13 @@ fn write_status(out: &mut String, page: &Value, latencies: &Latencies) -> std::f
         out,
         "{} sessions that could be opened again, {} cached results in {} of {} bytes",
         page["sessions"], cache["entries"], cache["bytes"], cache["limit"]
+    )?;
+    let sandbox = &page["sandbox"];
+    writeln!(
+        out,
+        "Sandbox: files {}, system calls {}",
+        text(&sandbox["files"]),
+        text(&sandbox["system_calls"])
     )?;
     write_configuration(out, page)?;
     write_errors(out, page)
@@ -134,6 +150,23 @@ fn write_upstream(out: &mut String, upstream: &Value) -> std::fmt::Result {
             text(&credential["name"]),
             ago(&credential["age_seconds"])
         )?;
+        if let Some(scheme) = credential["scheme"].as_str() {
+            write!(out, " ({scheme})")?;
+        }
+        if !credential["token_expires_in_seconds"].is_null() {
+            write!(
+                out,
+                ", token valid for {}, fetched anew in {}",
+                ago(&credential["token_expires_in_seconds"]),
+                ago(&credential["token_refresh_in_seconds"])
+            )?;
+        }
+        if credential["previous_in_use"] == true {
+            write!(out, ", the upstream takes its previous key only")?;
+        }
+        if let Some(error) = credential["error"].as_str() {
+            write!(out, ", no fresh token: {error}")?;
+        }
         if let Some(words) = credential["refused"].as_str() {
             write!(
                 out,

@@ -62,6 +62,8 @@ pub fn load(sources: &Sources) -> Result<Config, Problems> {
                 .collect();
             config.warnings = warnings(&report);
             config.secret_variables = variables_to_scrub(&report);
+            config.refreshed = report.refreshed.take();
+            config.watched = report.watched.take().into_iter().collect();
             Ok(config)
         }
         _ => Err(Problems::new(problems)),
@@ -115,6 +117,8 @@ fn decode(report: &Report<'_>, tree: &Table) -> Option<Config> {
         files: Vec::new(),
         warnings: Vec::new(),
         secret_variables: Vec::new(),
+        refreshed: Vec::new(),
+        watched: Vec::new(),
     })
 }
 

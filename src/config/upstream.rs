@@ -7,10 +7,10 @@ use http::uri::Scheme;
 use http::{HeaderName, HeaderValue};
 
 use super::cache::decode_cache;
-use super::credential::decode_secret;
 use super::decode::{Field, Section};
 use super::limits::decode_concurrency;
 use super::retry::{decode_breaker, decode_retry};
+use super::secret::decode_secret;
 use super::suggest::nearest;
 use super::target::{self, Kind};
 use super::tls::decode_tls;

@@ -6,6 +6,7 @@ use slog::{Logger, error, info, warn};
 
 use super::Daemon;
 use crate::config::{Config, TargetPath};
+use crate::sandbox;
 use crate::snapshot::Snapshot;
 use crate::state::Reloaded;
 
@@ -41,9 +42,23 @@ impl Daemon {
 
     async fn load_and_switch(&mut self) -> Result<(), Vec<String>> {
         let config = self.load().await?;
+        let out_of_reach = sandbox::sockets_out_of_reach(&config);
+        if !out_of_reach.is_empty() {
+            return Err(out_of_reach);
+        }
+        let previous = self.state.proxy.snapshot();
+        let snapshot = Snapshot::new(
+            config,
+            Some(&previous),
+            &self.proxies,
+            &self.state.proxy.metrics,
+            &self.log,
+        )
+        .map_err(|reason| vec![reason])?;
+        let config = &snapshot.config;
         let opened = self
             .listeners
-            .open(&config)
+            .open(config)
             .map_err(|error| vec![error.to_string()])?;
         for warning in &config.warnings {
             warn!(self.log, "configuration"; "warning" => warning);
@@ -51,15 +66,11 @@ impl Daemon {
         if config.server.workers != self.workers.count() {
             warn!(self.log, "a change of server.workers needs a restart");
         }
+        if config.server.sandbox != self.state.proxy.snapshot().config.server.sandbox {
+            warn!(self.log, "a change of server.sandbox needs a restart");
+        }
         self.log_control.set_level(config.log.level);
         self.log_control.set_format(config.log.format);
-        let previous = self.state.proxy.snapshot();
-        let snapshot = Snapshot::new(
-            config,
-            Some(&previous),
-            &self.proxies,
-            &self.state.proxy.metrics,
-        );
         self.state.proxy.replace(snapshot);
         let snapshot = self.state.proxy.snapshot();
         self.listeners.switch(&snapshot.config, opened).await;

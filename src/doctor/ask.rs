@@ -11,6 +11,7 @@ use serde_json::Value;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::refusal::Skew;
+use crate::auth::Unavailable;
 use crate::client::{Body, Client, Failure};
 use crate::message::{RequestBody, is_media_type};
 use crate::snapshot::Upstream;
@@ -31,6 +32,8 @@ pub enum Trouble {
     Failed(Box<Failure>),
     /// No head within this.
     Late(Duration),
+    /// There is nothing to sign with, such as a token that its issuer does not give.
+    NoCredential(String),
 }
 
 pub struct Answer {
@@ -95,13 +98,24 @@ impl Peer<'_> {
         if let Some((header, value)) = fixed.zip(self.upstream.session.as_ref()) {
             request.headers_mut().insert(&header.name, value.clone());
         }
+        let body = match request.body() {
+            RequestBody::Full(bytes) => bytes.clone(),
+            RequestBody::Stream(_) => None,
+        };
+        let ticket = match &self.upstream.auth {
+            None => None,
+            Some(auth) => match timeout(patience, auth.ready(body.as_ref())).await {
+                Ok(Ok(ticket)) => Some(ticket),
+                Ok(Err(Unavailable(reason))) => return Err(Trouble::NoCredential(reason)),
+                Err(_) => {
+                    let reason = format!("nothing came within {patience:?}");
+                    return Err(Trouble::NoCredential(reason));
+                }
+            },
+        };
         let mut sent = HeaderMap::new();
         let sign = |request: &mut Request<RequestBody>| {
-            let (method, uri) = (request.method().clone(), request.uri().clone());
-            if let Some(auth) = &self.upstream.auth {
-                auth.apply(&method, &uri, request.headers_mut(), SystemTime::now());
-            }
-            sent.clone_from(request.headers());
+            sent = self.upstream.sign(ticket.as_ref(), request);
         };
         let started = std::time::Instant::now();
         let response = match timeout(patience, self.client.send(request, sign)).await {

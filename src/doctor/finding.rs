@@ -137,6 +137,7 @@ codes! {
     SignatureOk "signature" "signature_ok" Pass OK;
     Unsigned "signature" "unsigned" Warn OK;
     CredentialWanted "signature" "credential_wanted" Fail CONFIG;
+    CredentialUnavailable "signature" "credential_unavailable" Fail UNAVAILABLE;
     WrongKey "signature" "wrong_key" Fail CONFIG;
     ExpiredKey "signature" "expired_key" Fail CONFIG;
     WrongSecret "signature" "wrong_secret" Fail CONFIG;

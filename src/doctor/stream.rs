@@ -28,7 +28,7 @@ pub async fn modern(peer: &Peer<'_>, path: &PathAndQuery) -> Option<Finding> {
     let opening = peer.post(path, &headers, &message);
     let answer = match timeout(PATIENCE, opening).await {
         Ok(Ok(answer)) => answer,
-        Ok(Err(Trouble::Failed(_))) => return None,
+        Ok(Err(Trouble::Failed(_) | Trouble::NoCredential(_))) => return None,
         Ok(Err(Trouble::Late(_))) | Err(_) => return Some(held_back("the head of a stream")),
     };
     if !answer.is("text/event-stream") {
@@ -51,7 +51,7 @@ pub async fn legacy(peer: &Peer<'_>, path: &PathAndQuery, session: &Session) -> 
     let asked = Instant::now();
     let answer = match peer.bare(Method::GET, path, &headers, PATIENCE).await {
         Ok(answer) => answer,
-        Err(Trouble::Failed(_)) => return None,
+        Err(Trouble::Failed(_) | Trouble::NoCredential(_)) => return None,
         Err(Trouble::Late(_)) => return Some(held_back("the head of a stream")),
     };
     if !answer.status.is_success() || !answer.is("text/event-stream") {

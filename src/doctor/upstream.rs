@@ -126,6 +126,11 @@ async fn explain(
             return Finding::new(Code::NoAnswer, message)
                 .next("does the upstream work? then raise its request_timeout");
         }
+        Trouble::NoCredential(reason) => {
+            let message = format!("there is nothing to sign with: {reason}");
+            return Finding::new(Code::CredentialUnavailable, message)
+                .next("look at the credential's token_url or issuer, its client_id and secret");
+        }
         Trouble::Failed(failure) => failure,
     };
     let cause = &failure.cause;

@@ -1,6 +1,6 @@
 //! The listening socket itself, and what it yields.
 
-use std::io;
+use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -26,6 +26,14 @@ impl Stream {
             Self::Unix(stream) => Peer::of_unix(stream),
             Self::Tcp(_, address) => Ok(Peer::Tcp(*address)),
         }
+    }
+
+    /// A last word, if it can be said at once.
+    pub fn try_write(&self, bytes: &[u8]) {
+        let _ = match self {
+            Self::Unix(stream) => (&*stream).write(bytes),
+            Self::Tcp(stream, _) => (&*stream).write(bytes),
+        };
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::StatusCode;
 use http::request::Parts;
 
-use crate::client::{Failure, Kind};
+use crate::client::{self, Failure, Kind};
 use crate::guard;
 use crate::mcp::agreement;
 use crate::message::{BodyError, Progress};
@@ -41,6 +41,7 @@ pub enum Code {
     UpstreamBusy,
     UpstreamConnectTimeout,
     UpstreamTimeout,
+    CredentialUnavailable,
 }
 
 impl Code {
@@ -69,6 +70,7 @@ impl Code {
         Self::UpstreamBusy,
         Self::UpstreamConnectTimeout,
         Self::UpstreamTimeout,
+        Self::CredentialUnavailable,
     ];
 
     /// The value of `x-mcp-auth-proxy-error`. Never changes.
@@ -98,6 +100,7 @@ impl Code {
             Self::UpstreamBusy => "upstream_busy",
             Self::UpstreamConnectTimeout => "upstream_connect_timeout",
             Self::UpstreamTimeout => "upstream_timeout",
+            Self::CredentialUnavailable => "credential_unavailable",
         }
     }
 
@@ -120,9 +123,10 @@ impl Code {
             | Self::UpstreamTls
             | Self::UpstreamReset
             | Self::UpstreamBadResponse => StatusCode::BAD_GATEWAY,
-            Self::UpstreamRejectedCredential | Self::UpstreamUnavailable | Self::UpstreamBusy => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::UpstreamRejectedCredential
+            | Self::UpstreamUnavailable
+            | Self::UpstreamBusy
+            | Self::CredentialUnavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
             Self::UpstreamConnectTimeout | Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
         }
@@ -213,7 +217,7 @@ impl Error {
     }
 
     /// An answer that broke off before any of it was passed on.
-    pub fn cut(upstream: &Upstream, error: &hyper::Error) -> Self {
+    pub fn cut(upstream: &Upstream, error: &client::Broken) -> Self {
         let name = &upstream.config.name;
         Self::new(
             Code::UpstreamReset,
@@ -227,6 +231,28 @@ impl Error {
         Self::new(
             Code::NoRoute,
             format!("no route leads from {path}; see [[route]] in the proxy's configuration"),
+        )
+    }
+
+    /// There is no token to send, or not yet.
+    pub fn no_credential(upstream: &Upstream, reason: String) -> Self {
+        let name = &upstream.config.name;
+        Self::new(
+            Code::CredentialUnavailable,
+            format!(
+                "there is no token for upstream {name}: {reason}; it is asked for again by itself"
+            ),
+        )
+    }
+
+    /// The signature covers the body, which has to be there whole before anything is sent.
+    pub fn too_large_to_sign(limit: usize) -> Self {
+        Self::new(
+            Code::BodyTooLarge,
+            format!(
+                "the upstream's credential signs the body too, and this one is larger than \
+                 limits.replay_buffer ({limit} bytes); raise that, or send less"
+            ),
         )
     }
 

@@ -19,6 +19,9 @@ use crate::mcp::Peek;
 use crate::serve::Connection;
 use crate::snapshot::Upstream;
 
+/// Most bytes of a path, a method or a name that are logged.
+const MAX_LOGGED: usize = 1024;
+
 pub struct Exchange {
     proxy: Arc<Proxy>,
     connection: Arc<Connection>,
@@ -62,7 +65,7 @@ impl Exchange {
             started: Instant::now(),
             id: ids::request_id(head.headers.get(head::REQUEST_ID)),
             method: head.method.clone(),
-            path: head.uri.path().into(),
+            path: clipped(head.uri.path()),
             mcp_method: None,
             mcp_name: None,
             upstream: None,
@@ -87,7 +90,7 @@ impl Exchange {
     }
 
     pub fn carries(&mut self, message: Option<Peek<'_>>) {
-        let own = |text: Option<Cow<'_, str>>| text.map(|text| Box::from(&*text));
+        let own = |text: Option<Cow<'_, str>>| text.map(|text| clipped(&text));
         if let Some(Peek { method, name }) = message {
             self.mcp_method = own(method);
             self.mcp_name = own(name);
@@ -164,6 +167,15 @@ impl Drop for Exchange {
             info!(proxy.log, "request"; InOrder(line));
         }
     }
+}
+
+/// What a client wrote, no longer than a log line bears.
+fn clipped(text: &str) -> Box<str> {
+    if text.len() <= MAX_LOGGED {
+        return text.into();
+    }
+    let end = (0..=MAX_LOGGED).rev().find(|&at| text.is_char_boundary(at));
+    format!("{}…", &text[..end.unwrap_or(0)]).into()
 }
 
 /// The access-log line's fields, in the order they are written.

@@ -133,7 +133,7 @@ impl Lens {
     }
 
     /// Whether a message that cannot be looked at must not pass.
-    fn must_see_all(&self) -> bool {
+    pub fn must_see_all(&self) -> bool {
         self.filter.is_some()
     }
 

@@ -67,6 +67,10 @@ pub async fn incoming(
             Some(lens) if lens.wants_whole() && lens::is_json(&head.headers) => {
                 lens.whole(upstream, &mut head.headers, body).await?
             }
+            Some(lens) if lens.must_see_all() && stream::is_event_stream(&head.headers) => {
+                let why = "is an event stream that is compressed, or of a fixed length";
+                return Err(Error::unfiltered(upstream, why));
+            }
             Some(mut lens) => {
                 lens.sees_nothing();
                 Source::Upstream(body)

@@ -8,10 +8,11 @@ use http::{HeaderMap, Request, Response};
 use slog::{debug, info, warn};
 use tokio::time::Instant;
 
-use super::Proxy;
 use super::error::{Code, Error};
 use super::exchange::Exchange;
 use super::retry::{self, Attempts, Why};
+use super::{Proxy, sign};
+use crate::auth::Ticket;
 use crate::client::{self, Failure};
 use crate::deadline;
 use crate::message::{Progress, RequestBody};
@@ -32,19 +33,16 @@ impl Proxy {
     /// `message` is the JSON-RPC body, where it is known whole. Returns the response and the
     /// headers it answers, which may be needed to take our signature out of what the upstream
     /// echoes.
-    pub(super) async fn send(
+    pub(super) async fn deliver(
         &self,
         upstream: &Upstream,
         mut request: Request<RequestBody>,
         message: Option<&Bytes>,
+        ticket: Option<&Ticket>,
+        mut deadline: Instant,
         exchange: &mut Exchange,
     ) -> Result<(Response<client::Body>, HeaderMap), Error> {
         let begun = Instant::now();
-        let mut deadline = begun
-            + upstream
-                .config
-                .request_timeout
-                .saturating_sub(exchange.waited);
         let mut attempts = Attempts::new(upstream.config.retry.as_ref());
         if let Some(budget) = &upstream.budget {
             budget.request(begun.into_std());
@@ -62,7 +60,7 @@ impl Proxy {
             }
             let copy = attempts.copy(&request);
             let mut tried = self
-                .attempt(upstream, request, &mut deadline, exchange)
+                .attempt(upstream, request, ticket, &mut deadline, exchange)
                 .await;
             self.learn(upstream, &tried, Instant::now().into_std());
             let next = self.again(upstream, &mut attempts, &mut tried, copy, message, deadline);
@@ -95,9 +93,10 @@ impl Proxy {
             let admitted = breaker.admit(std::time::Instant::now());
             admitted.map_err(|wait| Error::unavailable(upstream, wait))?;
         }
-        let signing = |request: &mut _| drop(sign(upstream, request));
-        let sending = pin!(upstream.client.send(request, signing));
         let deadline = Instant::now() + upstream.config.request_timeout;
+        let ticket = sign::ticket(upstream, &request, deadline).await?;
+        let signing = |request: &mut _| drop(upstream.sign(ticket.as_ref(), request));
+        let sending = pin!(upstream.client.send(request, signing));
         let tried = match deadline::before(deadline, sending).await {
             Ok(Ok(response)) => Tried::Answered(response, HeaderMap::new()),
             Ok(Err(failure)) => Tried::Failed(failure),
@@ -111,6 +110,7 @@ impl Proxy {
         &self,
         upstream: &Upstream,
         request: Request<RequestBody>,
+        ticket: Option<&Ticket>,
         deadline: &mut Instant,
         exchange: &mut Exchange,
     ) -> Tried {
@@ -118,7 +118,7 @@ impl Proxy {
         let mut sent = HeaderMap::new();
         let upload = request.body().progress();
         let result = {
-            let signing = |request: &mut _| sent = sign(upstream, request);
+            let signing = |request: &mut _| sent = upstream.sign(ticket, request);
             let mut sending = pin!(upstream.client.send(request, signing));
             loop {
                 let before = upload.as_ref().map_or(0, Progress::frames);
@@ -231,21 +231,4 @@ impl Tried {
             Self::Over(error) => Err(error),
         }
     }
-}
-
-/// Adds the credential as of now; returns what of it has to be kept out of sight.
-fn sign(upstream: &Upstream, request: &mut Request<RequestBody>) -> HeaderMap {
-    let mut credential = HeaderMap::new();
-    if let Some(auth) = &upstream.auth {
-        auth.apply(
-            request.method(),
-            request.uri(),
-            &mut credential,
-            SystemTime::now(),
-        );
-        for (name, value) in &credential {
-            request.headers_mut().insert(name, value.clone());
-        }
-    }
-    credential
 }

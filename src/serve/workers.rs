@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::connection::{self, Handler};
 use super::registry::Registration;
 use super::stream::Stream;
-use super::{Connection, Registry, Timeouts};
+use super::{Connection, Counted, Crowd, Registry, Timeouts};
 use crate::listen;
 use crate::worker;
 
@@ -19,6 +19,7 @@ pub struct Arrival {
     pub stream: listen::Stream,
     pub connection: Arc<Connection>,
     pub timeouts: Timeouts,
+    pub counted: Counted,
 }
 
 enum Job {
@@ -32,6 +33,7 @@ enum Job {
 pub struct Workers {
     all: Vec<Worker>,
     registry: Arc<Registry>,
+    crowd: Arc<Crowd>,
 }
 
 struct Worker {
@@ -50,7 +52,11 @@ impl Workers {
         for index in 0..count {
             all.push(start_worker(index, handler, log)?);
         }
-        Ok(Self { all, registry })
+        Ok(Self {
+            all,
+            registry,
+            crowd: Arc::default(),
+        })
     }
 
     /// Hands a connection to the worker that has the fewest.
@@ -72,6 +78,10 @@ impl Workers {
 
     pub fn registry(&self) -> &Arc<Registry> {
         &self.registry
+    }
+
+    pub fn crowd(&self) -> &Arc<Crowd> {
+        &self.crowd
     }
 
     pub fn count(&self) -> usize {
@@ -125,11 +135,12 @@ async fn run<H: Handler>(mut queue: mpsc::UnboundedReceiver<Job>, handler: Arc<H
                     stream,
                     connection,
                     timeouts,
+                    counted,
                 } = arrival;
                 let (protocol, handler, log) =
                     (Arc::clone(&protocol), Arc::clone(&handler), log.clone());
                 tokio::spawn(async move {
-                    let _held = held;
+                    let _held = (held, counted);
                     match Stream::adopt(stream) {
                         Ok(stream) => {
                             connection::serve(

@@ -249,6 +249,13 @@ async fn an_answer_that_cannot_be_filtered_does_not_pass() {
     answer.assert_refused(502, "upstream_bad_response");
     assert_eq!(upstream.last().header("accept-encoding"), Some("identity"));
 
+    for fixed in [("content-encoding", "gzip"), ("content-length", "9")] {
+        let headers = [("content-type", "text/event-stream"), fixed];
+        upstream.says("/fixed", 200, &headers, "data: 1\n\n");
+        let answer = daemon.ask(Ask::events("/fixed")).await;
+        answer.assert_refused(502, "upstream_bad_response");
+    }
+
     let streams = upstream.streams_at("/events");
     let opened = daemon.open(Ask::events("/events")).await;
     streams
