@@ -19,6 +19,7 @@ mod tls;
 
 pub use body::Body;
 pub use error::{Broken, Failure, Kind};
+pub use tls::Shown;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -150,6 +151,23 @@ impl Client {
         Ok(())
     }
 
+    /// Opens a connection as [`Client::probe`] does, keeps nothing, and tells what TLS showed.
+    pub async fn inspect(&self) -> Inspection {
+        let seen = Arc::default();
+        let outcome = self.dialer.inspect(&seen).await;
+        Inspection {
+            shown: seen.shown(),
+            is_h2: outcome
+                .map(|protocol| protocol == Protocol::H2)
+                .map_err(|error| Box::new(Failure::from(error))),
+        }
+    }
+
+    /// Host and port of the proxy on the way, if the environment names one.
+    pub fn proxy(&self) -> Option<(String, u16)> {
+        self.settings.proxy.address()
+    }
+
     /// Prepares what the first connection would have to wait for: certificates and trust roots.
     ///
     /// # Errors
@@ -223,6 +241,13 @@ impl Settings {
             proxy: proxies.for_target(&upstream.target),
         }
     }
+}
+
+/// What a look at an upstream's TLS showed.
+pub struct Inspection {
+    pub shown: Shown,
+    /// Whether HTTP/2 was agreed on, or what stood in the way.
+    pub is_h2: Result<bool, Box<Failure>>,
 }
 
 /// A connection that can take a request now.

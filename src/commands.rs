@@ -1,8 +1,10 @@
 //! The commands that are short: one function each, from arguments to exit code.
 
-mod ask;
+pub(crate) mod ask;
+mod latency;
 mod page;
 mod sign;
+mod watch;
 
 pub use sign::sign;
 
@@ -17,6 +19,7 @@ use crate::config::{Config, Problems, Sources};
 use crate::{daemon, exit, lifecycle};
 
 use self::ask::Unanswered;
+use self::latency::Latencies;
 
 pub fn serve(sources: Sources) -> ExitCode {
     let config = match Config::load(&sources) {
@@ -98,12 +101,11 @@ pub fn reload(sources: &Sources, args: AdminArgs) -> ExitCode {
 }
 
 pub fn status(sources: &Sources, args: StatusArgs) -> ExitCode {
-    let (from, human): (_, fn(&str) -> String) = if args.ready {
-        ("/readyz", page::readiness)
-    } else {
-        ("/status", page::status)
-    };
-    let (status, page) = match ask::daemon(sources, args.admin, Method::GET, from) {
+    if args.watch {
+        return watch::status(sources, &args);
+    }
+    let from = if args.ready { "/readyz" } else { "/status" };
+    let (status, page) = match ask::daemon(sources, args.admin.clone(), Method::GET, from) {
         Ok(answer) => answer,
         Err(unanswered) => return not_answered(&unanswered),
     };
@@ -114,13 +116,23 @@ pub fn status(sources: &Sources, args: StatusArgs) -> ExitCode {
     }
     if args.json {
         println!("{page}");
+    } else if args.ready {
+        print!("{}", page::readiness(&page));
     } else {
-        print!("{}", human(&page));
+        print!("{}", page::status(&page, &latencies(sources, &args.admin)));
     }
     if not_ready {
         exit::UNAVAILABLE.into()
     } else {
         exit::OK.into()
+    }
+}
+
+/// None are shown where the metrics cannot be had.
+fn latencies(sources: &Sources, admin: &AdminArgs) -> Latencies {
+    match ask::daemon(sources, admin.clone(), Method::GET, "/metrics") {
+        Ok((StatusCode::OK, page)) => Latencies::of(&page),
+        _ => Latencies::default(),
     }
 }
 

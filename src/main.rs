@@ -37,6 +37,9 @@ fn main() -> ExitCode {
         Some(Command::Check(args)) => commands::check(&sources(args)),
         Some(Command::Reload(args)) => commands::reload(&sources(ServeArgs::default()), args),
         Some(Command::Status(args)) => commands::status(&sources(ServeArgs::default()), args),
+        Some(Command::Doctor(args)) => {
+            mcp_auth_proxy::doctor::run(&sources(ServeArgs::default()), &args)
+        }
         Some(Command::Sign(args)) => commands::sign(&sources(ServeArgs::default()), &args),
         Some(Command::Completions(args)) => commands::completions(&args),
         Some(Command::ClientConfig(args)) => {

@@ -19,6 +19,7 @@ mod local;
 mod mirror;
 mod policy;
 mod recall;
+mod recent;
 mod respond;
 mod retry;
 mod send;
@@ -32,6 +33,7 @@ pub use body::Body;
 pub use error::{Code, Error};
 pub use head::clean;
 pub use local::{probe, readiness};
+pub use recent::Recent;
 pub use session::Sessions;
 pub use stream::Boundary;
 
@@ -74,6 +76,8 @@ pub struct Proxy {
     pub audit: Audit,
     pub sessions: Sessions,
     pub cache: Arc<Cache>,
+    /// The last answers of the proxy's own.
+    pub recent: Recent,
     /// Cancelled when event streams shall end.
     pub draining: CancellationToken,
 }
@@ -149,6 +153,7 @@ impl Proxy {
             audit: Audit::new(log.clone()),
             log,
             sessions: Sessions::default(),
+            recent: Recent::default(),
             draining: CancellationToken::new(),
         }
     }

@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 use clap::CommandFactory;
 use mcp_auth_proxy::cli::Cli;
 use mcp_auth_proxy::config::{Config, Env, Flags, Problems, Sources};
+use mcp_auth_proxy::doctor;
 use mcp_auth_proxy::metrics::{Gauges, Metrics};
 use mcp_auth_proxy::proxy::Code;
 
@@ -666,6 +667,14 @@ fn the_sentences_that_the_manual_quotes_are_those_of_the_program() {
         }
     }
     assert!(unknown.is_empty(), "{unknown:#?}");
+}
+
+#[test]
+fn every_finding_of_the_doctor_is_explained_and_exists() {
+    let explained = listed(&section(TROUBLESHOOTING, "FINDINGS OF DOCTOR"), ".It Sy");
+    let codes = doctor::Code::ALL.iter();
+    let told = codes.filter(|code| code.verdict() != doctor::Verdict::Pass);
+    assert_eq!(explained, names(told.map(|code| code.as_str())));
 }
 
 // The pages themselves.

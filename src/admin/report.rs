@@ -42,6 +42,13 @@ pub fn status(state: &State) -> String {
         "connections": registry.len(),
         "requests_in_flight": requests,
         "event_streams": streams,
+        "sessions": state.proxy.sessions.count(Instant::now()),
+        "errors": state.proxy.recent.all().into_iter().map(|trouble| json!({
+            "code": trouble.code.as_str(),
+            "message": trouble.message,
+            "count": trouble.count,
+            "seconds_ago": age(trouble.at),
+        })).collect::<Vec<_>>(),
         "cache": {
             "entries": state.proxy.cache.entries(),
             "bytes": state.proxy.cache.bytes(),

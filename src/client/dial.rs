@@ -96,15 +96,15 @@ impl Dialer {
         });
         tokio::time::timeout(self.connect_timeout, dialling)
             .await
-            .unwrap_or_else(|_| {
-                Err(Error::new(
-                    Kind::ConnectTimeout,
-                    format!(
-                        "no connection within connect_timeout ({:?})",
-                        self.connect_timeout
-                    ),
-                ))
-            })
+            .unwrap_or_else(|_| Err(self.too_late()))
+    }
+
+    fn too_late(&self) -> Error {
+        let patience = self.connect_timeout;
+        Error::new(
+            Kind::ConnectTimeout,
+            format!("no connection within connect_timeout ({patience:?})"),
+        )
     }
 
     pub async fn prepare(&self) -> Result<(), Error> {
@@ -122,7 +122,25 @@ impl Dialer {
     }
 
     async fn dial_network(&self) -> Result<(Io, Protocol), Error> {
-        match self.connector().await?.clone() {
+        self.open(self.connector().await?.clone()).await
+    }
+
+    /// Dials once, with `seen` looking on at the TLS handshake; nothing is kept.
+    pub async fn inspect(&self, seen: &Arc<tls::Seen>) -> Result<Protocol, Error> {
+        let looking = async {
+            let connector = self.build(Some(Arc::clone(seen))).await?;
+            self.open(connector).await.map(|(_, protocol)| protocol)
+        };
+        match &self.route {
+            Way::Unix(_) => self.dial().await.map(|(_, protocol)| protocol),
+            Way::Network(_) => tokio::time::timeout(self.connect_timeout, looking)
+                .await
+                .unwrap_or_else(|_| Err(self.too_late())),
+        }
+    }
+
+    async fn open(&self, connector: Connector) -> Result<(Io, Protocol), Error> {
+        match connector {
             Connector::Clear(mut tcp) => {
                 let stream = call(&mut tcp, &self.uri).await?;
                 Ok((Box::new(stream.into_inner()), self.clear_protocol()))
@@ -140,20 +158,20 @@ impl Dialer {
     }
 
     async fn connector(&self) -> Result<&Connector, Error> {
-        self.connector.get_or_try_init(|| self.build()).await
+        self.connector.get_or_try_init(|| self.build(None)).await
     }
 
-    async fn build(&self) -> Result<Connector, Error> {
+    async fn build(&self, seen: Option<Arc<tls::Seen>>) -> Result<Connector, Error> {
         let tcp = self.tcp();
         if self.uri.scheme() != Some(&Scheme::HTTPS) {
             return Ok(Connector::Clear(tcp));
         }
         let (tls, version) = (Arc::clone(&self.tls), self.http_version);
-        let config = blocking(move || tls::config(&tls, version)).await?;
+        let config = blocking(move || tls::config(&tls, version, seen.as_ref())).await?;
         let Way::Network(EnvProxy(Some(proxy))) = &self.route else {
             return Ok(Connector::Direct(HttpsConnector::from((tcp, config))));
         };
-        let outer = blocking(|| tls::config(&Tls::default(), HttpVersion::Http1)).await?;
+        let outer = blocking(|| tls::config(&Tls::default(), HttpVersion::Http1, None)).await?;
         let tunnel = proxy.tunnel(HttpsConnector::from((tcp, outer)))?;
         Ok(Connector::Proxied(Box::new(HttpsConnector::from((
             tunnel, config,

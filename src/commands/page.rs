@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::latency::Latencies;
+
 /// Why a reload was refused, one reason a line.
 pub fn reasons(page: &str) -> String {
     let page: Value = serde_json::from_str(page).unwrap_or_default();
@@ -38,15 +40,15 @@ pub fn readiness(page: &str) -> String {
     out
 }
 
-pub fn status(page: &str) -> String {
+pub fn status(page: &str, latencies: &Latencies) -> String {
     let page: Value = serde_json::from_str(page).unwrap_or_default();
     let mut out = String::new();
     // Writing to a String cannot fail.
-    let _ = write_status(&mut out, &page);
+    let _ = write_status(&mut out, &page, latencies);
     out
 }
 
-fn write_status(out: &mut String, page: &Value) -> std::fmt::Result {
+fn write_status(out: &mut String, page: &Value, latencies: &Latencies) -> std::fmt::Result {
     writeln!(
         out,
         "mcp-auth-proxy {} is {} (pid {}, up {})",
@@ -72,6 +74,12 @@ fn write_status(out: &mut String, page: &Value) -> std::fmt::Result {
     writeln!(out, "\nUpstreams")?;
     for upstream in list(&page["upstreams"]) {
         write_upstream(out, upstream)?;
+        if let Some(said) = upstream["name"]
+            .as_str()
+            .and_then(|n| latencies.describe(n))
+        {
+            writeln!(out, "    {said}")?;
+        }
     }
     for secret in list(&page["failing_secrets"]) {
         writeln!(
@@ -96,6 +104,12 @@ fn write_status(out: &mut String, page: &Value) -> std::fmt::Result {
         "\n{} connections, {} requests in flight, {} of them event streams",
         page["connections"], page["requests_in_flight"], page["event_streams"]
     )?;
+    let cache = &page["cache"];
+    writeln!(
+        out,
+        "{} sessions that could be opened again, {} cached results in {} of {} bytes",
+        page["sessions"], cache["entries"], cache["bytes"], cache["limit"]
+    )?;
     let sandbox = &page["sandbox"];
     writeln!(
         out,
@@ -103,7 +117,8 @@ fn write_status(out: &mut String, page: &Value) -> std::fmt::Result {
         text(&sandbox["files"]),
         text(&sandbox["system_calls"])
     )?;
-    write_configuration(out, page)
+    write_configuration(out, page)?;
+    write_errors(out, page)
 }
 
 fn write_upstream(out: &mut String, upstream: &Value) -> std::fmt::Result {
@@ -195,6 +210,26 @@ fn write_configuration(out: &mut String, page: &Value) -> std::fmt::Result {
         }
     }
     Ok(())
+}
+
+/// What clients were told of late; the sentences say what to do.
+fn write_errors(out: &mut String, page: &Value) -> std::fmt::Result {
+    let mut errors = list(&page["errors"]).peekable();
+    if errors.peek().is_none() {
+        return Ok(());
+    }
+    writeln!(out, "\nLast errors")?;
+    for error in errors {
+        writeln!(
+            out,
+            "  {} ago, {} time(s), {}: {}",
+            ago(&error["seconds_ago"]),
+            error["count"],
+            text(&error["code"]),
+            text(&error["message"])
+        )?;
+    }
+    writeln!(out, "  > mcp-auth-proxy doctor")
 }
 
 fn list(value: &Value) -> impl Iterator<Item = &Value> {

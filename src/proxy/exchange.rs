@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use http::header::{self, HeaderValue};
 use http::request::Parts;
@@ -139,6 +139,7 @@ impl Exchange {
         self.code = Some(error.code.as_str());
         self.cause = error.cause.clone();
         self.proxy.metrics.proxy_error(error.code.as_str());
+        self.proxy.recent.note(error, SystemTime::now());
         if error.code.ends_connection() {
             response
                 .headers_mut()

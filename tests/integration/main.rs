@@ -9,6 +9,7 @@ mod common;
 mod configuration;
 mod credentials;
 mod differential;
+mod doctor;
 mod events;
 mod figures;
 mod guards;

@@ -59,6 +59,19 @@ pub struct Proxy {
     authorization: Option<HeaderValue>,
 }
 
+impl EnvProxy {
+    /// Host and port, without what the variable says of its user.
+    pub fn address(&self) -> Option<(String, u16)> {
+        let uri = &self.0.as_ref()?.uri;
+        let port = match uri.scheme_str() {
+            Some("https") => 443,
+            _ => 80,
+        };
+        let host = uri.host()?.trim_matches(['[', ']']);
+        Some((host.to_owned(), uri.port_u16().unwrap_or(port)))
+    }
+}
+
 impl Proxy {
     pub(super) fn tunnel<C>(&self, connector: C) -> Result<Tunnel<C>, Error> {
         match self.uri.scheme_str() {
