@@ -101,6 +101,7 @@ fn implied(upstreams: &Upstreams<'_>) -> Vec<Route> {
         path: path.to_owned(),
         strip_prefix: false,
         upstream: 0,
+        request_timeout: None,
         policies: Vec::new(),
     }]
 }
@@ -128,6 +129,7 @@ fn decode_route(item: &Field<'_>, upstreams: &Upstreams<'_>) -> Option<(Route, O
         field.warn("has no effect, as an endpoint's path is fixed; remove it");
     }
     let strip_prefix = strip.and_then(|field| field.boolean()).unwrap_or_default();
+    let request_timeout = s.field("request_timeout").and_then(|f| f.duration());
     let policies = s
         .field("policy")
         .map_or(Some(Vec::new()), |field| decode_policies(&field));
@@ -137,6 +139,7 @@ fn decode_route(item: &Field<'_>, upstreams: &Upstreams<'_>) -> Option<(Route, O
             path: path?,
             strip_prefix,
             upstream: upstream?,
+            request_timeout,
             policies: policies?,
         },
         origin,

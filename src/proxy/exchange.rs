@@ -11,6 +11,7 @@ use slog::{KV, Key, Record, Serializer, info, warn};
 
 use super::cache;
 use super::error::Error;
+use super::patience::Patience;
 use super::source::Source;
 use super::{Proxy, answer, head, ids};
 use crate::listen::Peer;
@@ -33,6 +34,8 @@ pub struct Exchange {
     mcp_method: Option<Box<str>>,
     mcp_name: Option<Box<str>>,
     upstream: Option<Arc<Upstream>>,
+    /// How long it may take; known with its route.
+    patience: Option<Patience>,
     /// Where the answer came from, if it is one that may be kept.
     pub cache: Option<cache::Outcome>,
     /// Part of the request's time that went by before it was sent.
@@ -69,6 +72,7 @@ impl Exchange {
             mcp_method: None,
             mcp_name: None,
             upstream: None,
+            patience: None,
             cache: None,
             waited: Duration::ZERO,
             attempts: 0,
@@ -85,8 +89,15 @@ impl Exchange {
         &self.id
     }
 
-    pub fn routed_to(&mut self, upstream: &Arc<Upstream>) {
+    pub fn routed_to(&mut self, upstream: &Arc<Upstream>, patience: Patience) {
+        self.patience = Some(patience);
         self.upstream = Some(Arc::clone(upstream));
+    }
+
+    /// How long its answer may take to begin.
+    pub fn patience(&self, upstream: &Upstream) -> Patience {
+        self.patience
+            .unwrap_or_else(|| Patience::of_upstream(&upstream.config))
     }
 
     pub fn carries(&mut self, message: Option<Peek<'_>>) {

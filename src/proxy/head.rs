@@ -5,7 +5,7 @@ use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Request, Uri, Version};
 
-use super::{Call, ids};
+use super::{Call, ids, patience};
 use crate::auth;
 use crate::message;
 use crate::snapshot::Upstream;
@@ -100,6 +100,7 @@ fn is_dropped(name: &HeaderName, forward_authorization: bool) -> bool {
             *name,
             header::HOST | header::CONTENT_LENGTH | header::EXPECT
         )
+        || *name == patience::HEADER
         || auth::is_credential_header(name)
 }
 

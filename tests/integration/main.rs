@@ -31,5 +31,6 @@ mod smuggling;
 mod stdio;
 mod stream_recovery;
 mod streaming;
+mod time;
 mod upstream_failures;
 mod upstream_tls;
