@@ -113,7 +113,8 @@ async fn what_its_client_has_given_up_is_not_sent() {
 #[tokio::test]
 async fn a_route_has_a_time_of_its_own() {
     let upstream = Upstream::https();
-    (never(&upstream), slow(&upstream));
+    never(&upstream);
+    slow(&upstream);
     let daemon = Setup::before(&upstream)
         .upstream("request_timeout = \"250ms\"")
         .more(
