@@ -45,6 +45,7 @@ struct Settings {
     tls: Arc<Tls>,
     http_version: HttpVersion,
     connect_timeout: Duration,
+    max_connection_age: Duration,
     proxy: EnvProxy,
 }
 
@@ -64,7 +65,7 @@ impl Client {
         Self {
             dialer: Dialer::new(&settings),
             pools: (0..worker::slots())
-                .map(|_| Pool::new(settings.http_version))
+                .map(|_| Pool::new(settings.http_version, settings.max_connection_age))
                 .collect(),
             settings,
         }
@@ -238,6 +239,7 @@ impl Settings {
             tls: Arc::clone(&upstream.tls),
             http_version: upstream.http_version,
             connect_timeout: upstream.connect_timeout,
+            max_connection_age: upstream.max_connection_age,
             proxy: proxies.for_target(&upstream.target),
         }
     }

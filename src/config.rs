@@ -218,6 +218,11 @@ pub struct Upstream {
     /// Until the response's head has arrived, retries included.
     pub request_timeout: Duration,
     pub connect_timeout: Duration,
+    /// The longest silence in the middle of a response that is no event stream.
+    pub response_idle_timeout: Duration,
+    /// For how long a connection takes further requests.
+    pub max_connection_age: Duration,
+    pub clock: ClockSource,
     pub tls: Arc<Tls>,
     pub http_version: HttpVersion,
     /// Lets `%2F`, `%5C`, `%3F` and `%23` through; they are signed decoded.
@@ -358,6 +363,16 @@ pub enum HttpVersion {
     Http2,
 }
 
+/// Whose time signatures are made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ClockSource {
+    /// This machine's.
+    #[default]
+    Local,
+    /// The upstream's, as the `Date` of its answers tells.
+    Upstream,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Upstream401 {
     /// A 401 to our own credential becomes a 503 `upstream_rejected_credential`.
@@ -401,6 +416,8 @@ pub struct Route {
     pub access: Access,
     /// Which a client may name instead of its upstream's: into [`Config::credentials`].
     pub credentials: Vec<usize>,
+    /// In place of the upstream's own.
+    pub request_timeout: Option<Duration>,
     /// The first that is for a peer applies to it. Empty: everybody may ask for everything.
     pub policies: Vec<Policy>,
 }

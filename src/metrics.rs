@@ -30,6 +30,7 @@ pub struct Metrics {
     errors: Family<Labels<1>, Counter>,
     retries: Family<Labels<2>, Counter>,
     refusing: Family<Labels<1>, Gauge<i64, AtomicI64>>,
+    clock_skew: Family<Labels<1>, Gauge<i64, AtomicI64>>,
     connections_refused: Counter,
     reloads: Family<Labels<1>, Counter>,
     session_recoveries: Family<Labels<2>, Counter>,
@@ -81,6 +82,8 @@ pub struct UpstreamMetrics {
     name: String,
     retries: Family<Labels<2>, Counter>,
     refusing: Gauge<i64, AtomicI64>,
+    /// Without a member until the upstream has told the time.
+    clock_skew: Family<Labels<1>, Gauge<i64, AtomicI64>>,
     cache: [Counter; Self::CACHE_OUTCOMES.len()],
 }
 
@@ -96,6 +99,12 @@ impl UpstreamMetrics {
     /// Whether requests are refused because the upstream keeps failing.
     pub fn refusing(&self, is_refusing: bool) {
         self.refusing.set(is_refusing.into());
+    }
+
+    /// By how many seconds the upstream's clock is ahead of ours.
+    pub fn clock_skew(&self, seconds: i64) {
+        let labels = [("upstream", self.name.clone())];
+        self.clock_skew.get_or_create(&labels).set(seconds);
     }
 
     /// Another attempt was made, and why, or was not: `over_budget`.
@@ -142,6 +151,7 @@ impl Default for Metrics {
             errors: Family::default(),
             retries: Family::default(),
             refusing: Family::default(),
+            clock_skew: Family::default(),
             connections_refused: Counter::default(),
             reloads: Family::default(),
             session_recoveries: Family::default(),
@@ -192,6 +202,12 @@ impl Default for Metrics {
             "upstream_refusing",
             "1 while requests are refused because the upstream keeps failing",
             metrics.refusing.clone(),
+        );
+        registry.register_with_unit(
+            "clock_skew",
+            "By how much the upstream's clock is ahead of ours",
+            Unit::Seconds,
+            metrics.clock_skew.clone(),
         );
         registry.register(
             "reloads",
@@ -305,6 +321,7 @@ impl Metrics {
             calls: self.calls.of(name),
             name: name.to_owned(),
             retries: self.retries.clone(),
+            clock_skew: self.clock_skew.clone(),
             refusing: self
                 .refusing
                 .get_or_create(&[("upstream", name.to_owned())])

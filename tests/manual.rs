@@ -583,6 +583,7 @@ fn every_metric_is_described_and_exported() {
         Some("echo"),
     );
     upstream.retry("reads");
+    upstream.clock_skew(0);
     metrics.proxy_error("no_route");
     metrics.reloaded(true, SystemTime::now());
     metrics.credential("acme").fetched(true);

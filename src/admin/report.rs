@@ -76,6 +76,9 @@ fn upstream_entry(snapshot: &Snapshot, upstream: &Upstream) -> Value {
             entry["error"] = reason.into();
         }
     }
+    if let Some(skew) = upstream.clock.skew() {
+        entry["clock_skew_seconds"] = skew.into();
+    }
     if let Some(breaker) = &upstream.breaker {
         entry["requests"] = breaker.access().as_str().into();
     }

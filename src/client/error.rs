@@ -3,6 +3,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 use std::io;
+use std::time::Duration;
 
 use http::Request;
 
@@ -112,6 +113,8 @@ pub enum Broken {
     /// What came is no body as HTTP/1.1 has it.
     Malformed(&'static str),
     Http2(hyper::Error),
+    /// Nothing came for this long.
+    Silent(Duration),
 }
 
 impl fmt::Display for Broken {
@@ -121,6 +124,11 @@ impl fmt::Display for Broken {
             Self::Io(error) => error.fmt(f),
             Self::Malformed(fault) => write!(f, "not valid HTTP: {fault}"),
             Self::Http2(error) => error.fmt(f),
+            Self::Silent(patience) => write!(
+                f,
+                "nothing came within response_idle_timeout ({})",
+                humantime::format_duration(*patience)
+            ),
         }
     }
 }

@@ -11,6 +11,7 @@ use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use http::{Request, Response, StatusCode};
@@ -20,7 +21,7 @@ use tokio::sync::mpsc;
 use self::decoder::{Decoded, Decoder};
 use self::head::{Head, Malformed};
 use self::outgoing::Outgoing;
-use super::body::Body;
+use super::body::{Body, Carrier};
 use super::error::{Broken, Failure};
 use super::io::{Io, poll_read};
 use super::pool::Pool;
@@ -34,6 +35,7 @@ pub struct Connection {
     /// What was read and belongs to nobody yet; without memory of its own while empty.
     input: BytesMut,
     pub reused: bool,
+    pub born: Instant,
 }
 
 /// Why there is no response.
@@ -50,6 +52,7 @@ impl Connection {
             io,
             input: BytesMut::new(),
             reused: false,
+            born: Instant::now(),
         }
     }
 
@@ -152,7 +155,7 @@ pub async fn exchange(
         Err(error) => return Err(Box::new(Failure::of_h1(error, outgoing.into_unsent()))),
     };
     let body = if outgoing.is_over() {
-        Body::H1(Box::new(Bound::new(
+        Carrier::H1(Box::new(Bound::new(
             connection,
             &head,
             outgoing.is_done(),
@@ -161,9 +164,9 @@ pub async fn exchange(
     } else {
         // The upstream answers while it still reads: both directions must move by
         // themselves, or a client that waits for neither would stop both.
-        Body::Detached(Detached::spawn(connection, outgoing, head.decoder))
+        Carrier::Detached(Detached::spawn(connection, outgoing, head.decoder))
     };
-    Ok(head.response.map(|()| body))
+    Ok(head.response.map(|()| body.into()))
 }
 
 /// A response body and the connection it comes from.

@@ -142,6 +142,11 @@ fn write_upstream(out: &mut String, upstream: &Value) -> std::fmt::Result {
     if let Some(error) = upstream["error"].as_str() {
         writeln!(out, "    {error}")?;
     }
+    match upstream["clock_skew_seconds"].as_i64() {
+        Some(ahead @ 60..) => writeln!(out, "    its clock is {ahead} s ahead of ours")?,
+        Some(behind @ ..=-60) => writeln!(out, "    its clock is {} s behind ours", -behind)?,
+        _ => {}
+    }
     let credential = &upstream["credential"];
     if !credential.is_null() {
         write!(

@@ -124,6 +124,7 @@ fn implied(upstreams: &Upstreams<'_>) -> Vec<Route> {
         upstream: 0,
         access: Access::default(),
         credentials: Vec::new(),
+        request_timeout: None,
         policies: Vec::new(),
     }]
 }
@@ -155,6 +156,7 @@ fn decode_route(item: &Field<'_>, upstreams: &Upstreams<'_>) -> Option<(Route, O
     let credentials = s.field("credentials").map_or(Some(Vec::new()), |field| {
         decode_credentials(&field, upstreams.credentials)
     });
+    let request_timeout = s.field("request_timeout").and_then(|f| f.duration());
     let policies = s
         .field("policy")
         .map_or(Some(Vec::new()), |field| decode_policies(&field));
@@ -166,6 +168,7 @@ fn decode_route(item: &Field<'_>, upstreams: &Upstreams<'_>) -> Option<(Route, O
             upstream: upstream?,
             access: access?,
             credentials: credentials?,
+            request_timeout,
             policies: policies?,
         },
         origin,

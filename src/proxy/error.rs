@@ -5,10 +5,11 @@ use std::time::Duration;
 use http::StatusCode;
 use http::request::Parts;
 
+use super::patience;
 use crate::client::{self, Failure, Kind};
 use crate::guard;
 use crate::mcp::agreement;
-use crate::message::{BodyError, Progress};
+use crate::message::BodyError;
 use crate::path;
 use crate::snapshot::Upstream;
 
@@ -287,16 +288,26 @@ impl Error {
         )
     }
 
-    pub fn timeout(upstream: &Upstream, upload: Option<&Progress>) -> Self {
-        if let Some(error) = upload.and_then(Progress::error) {
-            return error.into();
-        }
+    pub fn timeout(upstream: &Upstream, limit: Duration) -> Self {
         let name = &upstream.config.name;
-        let limit = humantime::format_duration(upstream.config.request_timeout);
+        let limit = humantime::format_duration(limit);
         Self::new(
             Code::UpstreamTimeout,
             format!(
                 "upstream {name} did not answer within {limit}; a slow tool wants a longer request_timeout"
+            ),
+        )
+    }
+
+    /// The client would not wait any longer.
+    pub fn given_up(upstream: &Upstream, asked: Duration) -> Self {
+        let name = &upstream.config.name;
+        let asked = humantime::format_duration(asked);
+        Self::new(
+            Code::UpstreamTimeout,
+            format!(
+                "upstream {name} did not answer within {asked}, the time that the request's {} gave it",
+                patience::HEADER
             ),
         )
     }

@@ -11,6 +11,7 @@ use slog::{KV, Key, Record, Serializer, info, warn};
 
 use super::cache;
 use super::error::Error;
+use super::patience::Patience;
 use super::source::Source;
 use super::{Proxy, answer, audit, head, ids};
 use crate::listen::Peer;
@@ -36,6 +37,8 @@ pub struct Exchange {
     pub(super) upstream: Option<Arc<Upstream>>,
     /// By which name the client proved who it is.
     pub client: Option<Arc<str>>,
+    /// How long it may take; known with its route.
+    patience: Option<Patience>,
     /// Where the answer came from, if it is one that may be kept.
     pub cache: Option<cache::Outcome>,
     /// Part of the request's time that went by before it was sent.
@@ -79,6 +82,7 @@ impl Exchange {
             mcp_name: None,
             upstream: None,
             client: None,
+            patience: None,
             cache: None,
             waited: Duration::ZERO,
             attempts: 0,
@@ -95,8 +99,15 @@ impl Exchange {
         &self.id
     }
 
-    pub fn routed_to(&mut self, upstream: &Arc<Upstream>) {
+    pub fn routed_to(&mut self, upstream: &Arc<Upstream>, patience: Patience) {
+        self.patience = Some(patience);
         self.upstream = Some(Arc::clone(upstream));
+    }
+
+    /// How long its answer may take to begin.
+    pub fn patience(&self, upstream: &Upstream) -> Patience {
+        self.patience
+            .unwrap_or_else(|| Patience::of_upstream(&upstream.config))
     }
 
     pub fn carries(&mut self, message: Option<Peek<'_>>) {

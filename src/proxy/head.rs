@@ -5,7 +5,7 @@ use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Request, Uri, Version};
 
-use super::{Call, ids};
+use super::{Call, ids, patience};
 use crate::auth;
 use crate::message;
 use crate::snapshot::Upstream;
@@ -108,6 +108,7 @@ fn is_dropped(name: &HeaderName, forward_authorization: bool) -> bool {
             header::HOST | header::CONTENT_LENGTH | header::EXPECT
         )
         || *name == CREDENTIAL
+        || *name == patience::HEADER
         || auth::is_credential_header(name)
 }
 

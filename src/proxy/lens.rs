@@ -206,7 +206,7 @@ impl Lens {
         loop {
             let next = tokio::time::timeout(upstream.config.request_timeout, body.frame());
             let frame = match next.await {
-                Err(_) => return Err(Error::timeout(upstream, None)),
+                Err(_) => return Err(Error::timeout(upstream, upstream.config.request_timeout)),
                 Ok(None) => return Ok(Collected::Whole(bytes.freeze())),
                 Ok(Some(Err(error))) => return Err(Error::cut(upstream, &error)),
                 Ok(Some(Ok(frame))) => frame,

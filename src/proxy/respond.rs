@@ -53,6 +53,12 @@ pub async fn incoming(
         upstream,
     );
     head.version = http::Version::HTTP_11;
+    // A stream of events may be silent for as long as there are none.
+    let body = if stream::is_event_stream(&head.headers) {
+        body
+    } else {
+        body.within(upstream.config.response_idle_timeout)
+    };
     let body = if stream::can_be_kept_alive(&head.headers) {
         let endpoint = stream::Endpoint::new(Arc::clone(call.snapshot), route);
         Source::events(stream::passing(

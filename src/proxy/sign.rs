@@ -1,4 +1,4 @@
-//! What a request is signed with, and whether a 401 is answered with another key or token.
+//! What a request is signed with, and whether a 401 is answered with another key, token or time.
 
 use std::pin::pin;
 
@@ -15,7 +15,7 @@ use crate::snapshot::Upstream;
 use crate::{client, deadline};
 
 impl Proxy {
-    /// Sends, and once more if the upstream's 401 may be answered with another key or token.
+    /// Sends, and once more if the upstream's 401 may be answered with another key, token or time.
     ///
     /// Returns as [`Proxy::deliver`] does.
     pub(super) async fn send(
@@ -25,8 +25,8 @@ impl Proxy {
         message: Option<&Bytes>,
         exchange: &mut Exchange,
     ) -> Result<(Response<client::Body>, HeaderMap), Error> {
-        let limit = upstream.config.request_timeout;
-        let deadline = Instant::now() + limit.saturating_sub(exchange.waited);
+        let patience = exchange.patience(upstream);
+        let deadline = patience.deadline(Instant::now() - exchange.waited);
         let Some(auth) = &upstream.auth else {
             let only = self.deliver(upstream, request, message, None, deadline, exchange);
             return only.await;
@@ -34,10 +34,9 @@ impl Proxy {
         let now = std::time::Instant::now;
         let ready = auth.ready(request.body().whole());
         let ticket = in_time(upstream, deadline, ready).await?;
-        let copy = auth
-            .may_sign_again()
-            .then(|| retry::copy(&request))
-            .flatten();
+        let may_sign_again = auth.may_sign_again() || upstream.corrects_time();
+        let copy = may_sign_again.then(|| retry::copy(&request)).flatten();
+        let skew = upstream.clock.skew();
         let first = self.deliver(
             upstream,
             request,
@@ -51,11 +50,18 @@ impl Proxy {
             auth.accepted(&ticket, now());
             return Ok((response, sent));
         }
-        let (true, Some(request)) = (auth.refused(&ticket, now()), copy) else {
+        // The refusal itself may have told the time that it should have been signed for.
+        let was_mistimed = upstream.corrects_time() && upstream.clock.has_moved_since(skew);
+        let may_sign_again = was_mistimed || auth.refused(&ticket, now());
+        let (true, Some(request)) = (may_sign_again, copy) else {
             return Ok((response, sent));
         };
         retry::drain(response.into_body()).await;
-        let ticket = in_time(upstream, deadline, auth.again(ticket)).await?;
+        let ticket = if was_mistimed {
+            ticket
+        } else {
+            in_time(upstream, deadline, auth.again(ticket)).await?
+        };
         let second = self.deliver(
             upstream,
             request,
@@ -96,7 +102,7 @@ async fn in_time(
     let reason = match deadline::before(deadline, pin!(ticket)).await {
         Ok(Ok(ticket)) => return Ok(ticket),
         Ok(Err(Unavailable(reason))) => reason,
-        Err(_) => "none came within the upstream's request_timeout".to_owned(),
+        Err(_) => "none came within the request's time".to_owned(),
     };
     Err(Error::no_credential(upstream, reason))
 }

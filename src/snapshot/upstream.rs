@@ -11,19 +11,21 @@ use tokio::sync::Semaphore;
 use super::{Credential, Health, Partitions, Snapshot};
 use crate::auth::{Auth, Ticket, Unsigned};
 use crate::client::{Client, ProxyVariables};
-use crate::config::{self, Config, Route, TargetPath};
+use crate::config::{self, ClockSource, Config, Route, TargetPath};
 use crate::mcp::params::Catalog;
 use crate::metrics::{Metrics, UpstreamMetrics};
 use crate::path;
 use crate::resilience::annotations::Annotations;
 use crate::resilience::breaker::Breaker;
 use crate::resilience::budget::Budget;
+use crate::resilience::clock::Clock;
 
 pub struct Upstream {
     pub config: config::Upstream,
     pub auth: Option<Arc<Auth>>,
     pub client: Arc<Client>,
     pub health: Arc<Health>,
+    pub clock: Arc<Clock>,
     /// What its listings told of its tools.
     pub catalog: Arc<Mutex<Catalog>>,
     /// Kept on reload while their settings and the way to the upstream stay.
@@ -71,6 +73,7 @@ impl Upstream {
             health: kept_client
                 .and(kept_credential)
                 .map_or_else(Arc::default, |before| Arc::clone(&before.health)),
+            clock: kept_client.map_or_else(Arc::default, |before| Arc::clone(&before.clock)),
             catalog: kept_client
                 .and(kept_credential)
                 .map_or_else(Arc::default, |before| Arc::clone(&before.catalog)),
@@ -96,6 +99,7 @@ impl Upstream {
             client: Arc::clone(&self.client),
             health: Arc::default(),
             catalog: Arc::default(),
+            clock: Arc::clone(&self.clock),
             breaker: self.breaker.clone(),
             budget: self.budget.clone(),
             gate: self.gate.clone(),
@@ -127,11 +131,24 @@ impl Upstream {
             headers: request.headers(),
             target: &self.config.target,
         };
-        let credential = auth.sign(ticket, &unsigned, SystemTime::now());
+        let credential = auth.sign(ticket, &unsigned, self.time(SystemTime::now()));
         for (name, value) in &credential {
             request.headers_mut().insert(name, value.clone());
         }
         credential
+    }
+
+    /// Whether signatures are made for the upstream's time instead of ours.
+    pub fn corrects_time(&self) -> bool {
+        self.config.clock == ClockSource::Upstream
+    }
+
+    fn time(&self, now: SystemTime) -> SystemTime {
+        if self.corrects_time() {
+            self.clock.at_upstream(now)
+        } else {
+            now
+        }
     }
 
     /// Whether this and `other` send to the same servers, and believe the same certificates.

@@ -34,5 +34,6 @@ mod stdio;
 mod stream_recovery;
 mod streaming;
 mod tenants;
+mod time;
 mod upstream_failures;
 mod upstream_tls;

@@ -69,6 +69,7 @@ fn the_example_of_the_manual_loads() {
         upstream: 0,
         access: Access::default(),
         credentials: Vec::new(),
+        request_timeout: None,
         policies: Vec::new(),
     };
     assert_eq!(config.routes, [route]);
@@ -121,6 +122,7 @@ fn the_smallest_file_leaves_everything_else_to_defaults() {
             upstream: 0,
             access: Access::default(),
             credentials: Vec::new(),
+            request_timeout: None,
             policies: Vec::new(),
         }]
     );
