@@ -21,7 +21,7 @@ mod limits;
 mod listener;
 mod load;
 mod overlay;
-mod parse;
+pub(crate) mod parse;
 mod peers;
 mod policy;
 mod report;
@@ -35,7 +35,7 @@ mod target;
 #[cfg(test)]
 mod tests;
 mod tls;
-mod tree;
+pub(crate) mod tree;
 mod upstream;
 mod url_path;
 

@@ -2,6 +2,7 @@
 
 mod bodies;
 mod cache;
+mod chaos;
 mod client_config;
 mod commands;
 mod common;
@@ -17,6 +18,7 @@ mod hostile_upstream;
 mod lifecycle;
 mod listeners;
 mod malformed;
+mod memory;
 mod mirrored;
 mod observing;
 mod policy;

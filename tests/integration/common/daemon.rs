@@ -334,6 +334,12 @@ impl Drop for Daemon {
                 // Asking is searching.
                 let _ = admin::ask(&self.admin_socket(), "GET", page);
             }
+            if !searched.is_empty()
+                && let Ok(environment) = std::fs::read(format!("/proc/{}/environ", self.pid()))
+            {
+                let environment = String::from_utf8_lossy(&environment);
+                secrets::assert_none("the environment", &environment);
+            }
             let _ = self.child.kill();
             let _ = self.child.wait();
         }
