@@ -23,8 +23,7 @@ pub use error::{Broken, Failure, Kind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderValue, Method, Request, Response, Uri, header};
-use http_body::Body as _;
+use http::{Request, Response, Uri, header};
 
 use crate::config::{HttpVersion, Target, Tls, Upstream};
 use crate::message::RequestBody;
@@ -194,15 +193,6 @@ impl Client {
         if let Ok(host) = authority.parse() {
             request.headers_mut().insert(header::HOST, host);
         }
-        // hyper takes a GET whose body has no known length for one without a body, and drops it.
-        if matches!(*request.method(), Method::GET | Method::HEAD)
-            && request.body().size_hint().exact().is_none()
-        {
-            let chunked = HeaderValue::from_static("chunked");
-            request
-                .headers_mut()
-                .insert(header::TRANSFER_ENCODING, chunked);
-        }
         if request.uri().scheme().is_some() {
             let path = request.uri().path_and_query().cloned();
             *request.uri_mut() = path.map_or_else(Uri::default, Uri::from);
@@ -212,7 +202,6 @@ impl Client {
 
     fn for_h2(&self, mut request: Request<RequestBody>) -> Request<RequestBody> {
         request.headers_mut().remove(header::HOST);
-        request.headers_mut().remove(header::TRANSFER_ENCODING);
         let mut parts = request.uri().clone().into_parts();
         parts.scheme = Some(self.settings.target.scheme.clone());
         parts.authority = Some(self.settings.target.authority.clone());

@@ -9,6 +9,7 @@ mod crowd;
 pub(crate) mod head;
 mod registry;
 mod stream;
+mod tls;
 mod tracked;
 mod workers;
 

@@ -69,9 +69,18 @@ impl Connection {
         cx: &mut Context<'_>,
     ) -> Poll<Result<Head, Error>> {
         outgoing.advance(&mut self.io, cx);
+        if outgoing.is_broken() {
+            let error = outgoing.take_failure();
+            return Poll::Ready(Err(error.map_or(Error::Closed, Error::Io)));
+        }
         loop {
-            let head = head::parse(&mut self.input, outgoing.method());
-            if let Some(head) = head.map_err(Error::Malformed)? {
+            let head = match self.input.is_empty() {
+                true => None,
+                false => {
+                    head::parse(&mut self.input, outgoing.method()).map_err(Error::Malformed)?
+                }
+            };
+            if let Some(head) = head {
                 let status = head.response.status();
                 if !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS {
                     return Poll::Ready(Ok(head));
@@ -262,6 +271,9 @@ async fn drive(
         let mut left = pin!(frames.closed());
         let frame = std::future::poll_fn(|cx| {
             outgoing.advance(&mut connection.io, cx);
+            if outgoing.is_broken() {
+                return Poll::Ready(Some(Err(Broken::Cut)));
+            }
             if left.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(None);
             }

@@ -19,6 +19,8 @@ pub struct HeadScanner {
     unclear: bool,
     /// Heads that are complete.
     heads: u64,
+    /// How many of them can be trusted, once one cannot.
+    trusted: u64,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -67,7 +69,7 @@ impl HeadScanner {
     /// The head that had both lengths, or one that hyper may read otherwise, counted from 0.
     /// What follows it cannot be trusted and is not followed.
     pub fn two_lengths_at(&self) -> Option<u64> {
-        (self.state == State::Lost).then(|| self.heads.saturating_sub(1))
+        (self.state == State::Lost).then_some(self.trusted)
     }
 
     fn skip<'a>(
@@ -94,7 +96,11 @@ impl HeadScanner {
         self.state = match self.state {
             State::Start if line.text().is_empty() => State::Before,
             State::Start | State::Head => self.head_line(&line),
-            State::ChunkSize => chunk_size(&line),
+            State::ChunkSize => {
+                // What comes behind such a body is not where it seems to be.
+                self.trusted = self.heads;
+                chunk_size(&line)
+            }
             State::Trailers if line.text().is_empty() => State::Before,
             other => other,
         };
@@ -120,6 +126,7 @@ impl HeadScanner {
     }
 
     fn end_of_head(&mut self) -> State {
+        self.trusted = self.heads;
         self.heads += 1;
         let (length, chunked) = (self.length.take(), std::mem::take(&mut self.chunked));
         match length {

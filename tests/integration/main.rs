@@ -1,5 +1,6 @@
 //! The daemon as its users meet it: the built binary, a real upstream behind it, real clients before it.
 
+mod audit;
 mod bodies;
 mod cache;
 mod chaos;
@@ -33,5 +34,6 @@ mod smuggling;
 mod stdio;
 mod stream_recovery;
 mod streaming;
+mod tenants;
 mod upstream_failures;
 mod upstream_tls;

@@ -28,6 +28,8 @@ pub struct Outgoing {
     has_begun: bool,
     is_done: bool,
     failed: Option<io::Error>,
+    /// The body broke off at its source: the upstream must see that, by the connection's end.
+    is_broken: bool,
 }
 
 impl Outgoing {
@@ -57,6 +59,7 @@ impl Outgoing {
             has_begun: false,
             is_done: false,
             failed: None,
+            is_broken: false,
         }
     }
 
@@ -72,6 +75,11 @@ impl Outgoing {
     /// Nothing more will go out.
     pub fn is_over(&self) -> bool {
         self.is_done || self.failed.is_some()
+    }
+
+    /// The body cannot be sent to its end, whatever the upstream does.
+    pub fn is_broken(&self) -> bool {
+        self.is_broken
     }
 
     /// The request, if no byte of it was taken.
@@ -118,7 +126,7 @@ impl Outgoing {
             };
             match frame {
                 None => self.end()?,
-                Some(Err(error)) => return Poll::Ready(Err(io::Error::other(error))),
+                Some(Err(error)) => return Poll::Ready(Err(self.broken(error))),
                 Some(Ok(frame)) => {
                     if let Ok(data) = frame.into_data() {
                         self.add(data)?;
@@ -140,10 +148,10 @@ impl Outgoing {
             return Ok(());
         }
         // What is beyond the announced length would be taken for another request.
-        self.owed = self
-            .owed
-            .checked_sub(data.len() as u64)
-            .ok_or_else(|| io::Error::other("the body is longer than announced"))?;
+        match self.owed.checked_sub(data.len() as u64) {
+            Some(owed) => self.owed = owed,
+            None => return Err(self.broken("the body is longer than announced")),
+        }
         self.queue.push_back(data);
         Ok(())
     }
@@ -154,8 +162,13 @@ impl Outgoing {
             self.queue.push_back(Bytes::from_static(b"0\r\n\r\n"));
         }
         if self.owed > 0 {
-            return Err(io::Error::other("the body is shorter than announced"));
+            return Err(self.broken("the body is shorter than announced"));
         }
         Ok(())
+    }
+
+    fn broken(&mut self, why: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
+        self.is_broken = true;
+        io::Error::other(why)
     }
 }

@@ -67,6 +67,8 @@ fn the_example_of_the_manual_loads() {
         path: "/acme".into(),
         strip_prefix: true,
         upstream: 0,
+        access: Access::default(),
+        credentials: Vec::new(),
         policies: Vec::new(),
     };
     assert_eq!(config.routes, [route]);
@@ -117,6 +119,8 @@ fn the_smallest_file_leaves_everything_else_to_defaults() {
             path: String::new(),
             strip_prefix: false,
             upstream: 0,
+            access: Access::default(),
+            credentials: Vec::new(),
             policies: Vec::new(),
         }]
     );

@@ -71,6 +71,8 @@ impl Daemon {
     /// Returns at once.
     pub fn spawn(setup: Setup) -> Self {
         let notified = Arc::new(Journal::default());
+        // That of a daemon before this one.
+        let _ = std::fs::remove_file(setup.path("notify.sock"));
         let manager = UnixDatagram::bind(setup.path("notify.sock")).unwrap();
         let mut command = Self::command(&setup);
         let started = Instant::now();
