@@ -8,7 +8,7 @@ mod aws;
 mod bearer;
 mod fixed;
 pub mod gateway;
-mod http_signature;
+pub(crate) mod http_signature;
 mod oauth;
 mod redact;
 

@@ -11,7 +11,7 @@
 mod body;
 mod dial;
 mod error;
-mod h1;
+pub(crate) mod h1;
 mod h2;
 mod io;
 mod pool;

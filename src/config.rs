@@ -23,7 +23,7 @@ mod limits;
 mod listener;
 mod load;
 mod overlay;
-mod parse;
+pub(crate) mod parse;
 mod peers;
 mod policy;
 mod report;
@@ -39,7 +39,7 @@ mod target;
 mod tests;
 mod tls;
 mod tokens;
-mod tree;
+pub(crate) mod tree;
 mod upstream;
 mod url_path;
 

@@ -79,13 +79,13 @@ pub fn admit(head: &Parts, policy: Policy<'_>, has_two_lengths: bool) -> Result<
             "TRACE is not supported: its answer would show the proxy's credential",
         ));
     }
+    if let Some(fault) = message::framing_fault(&head.headers) {
+        return Err(Refused::Malformed(fault));
+    }
     if head.version < Version::HTTP_2 && has_two_lengths {
         return Err(Refused::Malformed(
             "the request has both Content-Length and Transfer-Encoding",
         ));
-    }
-    if let Some(fault) = message::framing_fault(&head.headers) {
-        return Err(Refused::Malformed(fault));
     }
     host(head, policy)?;
     origin(head, policy)?;

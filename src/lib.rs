@@ -18,6 +18,8 @@ pub mod doctor;
 pub mod env;
 pub mod exit;
 pub mod file;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod guard;
 pub mod harden;
 pub mod key;
@@ -37,4 +39,5 @@ pub mod serve;
 pub mod snapshot;
 pub mod sse;
 pub mod state;
+pub mod wipe;
 pub mod worker;

@@ -9,6 +9,9 @@ use mcp_auth_proxy::cli::{Cli, Command, ServeArgs};
 use mcp_auth_proxy::config::{Env, Sources};
 use mcp_auth_proxy::{commands, exit};
 
+#[global_allocator]
+static MEMORY: mcp_auth_proxy::wipe::Wiping = mcp_auth_proxy::wipe::Wiping;
+
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,

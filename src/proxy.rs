@@ -38,6 +38,9 @@ pub use recent::Recent;
 pub use session::Sessions;
 pub use stream::Boundary;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use policy::filter as filter_listing;
+
 use std::sync::Arc;
 use std::time::Duration;
 

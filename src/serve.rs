@@ -6,7 +6,7 @@
 mod activity;
 mod connection;
 mod crowd;
-mod head;
+pub(crate) mod head;
 mod protocol;
 mod registry;
 mod stream;

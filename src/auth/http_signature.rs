@@ -1,6 +1,6 @@
 //! HTTP Message Signatures (RFC 9421), with the body by its `Content-Digest` (RFC 9530).
 
-mod base;
+pub(crate) mod base;
 
 use std::time::{Duration, SystemTime};
 

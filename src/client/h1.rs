@@ -3,8 +3,8 @@
 //! Our own, because it is the hot path: no task, no channel and no buffer of its
 //! own for a connection, so that an open stream costs little more than its socket.
 
-mod decoder;
-mod head;
+pub(crate) mod decoder;
+pub(crate) mod head;
 mod outgoing;
 
 use std::io;

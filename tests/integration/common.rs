@@ -6,6 +6,7 @@ pub mod client;
 pub mod daemon;
 pub mod frames;
 pub mod journal;
+pub mod memory;
 pub mod process;
 pub mod raw;
 pub mod secrets;

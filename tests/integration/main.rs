@@ -3,6 +3,7 @@
 mod audit;
 mod bodies;
 mod cache;
+mod chaos;
 mod client_config;
 mod commands;
 mod common;
@@ -19,6 +20,7 @@ mod hostile_upstream;
 mod lifecycle;
 mod listeners;
 mod malformed;
+mod memory;
 mod mirrored;
 mod observing;
 mod policy;

@@ -76,6 +76,10 @@ pub fn parse(input: &mut BytesMut, method: &Method) -> Result<Option<Head>, Malf
     if let Some(fault) = message::framing_fault(&headers) {
         return Err(fault);
     }
+    // RFC 9112, section 6.1: no peer of that time knew it, so one of the two is not true.
+    if !is_http11 && headers.contains_key(header::TRANSFER_ENCODING) {
+        return Err("it is HTTP/1.0 and has a Transfer-Encoding");
+    }
     let decoder = body(method, status, &headers)?;
     let keeps_alive = decoder != Decoder::UntilClose && persists(&headers, is_http11);
     let mut response = Response::new(());
@@ -183,6 +187,14 @@ pub fn parse_trailers(input: &mut BytesMut) -> Result<Option<HeaderMap>, Malform
         Ok(httparse::Status::Partial) => return Err("its trailers are larger than 64 KiB"),
         Err(_) => return Err("its trailers are malformed"),
     };
+    // httparse takes a bare LF; the chunks before had none, and so has nothing else in them.
+    let line_ends = memchr::memchr_iter(b'\n', &input[..length]);
+    if line_ends
+        .into_iter()
+        .any(|at| at == 0 || input[at - 1] != b'\r')
+    {
+        return Err("a trailer's line ends without CR");
+    }
     let mut trailers = HeaderMap::new();
     for line in lines {
         let name = HeaderName::from_bytes(line.name.as_bytes());
@@ -217,6 +229,14 @@ mod tests {
         let mut out = BytesMut::new();
         let framing = encode(&request, &mut out);
         (framing, String::from_utf8(out.to_vec()).unwrap())
+    }
+
+    #[test]
+    fn what_one_reader_takes_and_another_does_not_is_refused() {
+        let old = "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: keep-alive\r\n\r\n";
+        assert!(parsed(old).is_err());
+        let mut trailers = BytesMut::from("A: b\n\n");
+        assert!(parse_trailers(&mut trailers).is_err());
     }
 
     #[test]
