@@ -117,7 +117,7 @@ fn path_check() -> bool {
 fn routing(bencher: Bencher, routes: usize) {
     let folder = tempfile::tempdir().expect("a folder for the configuration");
     let config = load(&write_config(&folder, routes));
-    let router = Router::new(&config);
+    let router = Router::new(&config, 0..config.shared_routes);
     let paths: Vec<String> = (0..routes).map(|n| format!("/team-{n}/mcp")).collect();
     let mut turn = 0;
     bencher.bench_local(|| {

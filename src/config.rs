@@ -7,7 +7,9 @@
 //! Sources, lowest precedence first: defaults, the file, the fragments of
 //! `conf.d/` beside it in name order, the `MCP_*` environment, the flags.
 
+mod access;
 mod admin;
+mod audit;
 mod browser;
 mod cache;
 mod credential;
@@ -30,17 +32,20 @@ mod route;
 mod scheme;
 mod secret;
 mod server;
+mod server_tls;
 mod suggest;
 mod target;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod tokens;
 mod tree;
 mod upstream;
 mod url_path;
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,26 +57,35 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use crate::sandbox;
 use crate::secret::{Command, Secret};
 
+pub use access::Access;
+pub use audit::{Audit, AuditTarget, OnFailure};
 pub use env::Env;
 pub use error::{Problem, Problems};
-pub use peers::Peers;
+pub use peers::{Known, Peers, Who};
 pub use policy::{Policy, Rules};
 pub use scheme::{
     AuthGateway, AwsKeys, AwsProcess, AwsSigv4, ClientProof, Component, CredentialScheme,
     GatewayHeaders, GatewayKey, HttpSignature, Oauth, Text, TokenIssuer, aws_process,
 };
+pub use server_tls::ServerTls;
+pub use tokens::Tokens;
 
 /// Everything one generation of the daemon works from.
 #[derive(Debug, Clone)]
 pub struct Config {
     pub upstreams: Vec<Upstream>,
     pub credentials: Vec<Credential>,
-    /// Never empty; order as written. The longest matching path wins, not the first.
+    /// The shared ones first, in the order written, then those of listeners. The longest
+    /// matching path wins, not the first.
     pub routes: Vec<Route>,
+    /// How many of [`Config::routes`] are for every listener that has none of its own.
+    pub shared_routes: usize,
     pub listeners: Vec<Listener>,
     /// Whether nobody chose [`Config::listeners`]: sockets that are handed over replace them then.
     pub listeners_are_default: bool,
     pub admin: Admin,
+    /// `None`: no records are kept.
+    pub audit: Option<Audit>,
     pub log: Log,
     pub limits: Limits,
     pub server: Server,
@@ -131,6 +145,25 @@ impl Config {
     /// file that is none.
     pub fn load(sources: &Sources) -> Result<Config, Problems> {
         load::load(sources)
+    }
+
+    /// Whether a rule asks which program a client is.
+    pub fn asks_for_programs(&self) -> bool {
+        let listeners = self.listeners.iter().map(|listener| &listener.access);
+        let mut accesses = listeners.chain(self.routes.iter().map(|route| &route.access));
+        let mut policies = self.routes.iter().flat_map(|route| &route.policies);
+        accesses.any(Access::asks_for_program)
+            || policies.any(|policy| policy.peers.ask_for_program())
+    }
+
+    /// The listener that a route belongs to alone.
+    pub fn listener_of(&self, route: usize) -> Option<&Listener> {
+        self.listeners.iter().find(|listener| {
+            listener
+                .routes
+                .as_ref()
+                .is_some_and(|own| own.contains(&route))
+        })
     }
 
     /// The same configuration with another value wherever `old` itself stands.
@@ -382,6 +415,9 @@ pub struct Route {
     pub upstream: usize,
     /// In place of the upstream's own.
     pub request_timeout: Option<Duration>,
+    pub access: Access,
+    /// Which a client may name instead of its upstream's: into [`Config::credentials`].
+    pub credentials: Vec<usize>,
     /// The first that is for a peer applies to it. Empty: everybody may ask for everything.
     pub policies: Vec<Policy>,
 }
@@ -393,6 +429,25 @@ pub struct Listener {
     pub allowed_hosts: Vec<String>,
     /// `Origin` values accepted; lower case, as browsers send them.
     pub allowed_origins: Vec<String>,
+    /// Its own routes, which replace the shared ones: a range of [`Config::routes`].
+    pub routes: Option<Range<usize>>,
+    pub access: Access,
+    /// By which clients prove who they are; none: they need not.
+    pub tokens: Tokens,
+    pub tls: Option<ServerTls>,
+}
+
+impl Listener {
+    /// Whether it serves clients otherwise than one without a word about it would.
+    pub fn has_rules(&self) -> bool {
+        self.routes.is_some() || !self.access.is_open() || self.tls.is_some() || self.asks_who()
+    }
+
+    /// Whether a client has to prove who it is.
+    pub fn asks_who(&self) -> bool {
+        let certificates = self.tls.as_ref().map(|tls| &tls.client_roots);
+        !self.tokens.is_empty() || certificates.is_some_and(|roots| !roots.is_empty())
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -407,6 +462,14 @@ impl fmt::Display for ListenAddress {
             Self::Unix(unix) => write!(f, "{}", unix.path.display()),
             Self::Tcp(address) => write!(f, "{address}"),
         }
+    }
+}
+
+impl Route {
+    /// Whether it asks for users or groups of this host, or their programs.
+    pub fn asks_for_owner(&self) -> bool {
+        let mut policies = self.policies.iter();
+        self.access.asks_for_owner() || policies.any(|policy| policy.peers.ask_for_owner())
     }
 }
 

@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::admin::Admin;
+use crate::audit::Sink;
 use crate::client::ProxyVariables;
 use crate::config::{Config, Sources};
 use crate::lifecycle::{Lifecycle, Notifier};
@@ -105,6 +106,7 @@ pub fn run(sources: Sources, config: Config, ready: impl FnOnce(Handle)) -> Resu
         })?;
     metrics.reloaded(true, snapshot.loaded_at);
     let proxy = Arc::new(Proxy::new(snapshot, metrics, log.clone()));
+    let audited = Arc::clone(&proxy);
     let workers = Arc::new(Workers::start(worker::count(), &proxy, &log)?);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -127,6 +129,7 @@ pub fn run(sources: Sources, config: Config, ready: impl FnOnce(Handle)) -> Resu
         Ok(())
     });
     workers.stop();
+    audited.audit.close();
     runtime.shutdown_background();
     result
 }
@@ -175,6 +178,13 @@ impl Daemon {
         let mut listeners = Listeners::new(proxy, Arc::clone(&workers), admin, log.clone());
         listeners.inherit(inherited)?;
         let snapshot = state.proxy.snapshot();
+        let audit = snapshot.config.audit.as_ref();
+        let sink = audit.map(|audit| Sink::open(&audit.target)).transpose();
+        let sink = sink.map_err(|message| Failure {
+            message,
+            exit: exit::UNAVAILABLE.into(),
+        })?;
+        state.proxy.audit.switch(sink, audit)?;
         let opened = listeners.open(&snapshot.config)?;
         listeners.switch(&snapshot.config, opened).await;
         state.set_listeners(listeners.describe());

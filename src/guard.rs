@@ -38,18 +38,25 @@ impl Refused {
 pub struct Policy<'a> {
     hosts: &'a [String],
     origins: &'a [String],
+    /// How pages of this very listener begin.
+    own_origin: &'static str,
 }
 
 impl<'a> Policy<'a> {
     pub const NONE: Policy<'static> = Policy {
         hosts: &[],
         origins: &[],
+        own_origin: "http://",
     };
 
     pub fn of(listener: &'a Listener) -> Self {
         Self {
             hosts: &listener.allowed_hosts,
             origins: &listener.allowed_origins,
+            own_origin: match listener.tls {
+                Some(_) => "https://",
+                None => "http://",
+            },
         }
     }
 }
@@ -141,14 +148,14 @@ fn without_port(authority: &str) -> &str {
 
 /// A page's own origin must be one of ours, or listed.
 ///
-/// Our own is `http://` and the `Host` that was just accepted: only a page that
+/// Our own is the scheme and the `Host` that was just accepted: only a page that
 /// came from this very listener has it, and other ports of this host do not.
 fn origin(head: &Parts, policy: Policy<'_>) -> Result<(), Refused> {
     let own_host = head.headers.get(header::HOST).map(HeaderValue::as_bytes);
     let allowed = |origin: &HeaderValue| {
         let origin = origin.as_bytes();
         let is_own = origin
-            .strip_prefix(b"http://")
+            .strip_prefix(policy.own_origin.as_bytes())
             .zip(own_host)
             .is_some_and(|(origin, host)| origin.eq_ignore_ascii_case(host));
         is_own

@@ -46,6 +46,8 @@ pub struct Metrics {
     cache_entries: Gauge<i64, AtomicI64>,
     credential_fetches: Family<Labels<2>, Counter>,
     credential_previous: Family<Labels<1>, Counter>,
+    audit_lost: Gauge<i64, AtomicI64>,
+    audit_failing: Gauge<i64, AtomicI64>,
 }
 
 /// The families' members for one credential, looked up once.
@@ -160,6 +162,8 @@ impl Default for Metrics {
             in_flight: Gauge::default(),
             connections: Gauge::default(),
             log_dropped: Gauge::default(),
+            audit_lost: Gauge::default(),
+            audit_failing: Gauge::default(),
             credential_fetches: Family::default(),
             credential_previous: Family::default(),
             cache: Family::default(),
@@ -250,6 +254,16 @@ impl Default for Metrics {
             "log_lines_dropped",
             "Log lines lost because nobody read them in time",
             metrics.log_dropped.clone(),
+        );
+        registry.register(
+            "audit_records_lost",
+            "Audit records lost because their stream took none for too long",
+            metrics.audit_lost.clone(),
+        );
+        registry.register(
+            "audit_failing",
+            "1 while audit records cannot be written and wait",
+            metrics.audit_failing.clone(),
         );
         registry.register(
             "credential_fetches",
@@ -380,6 +394,8 @@ impl Metrics {
         self.sessions.set(now.sessions as i64);
         self.event_streams.set(now.event_streams as i64);
         self.log_dropped.set(now.log_dropped as i64);
+        self.audit_lost.set(now.audit_lost as i64);
+        self.audit_failing.set(now.audit_failing.into());
         self.cache_bytes.set(now.cache_bytes as i64);
         self.cache_entries.set(now.cache_entries as i64);
         encode(out, &self.registry)
@@ -401,6 +417,8 @@ pub struct Gauges {
     pub sessions: usize,
     pub event_streams: usize,
     pub log_dropped: u64,
+    pub audit_lost: u64,
+    pub audit_failing: bool,
     pub cache_bytes: u64,
     pub cache_entries: usize,
 }
@@ -424,6 +442,8 @@ mod tests {
             sessions: 0,
             event_streams: 0,
             log_dropped: 0,
+            audit_lost: 0,
+            audit_failing: false,
             cache_bytes: 0,
             cache_entries: 0,
         };

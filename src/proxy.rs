@@ -4,7 +4,9 @@
 //! outlives a reload is kept here. Every `Err` on the way becomes a response in
 //! one place, [`Proxy::handle`].
 
+mod access;
 mod answer;
+mod audit;
 mod body;
 pub mod cache;
 mod error;
@@ -46,13 +48,14 @@ use hyper::body::Incoming;
 use slog::Logger;
 use tokio_util::sync::CancellationToken;
 
+use crate::audit::Audit;
 use crate::guard::{self, Policy};
 use crate::mcp::{self, Waiting};
 use crate::message::{BodyError, ReadAhead, RequestBody, Upload, read_ahead};
 use crate::metrics::Metrics;
 use crate::path;
 use crate::serve::{Connection, Handler};
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Snapshot, Upstream};
 
 use self::cache::Cache;
 use self::exchange::Exchange;
@@ -70,6 +73,7 @@ pub struct Proxy {
     snapshot: ArcSwap<Snapshot>,
     pub metrics: Metrics,
     pub log: Logger,
+    pub audit: Audit,
     pub sessions: Sessions,
     pub cache: Arc<Cache>,
     /// Cancelled when event streams shall end.
@@ -91,6 +95,10 @@ struct Call<'a> {
     has_body: bool,
     /// Which of its route's policies its peer is under.
     policy: Option<usize>,
+    /// The name of the token or certificate by which the client proved who it is.
+    client: Option<Arc<str>>,
+    /// Where it goes, and by which credential, once that is known.
+    upstream: Option<&'a Arc<Upstream>>,
 }
 
 impl Handler for Proxy {
@@ -103,7 +111,7 @@ impl Handler for Proxy {
     ) -> Response<Body> {
         let snapshot = self.snapshot();
         let (head, body) = request.into_parts();
-        let mut exchange = Exchange::begin(&self, &head, &connection);
+        let mut exchange = Exchange::begin(&self, &snapshot, &head, &connection);
         let mut call = Call {
             snapshot: &snapshot,
             connection: &connection,
@@ -113,6 +121,8 @@ impl Handler for Proxy {
             message: None,
             has_body: false,
             policy: None,
+            client: None,
+            upstream: None,
         };
         let response = match self.forward(&mut call, &mut exchange).await {
             Ok(response) => exchange.answer(response),
@@ -138,6 +148,7 @@ impl Proxy {
             cache: Arc::new(Cache::new(snapshot.config.limits.cache)),
             snapshot: ArcSwap::from_pointee(snapshot),
             metrics,
+            audit: Audit::new(log.clone()),
             log,
             sessions: Sessions::default(),
             draining: CancellationToken::new(),
@@ -159,27 +170,44 @@ impl Proxy {
         call: &mut Call<'_>,
         exchange: &mut Exchange,
     ) -> Result<Response<Source>, Error> {
-        let policy = call
+        let entrance = call
             .snapshot
-            .listener(call.connection.listener)
-            .map_or(Policy::NONE, Policy::of);
+            .entrance(call.connection.listener)
+            .ok_or_else(Error::listener_gone)?;
+        let policy = entrance.listener.map_or(Policy::NONE, Policy::of);
         guard::admit(&call.head, policy, call.connection.saw_two_lengths())?;
+        if self.audit.is_on() {
+            // Its record says who it was.
+            call.connection.owner().await;
+        }
+        if !local::is_for_everybody(call.head.uri.path()) {
+            if !self.audit.admits() {
+                return Err(Error::unaudited());
+            }
+            if let Some(listener) = entrance.listener {
+                access::to_listener(call, listener).await?;
+                exchange.client = call.client.clone();
+            }
+        }
         if let Some(reply) = local::reply(call).await {
             return reply;
         }
         let decoded = path::check(call.head.uri.path(), true)?;
-        let found = call
-            .snapshot
+        let found = entrance
             .router
             .find(&decoded)
             .ok_or_else(|| Error::no_route(&call.head))?;
         let route = &call.snapshot.config.routes[found];
         let upstream = &call.snapshot.upstreams[route.upstream];
-        let now = tokio::time::Instant::now();
-        let patience = Patience::of(&call.head.headers, route, &upstream.config, now)?;
-        exchange.routed_to(upstream, patience);
+        exchange.routed_to(upstream);
         path::check(call.head.uri.path(), upstream.config.allow_encoded_slash)?;
+        access::to_route(call, route).await?;
         call.policy = policy::of_peer(route, call)?;
+        let upstream = access::upstream(call, route)?;
+        exchange.routed_to(upstream);
+        call.upstream = Some(upstream);
+        let (headers, since) = (&call.head.headers, exchange.since());
+        exchange.patience = Some(Patience::of(headers, route, &upstream.config, since)?);
         limit::by_head(call, route)?;
         let target = upstream
             .path_for(route, call.head.uri.path(), call.head.uri.query())

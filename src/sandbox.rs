@@ -13,7 +13,7 @@ mod syscalls;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use crate::config::{Config, ListenAddress};
+use crate::config::{AuditTarget, Config, ListenAddress};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
@@ -79,7 +79,12 @@ impl Report {
 fn walls(config: &Config) -> Report {
     let readable = crate::file::directories();
     let sockets: Vec<_> = sockets(config).filter_map(existing_directory).collect();
-    let files = files::restrict(&readable, &sockets);
+    let files = if config.asks_for_programs() {
+        // A process behind Landlock may not look at one that is not.
+        Err("a rule names executables, which could not be told from behind them".to_owned())
+    } else {
+        files::restrict(&readable, &sockets, audit_directory(config))
+    };
     if files.is_ok() {
         let system = files::SYSTEM.iter().map(PathBuf::from);
         let _ = READABLE.set(readable.into_iter().chain(system).collect());
@@ -96,6 +101,14 @@ fn walls(_: &Config) -> Report {
     Report::of_nothing("this system has no such means")
 }
 
+#[cfg(target_os = "linux")]
+fn audit_directory(config: &Config) -> Option<&Path> {
+    match &config.audit.as_ref()?.target {
+        AuditTarget::File(path) => path.parent(),
+        AuditTarget::Journald | AuditTarget::Syslog => None,
+    }
+}
+
 /// Whether our own walls keep us from reading `path`, whatever its permissions say.
 pub fn hides(path: &Path) -> bool {
     let Some(readable) = READABLE.get() else {
@@ -105,8 +118,20 @@ pub fn hides(path: &Path) -> bool {
     !readable.iter().any(|directory| path.starts_with(directory))
 }
 
-/// The sockets of a new configuration that our own walls keep us from making, each with what to do.
-pub fn sockets_out_of_reach(config: &Config) -> Vec<String> {
+/// What a new configuration wants and our own walls keep us from, each with what to do.
+pub fn out_of_reach(config: &Config) -> Vec<String> {
+    let mut all = sockets_out_of_reach(config);
+    if READABLE.get().is_some() && config.asks_for_programs() {
+        all.push(
+            "a rule names executables, and this daemon has shut itself off from other processes; \
+             restart it (server.sandbox)"
+                .to_owned(),
+        );
+    }
+    all
+}
+
+fn sockets_out_of_reach(config: &Config) -> Vec<String> {
     let Some(reachable) = SOCKETS.get() else {
         return Vec::new();
     };

@@ -9,6 +9,7 @@ mod crowd;
 mod head;
 mod registry;
 mod stream;
+mod tls;
 mod tracked;
 mod workers;
 

@@ -175,13 +175,21 @@ impl Place {
         for secret in [
             "secrets/acme",
             "secrets/acme-session",
+            "secrets/red",
+            "secrets/blue",
+            "secrets/ci-token",
             "credentials/reports",
             "acme.key",
         ] {
-            place.write(secret, "s3cret\n");
+            place.write(secret, "s3cret of many bytes\n");
         }
         let authority = rcgen::generate_simple_self_signed(["acme.example".to_owned()]).unwrap();
         place.write("acme-ca.pem", &authority.cert.pem());
+        for directory in ["", "conf.d/"] {
+            place.write(&format!("{directory}server.pem"), &authority.cert.pem());
+            let key = authority.signing_key.serialize_pem();
+            place.write(&format!("{directory}server.key"), &key);
+        }
         place
     }
 
@@ -200,7 +208,10 @@ impl Place {
     fn load(&self, name: &str, text: &str) -> Result<Config, Problems> {
         let text = text.replace("/etc/mcp-auth-proxy", self.0.path().to_str().unwrap());
         // The package's group need not exist where the tests run.
-        let text = text.replace("group = \"mcp-auth-proxy\"", "group = \"0\"");
+        let groups = ["mcp-auth-proxy", "red", "blue"];
+        let known =
+            |text: String, name| text.replace(&format!("group = \"{name}\""), "group = \"0\"");
+        let text = groups.iter().fold(text.to_owned(), known);
         self.write(name, &text);
         let credentials = self.path("credentials");
         Config::load(&Sources {
@@ -351,12 +362,18 @@ const SECTIONS: &[(&str, &str)] = &[
         "[[listener]]",
         "[[listener]]\ntcp = \"127.0.0.1:0\"\nqqqqqqqq = 1",
     ),
+    (
+        "[listener.tls]",
+        "[[listener]]\ntcp = \"127.0.0.1:0\"\ntls.qqqqqqqq = 1",
+    ),
     ("[[route]]", "[[route]]\nqqqqqqqq = 1"),
+    ("Clients", "[[route]]\nallow.qqqqqqqq = 1"),
     (
         "[[route.policy]]",
         "[[route]]\n[[route.policy]]\nqqqqqqqq = 1",
     ),
     ("[admin]", "[admin]\nqqqqqqqq = 1"),
+    ("[audit]", "[audit]\nqqqqqqqq = 1"),
     ("[log]", "[log]\nqqqqqqqq = 1"),
     (
         "[upstream.NAME.concurrency]",
@@ -578,6 +595,8 @@ fn every_metric_is_described_and_exported() {
         sessions: 0,
         event_streams: 0,
         log_dropped: 0,
+        audit_lost: 0,
+        audit_failing: false,
         cache_bytes: 0,
         cache_entries: 0,
     };

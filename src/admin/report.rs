@@ -29,9 +29,10 @@ pub fn status(state: &State) -> String {
             "inherited": listener.inherited,
         })).collect::<Vec<_>>(),
         "upstreams": snapshot.upstreams.iter().map(|upstream| upstream_entry(&snapshot, upstream)).collect::<Vec<_>>(),
-        "routes": snapshot.config.routes.iter().map(|route| json!({
+        "routes": snapshot.config.routes.iter().enumerate().map(|(index, route)| json!({
             "path": if route.path.is_empty() { "/" } else { &route.path },
             "upstream": snapshot.config.upstreams[route.upstream].name,
+            "listener": snapshot.config.listener_of(index).map(|listener| listener.address.to_string()),
         })).collect::<Vec<_>>(),
         "sandbox": {
             "files": wall(&state.sandbox.files),

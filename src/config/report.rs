@@ -8,6 +8,7 @@ use super::Refreshed;
 use super::error::Problem;
 use super::excerpt::Excerpt;
 use super::files::Document;
+use super::peers::Ids;
 use super::tree::Origin;
 use crate::env::Env;
 use crate::secret::{Command, Secret, SecretError};
@@ -20,6 +21,8 @@ pub struct Report<'a> {
     pub warnings: RefCell<Vec<Problem>>,
     /// Environment variables that secrets were read from.
     pub secret_variables: RefCell<BTreeSet<String>>,
+    /// Users and groups that were looked up.
+    pub ids: RefCell<Ids>,
     /// What programs printed: each is run once, however many secrets name it.
     pub printed: RefCell<HashMap<Command, Result<Secret, SecretError>>>,
     pub refreshed: RefCell<Vec<Refreshed>>,
@@ -34,6 +37,7 @@ impl<'a> Report<'a> {
             problems: RefCell::default(),
             warnings: RefCell::default(),
             secret_variables: RefCell::default(),
+            ids: RefCell::default(),
             printed: RefCell::default(),
             refreshed: RefCell::default(),
             watched: RefCell::default(),

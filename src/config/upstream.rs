@@ -158,6 +158,11 @@ fn decode_credential_name(s: &mut Section<'_>, credentials: &[&str]) -> Option<u
         s.warn("requests go out unsigned; add credential = \"NAME\" if the upstream wants one");
         return None;
     };
+    find_credential(&field, credentials)
+}
+
+/// The index of the credential that `field` names.
+pub fn find_credential(field: &Field<'_>, credentials: &[&str]) -> Option<usize> {
     let name = field.text()?;
     let index = credentials.iter().position(|known| *known == name);
     if index.is_none() {

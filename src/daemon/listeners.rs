@@ -261,11 +261,15 @@ impl Intake {
             Err(too_many) => return self.refuse(&stream, &peer, too_many),
         };
         let timeouts = Timeouts::of(&snapshot.config.server);
-        let connection = Arc::new(Connection::new(peer, self.listener));
+        let connection = Connection::new(peer, self.listener);
+        let connection = Arc::new(connection.identify(&stream, snapshot.asks_for_programs));
         self.workers.dispatch(Arrival {
             stream,
             connection,
             timeouts,
+            tls: snapshot
+                .entrance(self.listener)
+                .and_then(|entrance| entrance.listener?.tls.clone()),
             counted,
         });
     }

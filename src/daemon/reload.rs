@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use slog::{Logger, error, info, warn};
 
 use super::Daemon;
+use crate::audit::Sink;
 use crate::config::{Config, TargetPath};
 use crate::sandbox;
 use crate::snapshot::Snapshot;
@@ -42,7 +43,7 @@ impl Daemon {
 
     async fn load_and_switch(&mut self) -> Result<(), Vec<String>> {
         let config = self.load().await?;
-        let out_of_reach = sandbox::sockets_out_of_reach(&config);
+        let out_of_reach = sandbox::out_of_reach(&config);
         if !out_of_reach.is_empty() {
             return Err(out_of_reach);
         }
@@ -60,6 +61,10 @@ impl Daemon {
             .listeners
             .open(config)
             .map_err(|error| vec![error.to_string()])?;
+        // Opened anew each time, so that a file can be renamed before.
+        let audit = config.audit.clone();
+        let sink = audit.as_ref().map(|audit| Sink::open(&audit.target));
+        let sink = sink.transpose().map_err(|message| vec![message])?;
         for warning in &config.warnings {
             warn!(self.log, "configuration"; "warning" => warning);
         }
@@ -71,6 +76,10 @@ impl Daemon {
         }
         self.log_control.set_level(config.log.level);
         self.log_control.set_format(config.log.format);
+        let switched = self.state.proxy.audit.switch(sink, audit.as_ref());
+        if let Err(error) = switched {
+            error!(self.log, "no audit: the system gives no thread for it"; "reason" => %error);
+        }
         self.state.proxy.replace(snapshot);
         let snapshot = self.state.proxy.snapshot();
         self.listeners.switch(&snapshot.config, opened).await;
@@ -97,7 +106,8 @@ impl Daemon {
 
 /// Where each request goes.
 pub fn log_routes(log: &Logger, snapshot: &Snapshot) {
-    for route in &snapshot.config.routes {
+    for (index, route) in snapshot.config.routes.iter().enumerate() {
+        let listener = snapshot.config.listener_of(index);
         let upstream = &snapshot.config.upstreams[route.upstream];
         let target = &upstream.target;
         let (from, to) = match &target.path {
@@ -113,6 +123,7 @@ pub fn log_routes(log: &Logger, snapshot: &Snapshot) {
         let credential = upstream
             .credential
             .map_or("none", |index| &snapshot.config.credentials[index].name);
-        info!(log, "route"; "from" => from, "to" => format!("{target}{to}"), "upstream" => &upstream.name, "credential" => credential);
+        info!(log, "route"; "from" => from, "to" => format!("{target}{to}"), "upstream" => &upstream.name,
+            "credential" => credential, "listener" => listener.map(|listener| listener.address.to_string()));
     }
 }

@@ -23,6 +23,9 @@ pub enum Code {
     HostForbidden,
     OriginForbidden,
     CrossSiteForbidden,
+    PeerForbidden,
+    ClientUnauthenticated,
+    CredentialForbidden,
     PolicyForbidden,
     Ambiguous,
     HeaderMismatch,
@@ -39,6 +42,7 @@ pub enum Code {
     UpstreamBadResponse,
     UpstreamRejectedCredential,
     UpstreamUnavailable,
+    AuditUnavailable,
     UpstreamBusy,
     UpstreamConnectTimeout,
     UpstreamTimeout,
@@ -52,6 +56,9 @@ impl Code {
         Self::HostForbidden,
         Self::OriginForbidden,
         Self::CrossSiteForbidden,
+        Self::PeerForbidden,
+        Self::ClientUnauthenticated,
+        Self::CredentialForbidden,
         Self::PolicyForbidden,
         Self::Ambiguous,
         Self::HeaderMismatch,
@@ -68,6 +75,7 @@ impl Code {
         Self::UpstreamBadResponse,
         Self::UpstreamRejectedCredential,
         Self::UpstreamUnavailable,
+        Self::AuditUnavailable,
         Self::UpstreamBusy,
         Self::UpstreamConnectTimeout,
         Self::UpstreamTimeout,
@@ -82,6 +90,9 @@ impl Code {
             Self::HostForbidden => "host_forbidden",
             Self::OriginForbidden => "origin_forbidden",
             Self::CrossSiteForbidden => "cross_site_forbidden",
+            Self::PeerForbidden => "peer_forbidden",
+            Self::CredentialForbidden => "credential_forbidden",
+            Self::ClientUnauthenticated => "client_unauthenticated",
             Self::PolicyForbidden => "policy_forbidden",
             Self::Ambiguous => "ambiguous_request",
             Self::HeaderMismatch => "header_mismatch",
@@ -98,6 +109,7 @@ impl Code {
             Self::UpstreamBadResponse => "upstream_bad_response",
             Self::UpstreamRejectedCredential => "upstream_rejected_credential",
             Self::UpstreamUnavailable => "upstream_unavailable",
+            Self::AuditUnavailable => "audit_unavailable",
             Self::UpstreamBusy => "upstream_busy",
             Self::UpstreamConnectTimeout => "upstream_connect_timeout",
             Self::UpstreamTimeout => "upstream_timeout",
@@ -115,6 +127,9 @@ impl Code {
             Self::HostForbidden
             | Self::OriginForbidden
             | Self::CrossSiteForbidden
+            | Self::PeerForbidden
+            | Self::ClientUnauthenticated
+            | Self::CredentialForbidden
             | Self::PolicyForbidden => StatusCode::FORBIDDEN,
             Self::NoRoute | Self::NotOffered => StatusCode::NOT_FOUND,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
@@ -126,8 +141,8 @@ impl Code {
             | Self::UpstreamBadResponse => StatusCode::BAD_GATEWAY,
             Self::UpstreamRejectedCredential
             | Self::UpstreamUnavailable
-            | Self::UpstreamBusy
-            | Self::CredentialUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+            | Self::AuditUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::UpstreamBusy | Self::CredentialUnavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
             Self::UpstreamConnectTimeout | Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
         }
@@ -225,6 +240,22 @@ impl Error {
             format!("upstream {name} broke off its answer; it may have acted on the request"),
         )
         .because(error.to_string())
+    }
+
+    /// Its record could not be written, and no request may go without one.
+    pub fn unaudited() -> Self {
+        Self::new(
+            Code::AuditUnavailable,
+            "the proxy cannot write its audit records, and sends nothing without them; whoever runs it finds the reason in its log",
+        )
+    }
+
+    /// The client's connection is older than the rules for it.
+    pub fn listener_gone() -> Self {
+        Self::new(
+            Code::PeerForbidden,
+            "the socket that this connection came in by is no longer served; connect to another",
+        )
     }
 
     pub fn no_route(head: &Parts) -> Self {

@@ -13,29 +13,32 @@ use super::cache;
 use super::error::Error;
 use super::patience::Patience;
 use super::source::Source;
-use super::{Proxy, answer, head, ids};
+use super::{Proxy, answer, audit, head, ids};
 use crate::listen::Peer;
 use crate::log::InOrder;
 use crate::mcp::Peek;
 use crate::serve::Connection;
-use crate::snapshot::Upstream;
+use crate::snapshot::{Snapshot, Upstream};
 
 /// Most bytes of a path, a method or a name that are logged.
 const MAX_LOGGED: usize = 1024;
 
 pub struct Exchange {
     proxy: Arc<Proxy>,
-    connection: Arc<Connection>,
+    pub(super) snapshot: Arc<Snapshot>,
+    pub(super) connection: Arc<Connection>,
     started: Instant,
-    id: HeaderValue,
-    method: Method,
+    pub(super) id: HeaderValue,
+    pub(super) method: Method,
     /// Without the query, which may hold what is nobody's business.
-    path: Box<str>,
-    mcp_method: Option<Box<str>>,
-    mcp_name: Option<Box<str>>,
-    upstream: Option<Arc<Upstream>>,
+    pub(super) path: Box<str>,
+    pub(super) mcp_method: Option<Box<str>>,
+    pub(super) mcp_name: Option<Box<str>>,
+    pub(super) upstream: Option<Arc<Upstream>>,
+    /// By which name the client proved who it is.
+    pub client: Option<Arc<str>>,
     /// How long it may take; known with its route.
-    patience: Option<Patience>,
+    pub patience: Option<Patience>,
     /// Where the answer came from, if it is one that may be kept.
     pub cache: Option<cache::Outcome>,
     /// Part of the request's time that went by before it was sent.
@@ -43,11 +46,11 @@ pub struct Exchange {
     pub attempts: u32,
     /// It was sent once more, in a session that the upstream had forgotten.
     pub session_recovered: bool,
-    status: u16,
+    pub(super) status: u16,
     pub bytes: u64,
-    code: Option<&'static str>,
-    cause: Option<String>,
-    outcome: Outcome,
+    pub(super) code: Option<&'static str>,
+    pub(super) cause: Option<String>,
+    pub(super) outcome: Outcome,
 }
 
 /// How the answer ended.
@@ -61,9 +64,15 @@ pub enum Outcome {
 }
 
 impl Exchange {
-    pub fn begin(proxy: &Arc<Proxy>, head: &Parts, connection: &Arc<Connection>) -> Self {
+    pub fn begin(
+        proxy: &Arc<Proxy>,
+        snapshot: &Arc<Snapshot>,
+        head: &Parts,
+        connection: &Arc<Connection>,
+    ) -> Self {
         Self {
             proxy: Arc::clone(proxy),
+            snapshot: Arc::clone(snapshot),
             connection: Arc::clone(connection),
             started: Instant::now(),
             id: ids::request_id(head.headers.get(head::REQUEST_ID)),
@@ -73,6 +82,7 @@ impl Exchange {
             mcp_name: None,
             upstream: None,
             patience: None,
+            client: None,
             cache: None,
             waited: Duration::ZERO,
             attempts: 0,
@@ -89,9 +99,13 @@ impl Exchange {
         &self.id
     }
 
-    pub fn routed_to(&mut self, upstream: &Arc<Upstream>, patience: Patience) {
-        self.patience = Some(patience);
+    pub fn routed_to(&mut self, upstream: &Arc<Upstream>) {
         self.upstream = Some(Arc::clone(upstream));
+    }
+
+    /// When its head had come.
+    pub fn since(&self) -> tokio::time::Instant {
+        self.started.into()
     }
 
     /// How long its answer may take to begin.
@@ -166,6 +180,7 @@ impl Drop for Exchange {
             }
         }
         let proxy = Arc::clone(&self.proxy);
+        proxy.audit.record(audit::Entry::of(self, duration));
         let line = AccessLine {
             exchange: self,
             duration,
@@ -211,6 +226,9 @@ impl KV for AccessLine<'_> {
             Peer::Tcp(address) => {
                 out.emit_arguments(Key::from("peer"), &format_args!("{address}"))?
             }
+        }
+        if let Some(client) = &exchange.client {
+            out.emit_str(Key::from("client"), client)?;
         }
         out.emit_str(Key::from("method"), exchange.method.as_str())?;
         out.emit_str(Key::from("path"), &exchange.path)?;

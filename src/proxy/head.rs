@@ -11,6 +11,8 @@ use crate::message;
 use crate::snapshot::Upstream;
 
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// By which of the route's `credentials` a client wants to be signed for. Ours; never sent on.
+pub const CREDENTIAL: HeaderName = HeaderName::from_static("x-mcp-auth-credential");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -39,7 +41,12 @@ pub fn outgoing(
         Some(address) => headers.insert(FORWARDED_FOR, address.clone()),
         None => headers.remove(FORWARDED_FOR),
     };
-    headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
+    let proto = if call.connection.is_tls() {
+        "https"
+    } else {
+        "http"
+    };
+    headers.insert(FORWARDED_PROTO, HeaderValue::from_static(proto));
     if let Some(host) = host {
         headers.insert(FORWARDED_HOST, host);
     }
@@ -101,6 +108,7 @@ fn is_dropped(name: &HeaderName, forward_authorization: bool) -> bool {
             header::HOST | header::CONTENT_LENGTH | header::EXPECT
         )
         || *name == patience::HEADER
+        || *name == CREDENTIAL
         || auth::is_credential_header(name)
 }
 

@@ -59,7 +59,7 @@ impl Lens {
             .policy
             .filter(|&index| !policies[index].dry_run)
             .map(|index| (Arc::clone(call.snapshot), route, index));
-        let upstream = &call.snapshot.upstreams[config.upstream];
+        let upstream = call.upstream?;
         let watching = Watching::of(call, upstream);
         let learner = lists_tools.then(|| Arc::clone(upstream));
         let learns = (retry::trusts_annotations(upstream) && self::lists_tools(call))

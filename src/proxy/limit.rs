@@ -92,15 +92,21 @@ fn key(call: &Call<'_>, route: &Route, rate: &Rate, tool: Option<&str>) -> u64 {
     let mut hasher = KEYS.build_hasher();
     if by.route {
         route.path.hash(&mut hasher);
+        // Listeners with routes of their own may have the same paths.
+        let entrance = call.snapshot.entrance(call.connection.listener);
+        let own = entrance.and_then(|entrance| entrance.listener?.routes.as_ref());
+        own.map(|_| call.connection.listener).hash(&mut hasher);
     }
     if by.credential {
-        let upstream = &call.snapshot.config.upstreams[route.upstream];
-        let credential = upstream.credential;
+        let credential = call
+            .upstream
+            .and_then(|upstream| upstream.config.credential);
         credential
             .map(|index| &call.snapshot.config.credentials[index].name)
             .hash(&mut hasher);
     }
     if by.peer {
+        call.client.hash(&mut hasher);
         match &call.connection.peer {
             Peer::Unix { uid, .. } => uid.hash(&mut hasher),
             Peer::Tcp(address) => address.ip().hash(&mut hasher),

@@ -20,6 +20,12 @@ const OAUTH_DISCOVERY: [&str; 2] = [
 /// How long a refused credential makes an upstream unready; a request that succeeds ends it at once.
 const REFUSAL_COUNTS: Duration = Duration::from_secs(60);
 
+/// Whether the path is answered to whoever can connect: it tells nothing, and a probe and a
+/// client that looks for a login must hear it.
+pub fn is_for_everybody(path: &str) -> bool {
+    path == "/healthz" || is_oauth_discovery(path)
+}
+
 /// The answer, if the path is one of ours.
 pub async fn reply(call: &Call<'_>) -> Option<Result<Response<Source>, Error>> {
     match call.head.uri.path() {

@@ -83,7 +83,7 @@ fn no_time() -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Route, Target, TargetPath, Upstream};
+    use crate::config::{Access, Route, Target, TargetPath, Upstream};
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -100,6 +100,8 @@ mod tests {
             strip_prefix: false,
             upstream: 0,
             request_timeout: of_route,
+            access: Access::default(),
+            credentials: Vec::new(),
             policies: Vec::new(),
         };
         let mut headers = HeaderMap::new();

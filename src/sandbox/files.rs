@@ -1,6 +1,6 @@
 //! Landlock: which files may be read, and where sockets may be made.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use landlock::{
     ABI, Access, AccessFs, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetCreatedAttr,
@@ -36,10 +36,15 @@ pub const SYSTEM: [&str; 20] = [
 const NEEDED: ABI = ABI::V2;
 const WANTED: ABI = ABI::V6;
 
-pub fn restrict(readable: &[PathBuf], sockets: &[PathBuf]) -> Result<(), String> {
+/// `appended`: the directory of a file that is made and written, if there is one.
+pub fn restrict(
+    readable: &[PathBuf],
+    sockets: &[PathBuf],
+    appended: Option<&Path>,
+) -> Result<(), String> {
     let programs = AccessFs::from_read(WANTED);
     let plain = AccessFs::ReadFile | AccessFs::ReadDir;
-    // Making and removing sockets and the directories where they get ready; no file is ever written.
+    // Making and removing sockets and the directories where they get ready; no file is written there.
     let sockets_made = AccessFs::MakeSock
         | AccessFs::MakeDir
         | AccessFs::RemoveFile
@@ -56,6 +61,10 @@ pub fn restrict(readable: &[PathBuf], sockets: &[PathBuf]) -> Result<(), String>
         .and_then(|rules| rules.add_rules(path_beneath_rules(SYSTEM, programs)))
         .and_then(|rules| rules.add_rules(path_beneath_rules(readable, plain)))
         .and_then(|rules| rules.add_rules(path_beneath_rules(sockets, sockets_made)))
+        .and_then(|rules| {
+            let made = AccessFs::MakeReg | AccessFs::WriteFile | AccessFs::ReadDir;
+            rules.add_rules(path_beneath_rules(appended, made))
+        })
         .and_then(|rules| {
             let null = AccessFs::ReadFile | AccessFs::WriteFile;
             rules.add_rules(path_beneath_rules(["/dev/null"], null))

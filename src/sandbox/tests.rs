@@ -142,7 +142,11 @@ fn child(root: &Path) {
     for made in ["new", "s"] {
         let _ = fs::remove_file(outside.join(made));
     }
-    let files = files::restrict(std::slice::from_ref(&inside), &[inside.join("sockets")]);
+    let files = files::restrict(
+        std::slice::from_ref(&inside),
+        &[inside.join("sockets")],
+        None,
+    );
     if let Err(why) = &files {
         eprintln!("files are not restricted here: {why}");
         return;

@@ -11,6 +11,7 @@ use super::connection::{self, Handler};
 use super::registry::Registration;
 use super::stream::Stream;
 use super::{Connection, Counted, Crowd, Registry, Timeouts};
+use crate::config::ServerTls;
 use crate::listen;
 use crate::worker;
 
@@ -19,6 +20,7 @@ pub struct Arrival {
     pub stream: listen::Stream,
     pub connection: Arc<Connection>,
     pub timeouts: Timeouts,
+    pub tls: Option<ServerTls>,
     pub counted: Counted,
 }
 
@@ -135,13 +137,19 @@ async fn run<H: Handler>(mut queue: mpsc::UnboundedReceiver<Job>, handler: Arc<H
                     stream,
                     connection,
                     timeouts,
+                    tls,
                     counted,
                 } = arrival;
                 let (protocol, handler, log) =
                     (Arc::clone(&protocol), Arc::clone(&handler), log.clone());
                 tokio::spawn(async move {
                     let _held = (held, counted);
-                    match Stream::adopt(stream) {
+                    let stream = async {
+                        Stream::adopt(stream)?
+                            .secure(tls.as_ref(), &connection)
+                            .await
+                    };
+                    match stream.await {
                         Ok(stream) => {
                             connection::serve(
                                 &protocol, stream, connection, timeouts, handler, &log,
@@ -149,7 +157,7 @@ async fn run<H: Handler>(mut queue: mpsc::UnboundedReceiver<Job>, handler: Arc<H
                             .await;
                         }
                         Err(error) => {
-                            debug!(log, "connection lost before it was served"; "reason" => %error)
+                            debug!(log, "connection lost before it was served"; "peer" => %connection.peer, "reason" => %error)
                         }
                     }
                 });

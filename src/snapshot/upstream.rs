@@ -91,6 +91,33 @@ impl Upstream {
         })
     }
 
+    /// The same place by another credential: the way there is shared, and nothing that was
+    /// learned or kept under the first.
+    pub fn with_credential(&self, index: usize, credential: &Credential) -> Self {
+        Self {
+            auth: Some(Arc::clone(&credential.auth)),
+            client: Arc::clone(&self.client),
+            health: Arc::default(),
+            clock: Arc::clone(&self.clock),
+            catalog: Arc::default(),
+            breaker: self.breaker.clone(),
+            budget: self.budget.clone(),
+            gate: self.gate.clone(),
+            tools: Arc::default(),
+            metrics: Arc::clone(&self.metrics),
+            credential_since: credential.since,
+            session: self.session.clone(),
+            cache: Partitions {
+                public: Arc::clone(&self.cache.public),
+                ..Partitions::default()
+            },
+            config: config::Upstream {
+                credential: Some(index),
+                ..self.config.clone()
+            },
+        }
+    }
+
     /// Adds the credential as of now; returns what of it has to be kept out of sight.
     ///
     /// `ticket` is this upstream's own, if it has a credential.

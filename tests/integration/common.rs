@@ -13,6 +13,7 @@ pub mod setup;
 pub mod strict;
 pub mod tls;
 pub mod upstream;
+pub mod user;
 pub mod verdicts;
 pub mod verify;
 pub mod wait;

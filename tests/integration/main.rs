@@ -1,5 +1,6 @@
 //! The daemon as its users meet it: the built binary, a real upstream behind it, real clients before it.
 
+mod audit;
 mod bodies;
 mod cache;
 mod client_config;
@@ -31,6 +32,7 @@ mod smuggling;
 mod stdio;
 mod stream_recovery;
 mod streaming;
+mod tenants;
 mod time;
 mod upstream_failures;
 mod upstream_tls;

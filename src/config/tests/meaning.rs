@@ -68,6 +68,8 @@ fn the_example_of_the_manual_loads() {
         strip_prefix: true,
         upstream: 0,
         request_timeout: None,
+        access: Access::default(),
+        credentials: Vec::new(),
         policies: Vec::new(),
     };
     assert_eq!(config.routes, [route]);
@@ -119,6 +121,8 @@ fn the_smallest_file_leaves_everything_else_to_defaults() {
             strip_prefix: false,
             upstream: 0,
             request_timeout: None,
+            access: Access::default(),
+            credentials: Vec::new(),
             policies: Vec::new(),
         }]
     );

@@ -7,7 +7,7 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
+use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
 
 /// One for all tests: the daemon trusts it by `ca_file`.
 pub fn authority() -> &'static Authority {
@@ -110,4 +110,24 @@ impl Tls {
             .collect();
         Arc::new(config)
     }
+}
+
+/// What a client of the daemon's own TLS has: trust in [`authority`], and a certificate or none.
+pub fn client(identity: Option<&Identity>, alpn: &str) -> Arc<ClientConfig> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(authority().roots());
+    let mut config = match identity {
+        None => builder.with_no_client_auth(),
+        Some(identity) => {
+            let chain = CertificateDer::pem_slice_iter(identity.certificate.as_bytes());
+            let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes()).unwrap();
+            let chain = chain.collect::<Result<_, _>>().unwrap();
+            builder.with_client_auth_cert(chain, key).unwrap()
+        }
+    };
+    config.alpn_protocols = vec![alpn.as_bytes().into()];
+    Arc::new(config)
 }
