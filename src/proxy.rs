@@ -207,15 +207,15 @@ impl Proxy {
             .ok_or_else(|| Error::no_route(&call.head))?;
         let route = &call.snapshot.config.routes[found];
         let upstream = &call.snapshot.upstreams[route.upstream];
-        let now = tokio::time::Instant::now();
-        let patience = Patience::of(&call.head.headers, route, &upstream.config, now)?;
-        exchange.routed_to(upstream, patience);
+        exchange.routed_to(upstream);
         path::check(call.head.uri.path(), upstream.config.allow_encoded_slash)?;
         access::to_route(call, route).await?;
         call.policy = policy::of_peer(route, call)?;
         let upstream = access::upstream(call, route)?;
         exchange.routed_to(upstream, patience);
         call.upstream = Some(upstream);
+        let (headers, since) = (&call.head.headers, exchange.since());
+        exchange.patience = Some(Patience::of(headers, route, &upstream.config, since)?);
         limit::by_head(call, route)?;
         let target = upstream
             .path_for(route, call.head.uri.path(), call.head.uri.query())

@@ -99,9 +99,13 @@ impl Exchange {
         &self.id
     }
 
-    pub fn routed_to(&mut self, upstream: &Arc<Upstream>, patience: Patience) {
-        self.patience = Some(patience);
+    pub fn routed_to(&mut self, upstream: &Arc<Upstream>) {
         self.upstream = Some(Arc::clone(upstream));
+    }
+
+    /// When its head had come.
+    pub fn since(&self) -> tokio::time::Instant {
+        self.started.into()
     }
 
     /// How long its answer may take to begin.

@@ -98,6 +98,7 @@ impl Upstream {
             auth: Some(Arc::clone(&credential.auth)),
             client: Arc::clone(&self.client),
             health: Arc::default(),
+            clock: Arc::clone(&self.clock),
             catalog: Arc::default(),
             clock: Arc::clone(&self.clock),
             breaker: self.breaker.clone(),
