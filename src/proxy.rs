@@ -51,6 +51,7 @@ use http::request::Parts;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use slog::Logger;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::audit::Audit;
@@ -85,6 +86,7 @@ pub struct Proxy {
     pub recent: Recent,
     /// Cancelled when event streams shall end.
     pub draining: CancellationToken,
+    replaced: watch::Sender<()>,
 }
 
 /// A request on its way in: what is left of it at each step.
@@ -160,6 +162,7 @@ impl Proxy {
             sessions: Sessions::default(),
             recent: Recent::default(),
             draining: CancellationToken::new(),
+            replaced: watch::Sender::new(()),
         }
     }
 
@@ -171,6 +174,12 @@ impl Proxy {
     pub fn replace(&self, snapshot: Snapshot) {
         self.cache.set_capacity(snapshot.config.limits.cache);
         self.snapshot.store(Arc::new(snapshot));
+        self.replaced.send_replace(());
+    }
+
+    /// Tells of every [`Proxy::replace`] from now on.
+    pub fn replacements(&self) -> watch::Receiver<()> {
+        self.replaced.subscribe()
     }
 
     async fn forward(
@@ -212,7 +221,7 @@ impl Proxy {
         access::to_route(call, route).await?;
         call.policy = policy::of_peer(route, call)?;
         let upstream = access::upstream(call, route)?;
-        exchange.routed_to(upstream, patience);
+        exchange.routed_to(upstream);
         call.upstream = Some(upstream);
         let (headers, since) = (&call.head.headers, exchange.since());
         exchange.patience = Some(Patience::of(headers, route, &upstream.config, since)?);

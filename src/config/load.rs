@@ -222,11 +222,29 @@ fn warnings(report: &Report<'_>) -> Vec<String> {
     }
 }
 
+/// Where a proxy's address may have a password in it.
+const PROXY_VARIABLES: [&str; 6] = [
+    "HTTPS_PROXY",
+    "https_proxy",
+    "HTTP_PROXY",
+    "http_proxy",
+    "ALL_PROXY",
+    "all_proxy",
+];
+
 fn variables_to_scrub(report: &Report<'_>) -> Vec<String> {
     let mut names = report.secret_variables.take();
     let present = SECRET_VARIABLES
         .iter()
         .filter(|name| report.env.bytes(name).is_some());
     names.extend(present.map(|name| (*name).to_owned()));
+    let has_password = |name: &&&str| {
+        report
+            .env
+            .bytes(name)
+            .is_some_and(|url| url.contains(&b'@'))
+    };
+    let proxies = PROXY_VARIABLES.iter().filter(has_password);
+    names.extend(proxies.map(|name| (*name).to_owned()));
     names.into_iter().collect()
 }

@@ -16,8 +16,8 @@ use crate::secret::Secret;
 
 /// The longest pause after failures, unless the interval itself is longer.
 const LONGEST_PAUSE: Duration = Duration::from_secs(600);
-/// How often a new configuration is looked for while nothing is due.
-const IDLE: Duration = Duration::from_secs(1);
+/// Nothing is due: a new configuration wakes us sooner.
+const LONG: Duration = Duration::from_secs(24 * 60 * 60);
 
 pub struct Refresher {
     pub proxy: Arc<Proxy>,
@@ -36,12 +36,16 @@ impl Refresher {
     /// Never ends. Follows the configuration as reloads change it.
     pub async fn run(self) {
         let mut schedule: Vec<Due> = Vec::new();
+        let mut replaced = self.proxy.replacements();
         loop {
             self.follow(&mut schedule);
             let next = schedule.iter().map(|due| due.at).min();
-            let now = Instant::now();
-            // A reload may have changed everything meanwhile.
-            sleep_until(next.map_or(now + IDLE, |at| at.min(now + IDLE))).await;
+            let next = next.unwrap_or_else(|| Instant::now() + LONG);
+            // A reload may change everything meanwhile.
+            tokio::select! {
+                () = sleep_until(next) => {}
+                _ = replaced.changed() => continue,
+            }
             let now = Instant::now();
             let ready = schedule.iter().filter(|due| due.at <= now);
             let done = join_all(ready.map(|due| self.refresh(&due.of))).await;

@@ -18,8 +18,6 @@ use crate::state::State;
 const SETTLE: Duration = Duration::from_millis(200);
 /// How often we look without being told to.
 const LOOK: Duration = Duration::from_secs(if cfg!(target_os = "linux") { 30 } else { 3 });
-/// How often a new list of files is looked for.
-const IDLE: Duration = Duration::from_secs(1);
 /// More links than this lead nowhere, says the kernel too.
 const MAX_LINKS: usize = 40;
 
@@ -31,6 +29,7 @@ pub async fn run(state: Arc<State>) {
     let mut watched: Vec<PathBuf> = Vec::new();
     let mut seen: Vec<Print> = Vec::new();
     let mut hints = Hints::default();
+    let mut replaced = state.proxy.replacements();
     loop {
         let now = state.proxy.snapshot().config.watched.clone();
         if now != watched {
@@ -38,7 +37,8 @@ pub async fn run(state: Arc<State>) {
             watched = now;
         }
         if watched.is_empty() {
-            sleep(IDLE).await;
+            // Another configuration may name some.
+            let _ = replaced.changed().await;
             continue;
         }
         if let Err(error) = hints.watch(&watched) {
@@ -47,7 +47,10 @@ pub async fn run(state: Arc<State>) {
         }
         // Looked at first: it may have changed before the system was asked to tell.
         if prints(&watched) == seen {
-            hints.wait().await;
+            tokio::select! {
+                _ = hints.wait() => {}
+                _ = replaced.changed() => continue,
+            }
             if prints(&watched) == seen {
                 continue;
             }

@@ -31,8 +31,11 @@ pub fn check(data: &[u8]) {
     }
 }
 
+/// A question's digest, and what it has to tell apart.
+type Asked = ([u8; 32], Vec<(String, String)>);
+
 /// The digest, and what it has to tell apart: method, parameters and what of `_meta` counts.
-fn asked(body: &[u8]) -> Option<([u8; 32], Vec<(String, String)>)> {
+fn asked(body: &[u8]) -> Option<Asked> {
     let head = http::Request::new(()).into_parts().0;
     let target = PathAndQuery::from_static("/mcp");
     let question = Question::read(&head, &target, body, false)?;

@@ -38,7 +38,7 @@ pub struct Exchange {
     /// By which name the client proved who it is.
     pub client: Option<Arc<str>>,
     /// How long it may take; known with its route.
-    patience: Option<Patience>,
+    pub patience: Option<Patience>,
     /// Where the answer came from, if it is one that may be kept.
     pub cache: Option<cache::Outcome>,
     /// Part of the request's time that went by before it was sent.

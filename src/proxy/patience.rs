@@ -83,7 +83,7 @@ fn no_time() -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Access, Route, Target, TargetPath, Upstream};
+    use crate::config::{Route, Target, TargetPath, Upstream};
 
     const SECOND: Duration = Duration::from_secs(1);
 

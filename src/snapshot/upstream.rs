@@ -100,7 +100,6 @@ impl Upstream {
             health: Arc::default(),
             clock: Arc::clone(&self.clock),
             catalog: Arc::default(),
-            clock: Arc::clone(&self.clock),
             breaker: self.breaker.clone(),
             budget: self.budget.clone(),
             gate: self.gate.clone(),
