@@ -209,8 +209,8 @@ async fn the_write_timeout_ends_no_stream_that_makes_progress_or_is_one_of_event
     let slow = upstream.streams_of("text/plain", "/slow");
     let events = upstream.streams_at("/events");
     let setup = Setup::before(&upstream)
-        .upstream("request_timeout = \"250ms\"")
-        .more("[server]\nwrite_timeout = \"250ms\"\nread_timeout = \"250ms\"\nidle_timeout = \"250ms\"");
+        .upstream("request_timeout = \"1s\"")
+        .more("[server]\nwrite_timeout = \"1s\"\nread_timeout = \"1s\"\nidle_timeout = \"1s\"");
     let daemon = setup.start().await;
     for way in Way::ALL {
         let (before_slow, before_events) = (slow.len(), events.len());
@@ -222,8 +222,8 @@ async fn the_write_timeout_ends_no_stream_that_makes_progress_or_is_one_of_event
             next(&slow, before_slow).await,
             next(&events, before_events).await,
         );
-        for _ in 0..4 {
-            tokio::time::sleep(Duration::from_millis(200)).await;
+        for _ in 0..5 {
+            tokio::time::sleep(Duration::from_millis(300)).await;
             slow.send("drop").await;
             progressing.until("drop").await;
         }
