@@ -223,14 +223,7 @@ fn warnings(report: &Report<'_>) -> Vec<String> {
 }
 
 /// Where a proxy's address may have a password in it.
-const PROXY_VARIABLES: [&str; 6] = [
-    "HTTPS_PROXY",
-    "https_proxy",
-    "HTTP_PROXY",
-    "http_proxy",
-    "ALL_PROXY",
-    "all_proxy",
-];
+const PROXY_VARIABLES: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
 
 fn variables_to_scrub(report: &Report<'_>) -> Vec<String> {
     let mut names = report.secret_variables.take();
