@@ -126,7 +126,7 @@ async fn many_connections(count: usize) {
     let upstream = Upstream::https();
     let daemon = Setup::before(&upstream).log_level("info").start().await;
     others_go_on(&daemon).await;
-    let (before, resident) = (descriptors(&daemon), daemon.proc_status("VmRSS"));
+    let (before, resident) = (descriptors(&daemon), daemon.proc_status("RssAnon"));
     let mut held = Vec::new();
     for i in 0..count {
         let mut stream = patient(&daemon).await;
@@ -144,7 +144,7 @@ async fn many_connections(count: usize) {
     })
     .await;
     others_go_on(&daemon).await;
-    let grown = daemon.proc_status("VmRSS").saturating_sub(resident);
+    let grown = daemon.proc_status("RssAnon").saturating_sub(resident);
     eprintln!(
         "{count} connections: {grown} KiB, {} bytes each",
         grown * 1024 / count as u64

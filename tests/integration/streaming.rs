@@ -122,7 +122,7 @@ async fn a_reader_that_stops_stops_the_upstream() {
         let daemon = Setup::before(&upstream).start().await;
         for way in Way::ALL {
             let mut client = daemon.client(way).await;
-            let before = daemon.proc_status("VmRSS");
+            let before = daemon.proc_status("RssAnon");
             taken.store(0, Ordering::Relaxed);
             let opened = client.open(Ask::get("/long")).await;
             // Nothing more is taken once every buffer on the way is full.
@@ -139,7 +139,7 @@ async fn a_reader_that_stops_stops_the_upstream() {
                 last < WHOLE / 8,
                 "{way:?}: {last} bytes were taken by nobody"
             );
-            let grown = daemon.proc_status("VmRSS").saturating_sub(before);
+            let grown = daemon.proc_status("RssAnon").saturating_sub(before);
             assert!(grown < 8 * 1024, "{way:?}: it grew by {grown} KiB");
             drop(opened);
             client.leave();
