@@ -29,6 +29,7 @@ mod policy;
 mod report;
 mod retry;
 mod route;
+mod run_as;
 mod scheme;
 mod secret;
 mod server;
@@ -46,7 +47,7 @@ mod url_path;
 use std::fmt;
 use std::net::SocketAddr;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,6 +55,7 @@ use http::HeaderName;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
+use crate::privilege::RunAs;
 use crate::sandbox;
 use crate::secret::{Command, Secret};
 
@@ -154,6 +156,16 @@ impl Config {
         let mut policies = self.routes.iter().flat_map(|route| &route.policies);
         accesses.any(Access::asks_for_program)
             || policies.any(|policy| policy.peers.ask_for_program())
+    }
+
+    /// Where Unix sockets are to be.
+    pub fn sockets(&self) -> impl Iterator<Item = &Path> {
+        let of_clients = self.listeners.iter().filter_map(|it| match &it.address {
+            ListenAddress::Unix(unix) => Some(unix),
+            ListenAddress::Tcp(_) => None,
+        });
+        let all = of_clients.chain(&self.admin.unix);
+        all.map(|unix| unix.path.as_path())
     }
 
     /// The listener that a route belongs to alone.
@@ -456,6 +468,15 @@ pub enum ListenAddress {
     Tcp(SocketAddr),
 }
 
+impl ListenAddress {
+    fn unix_mut(&mut self) -> Option<&mut UnixAddress> {
+        match self {
+            Self::Unix(unix) => Some(unix),
+            Self::Tcp(_) => None,
+        }
+    }
+}
+
 impl fmt::Display for ListenAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -482,6 +503,14 @@ pub struct UnixAddress {
     /// Resolved at load.
     pub owner: Option<u32>,
     pub group: Option<u32>,
+}
+
+impl UnixAddress {
+    /// As if that user had made it, where nobody says otherwise.
+    fn belong_to(&mut self, run_as: &RunAs) {
+        self.owner.get_or_insert(run_as.uid);
+        self.group.get_or_insert(run_as.gid);
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -539,7 +568,7 @@ pub struct By {
     pub tool: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Server {
     /// A request's head must be complete, and its body must make progress, within this.
     pub read_timeout: Duration,
@@ -553,4 +582,6 @@ pub struct Server {
     pub workers: usize,
     /// Put up at start; a restart changes it.
     pub sandbox: sandbox::Mode,
+    /// Whom a daemon becomes that root started, once its sockets are open; a restart changes it.
+    pub run_as: Option<RunAs>,
 }

@@ -22,12 +22,13 @@ use crate::lifecycle::{Lifecycle, Notifier};
 use crate::listen::{Inherited, ListenError};
 use crate::log::{self, LogControl};
 use crate::metrics::Metrics;
+use crate::privilege::Departure;
 use crate::proxy::{self, Proxy};
 use crate::serve::Workers;
 use crate::snapshot::Snapshot;
 use crate::state::{Reloaded, State};
 use crate::worker;
-use crate::{exit, harden, sandbox};
+use crate::{exit, file, harden, privilege, sandbox};
 
 use self::listeners::Listeners;
 use self::refresh::Refresher;
@@ -53,6 +54,15 @@ impl Handle {
 pub struct Failure {
     pub message: String,
     pub exit: ExitCode,
+}
+
+impl Failure {
+    fn not_permitted(message: String) -> Self {
+        Self {
+            message,
+            exit: exit::NO_PERMISSION.into(),
+        }
+    }
 }
 
 impl From<ListenError> for Failure {
@@ -88,6 +98,8 @@ pub fn run(sources: Sources, config: Config, ready: impl FnOnce(Handle)) -> Resu
     // SAFETY: no other thread runs yet, so nobody reads the environment meanwhile.
     unsafe { crate::env::scrub(&config.secret_variables) };
     harden::apply();
+    privilege::check(config.server.run_as.as_ref()).map_err(Failure::not_permitted)?;
+    privilege::shed(config.server.run_as.as_ref());
     let sandbox = sandbox::enter(&config).map_err(|message| Failure {
         message,
         exit: exit::UNAVAILABLE.into(),
@@ -178,6 +190,19 @@ impl Daemon {
         let mut listeners = Listeners::new(proxy, Arc::clone(&workers), admin, log.clone());
         listeners.inherit(inherited)?;
         let snapshot = state.proxy.snapshot();
+        let departure = Departure::of(
+            snapshot.config.server.run_as.as_ref(),
+            snapshot.config.sockets(),
+        );
+        let opened = listeners.open(&snapshot.config)?;
+        let leaves = departure.is_some();
+        departure
+            .map_or(Ok(()), Departure::leave)
+            .map_err(Failure::not_permitted)?;
+        if leaves {
+            warn_of_unreadable(&log);
+        }
+        // As the user who will open it again at each reload.
         let audit = snapshot.config.audit.as_ref();
         let sink = audit.map(|audit| Sink::open(&audit.target)).transpose();
         let sink = sink.map_err(|message| Failure {
@@ -185,7 +210,6 @@ impl Daemon {
             exit: exit::UNAVAILABLE.into(),
         })?;
         state.proxy.audit.switch(sink, audit)?;
-        let opened = listeners.open(&snapshot.config)?;
         listeners.switch(&snapshot.config, opened).await;
         state.set_listeners(listeners.describe());
         Ok(Self {
@@ -258,6 +282,7 @@ impl Daemon {
             info!(self.log, "listening"; "on" => listener.address, "for" => listener.role, "inherited" => listener.inherited);
         }
         reload::log_routes(&self.log, &snapshot);
+        reload::warn_of_descriptors(&self.log, &snapshot.config);
         for (what, outcome) in self.state.sandbox.walls() {
             if let Err(why) = outcome
                 && snapshot.config.server.sandbox != sandbox::Mode::Off
@@ -345,5 +370,12 @@ impl Daemon {
                 return;
             }
         }
+    }
+}
+
+/// What root could read and the daemon no longer can: the next reload would fail, so it is said now.
+fn warn_of_unreadable(log: &Logger) {
+    for (path, error) in file::no_longer_readable() {
+        warn!(log, "a reload will be refused"; "reason" => format!("{} {error}", path.display()));
     }
 }

@@ -34,27 +34,41 @@ pub enum ReadError {
     Io(io::Error),
 }
 
-/// Directories from which something was read, by the name it was asked for and by its own.
-static DIRECTORIES: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+/// What was read, by the name it was asked for.
+static READ: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 
-/// All directories from which something was read so far, absolute.
+/// All directories from which something was read so far, absolute: by the name that was asked
+/// for, whose links may lead elsewhere tomorrow, and by their own.
 pub fn directories() -> Vec<PathBuf> {
-    let directories = DIRECTORIES.lock().unwrap_or_else(PoisonError::into_inner);
-    directories.iter().cloned().collect()
+    let read = READ.lock().unwrap_or_else(PoisonError::into_inner);
+    let names = read
+        .iter()
+        .flat_map(|path| [std::path::absolute(path), path.canonicalize()]);
+    let parents = names
+        .flatten()
+        .filter_map(|path| path.parent().map(Path::to_owned));
+    parents.collect::<BTreeSet<_>>().into_iter().collect()
 }
 
-/// Links are not resolved in the first: what they lead to may change.
-fn note_directory(path: &Path) {
-    let names = [std::path::absolute(path), path.canonicalize()];
-    let parents = names.iter().flatten().filter_map(|path| path.parent());
-    let mut directories = DIRECTORIES.lock().unwrap_or_else(PoisonError::into_inner);
-    directories.extend(parents.map(Path::to_owned));
+/// What was read so far and may no longer be, since this process became somebody else.
+pub fn no_longer_readable() -> Vec<(PathBuf, ReadError)> {
+    let read = READ.lock().unwrap_or_else(PoisonError::into_inner);
+    let denied = |path: &PathBuf| match open(path) {
+        Err(error @ (ReadError::Denied(_) | ReadError::Hidden)) => Some((path.clone(), error)),
+        _ => None,
+    };
+    read.iter().filter_map(denied).collect()
+}
+
+fn note(path: &Path) {
+    let mut read = READ.lock().unwrap_or_else(PoisonError::into_inner);
+    read.insert(path.to_owned());
 }
 
 /// Reads at most `limit` bytes of a regular file. Links are followed; a FIFO, a
 /// socket or a device is refused without waiting for its other end.
 pub fn read(path: &Path, limit: usize) -> Result<Contents, ReadError> {
-    note_directory(path);
+    note(path);
     let mut file = open(path)?;
     let meta = file.metadata().map_err(ReadError::Io)?;
     if let Some(kind) = irregular(meta.file_type()) {

@@ -13,7 +13,8 @@ mod syscalls;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use crate::config::{AuditTarget, Config, ListenAddress};
+use crate::config::{AuditTarget, Config};
+use crate::privilege;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
@@ -29,6 +30,8 @@ pub enum Mode {
 pub struct Report {
     pub files: Result<(), String>,
     pub system_calls: Result<(), String>,
+    /// Whether the process is another's than root's, once its sockets are open.
+    pub privileges: Result<(), String>,
 }
 
 /// Directories that may be read, once files are restricted.
@@ -42,10 +45,12 @@ static SOCKETS: OnceLock<Vec<PathBuf>> = OnceLock::new();
 /// # Errors
 /// With [`Mode::Require`], when something cannot be put in force.
 pub fn enter(config: &Config) -> Result<Report, String> {
-    let report = match config.server.sandbox {
+    let privileges = privilege::outlook(config.server.run_as.as_ref());
+    let mut report = match config.server.sandbox {
         Mode::Off => Report::of_nothing("switched off by server.sandbox"),
         Mode::Auto | Mode::Require => walls(config),
     };
+    report.privileges = privileges;
     if config.server.sandbox == Mode::Require {
         let missing = |what: &str, why: &String| {
             format!(
@@ -57,20 +62,29 @@ pub fn enter(config: &Config) -> Result<Report, String> {
             .system_calls
             .as_ref()
             .map_err(|why| missing("system calls", why))?;
+        report
+            .privileges
+            .as_ref()
+            .map_err(|why| format!("server.sandbox is \"require\", and {why}; or set \"auto\""))?;
     }
     Ok(report)
 }
 
 impl Report {
     /// Each by its name.
-    pub fn walls(&self) -> [(&'static str, &Result<(), String>); 2] {
-        [("files", &self.files), ("system calls", &self.system_calls)]
+    pub fn walls(&self) -> [(&'static str, &Result<(), String>); 3] {
+        [
+            ("files", &self.files),
+            ("system calls", &self.system_calls),
+            ("privileges", &self.privileges),
+        ]
     }
 
     fn of_nothing(why: &str) -> Self {
         Self {
             files: Err(why.to_owned()),
             system_calls: Err(why.to_owned()),
+            privileges: Ok(()),
         }
     }
 }
@@ -78,7 +92,7 @@ impl Report {
 #[cfg(target_os = "linux")]
 fn walls(config: &Config) -> Report {
     let readable = crate::file::directories();
-    let sockets: Vec<_> = sockets(config).filter_map(existing_directory).collect();
+    let sockets: Vec<_> = config.sockets().filter_map(existing_directory).collect();
     let files = if config.asks_for_programs() {
         // A process behind Landlock may not look at one that is not.
         Err("a rule names executables, which could not be told from behind them".to_owned())
@@ -93,6 +107,7 @@ fn walls(config: &Config) -> Report {
     Report {
         files,
         system_calls: syscalls::restrict(),
+        privileges: Ok(()),
     }
 }
 
@@ -140,7 +155,8 @@ fn sockets_out_of_reach(config: &Config) -> Vec<String> {
             .iter()
             .any(|directory| path.starts_with(directory))
     };
-    sockets(config)
+    config
+        .sockets()
         .filter(|path| !is_reachable(path))
         .map(|path| {
             format!(
@@ -150,17 +166,6 @@ fn sockets_out_of_reach(config: &Config) -> Vec<String> {
             )
         })
         .collect()
-}
-
-fn sockets(config: &Config) -> impl Iterator<Item = &Path> {
-    let of_clients = config
-        .listeners
-        .iter()
-        .filter_map(|listener| match &listener.address {
-            ListenAddress::Unix(unix) => Some(unix.path.as_path()),
-            ListenAddress::Tcp(_) => None,
-        });
-    of_clients.chain(config.admin.unix.iter().map(|unix| unix.path.as_path()))
 }
 
 /// The nearest directory that is there: a missing one is made by the listener.

@@ -2,6 +2,7 @@
 
 use std::time::{Instant, SystemTime};
 
+use nix::unistd::{getegid, geteuid};
 use serde_json::{Value, json};
 
 use crate::snapshot::{Snapshot, Upstream};
@@ -15,6 +16,8 @@ pub fn status(state: &State) -> String {
         "version": env!("CARGO_PKG_VERSION"),
         "state": format!("{:?}", state.lifecycle.state()).to_lowercase(),
         "pid": std::process::id(),
+        "uid": geteuid().as_raw(),
+        "gid": getegid().as_raw(),
         "uptime_seconds": age(state.started_at),
         "workers": state.workers.count(),
         "log_level": state.log_control.level().as_str().to_lowercase(),
@@ -37,6 +40,7 @@ pub fn status(state: &State) -> String {
         "sandbox": {
             "files": wall(&state.sandbox.files),
             "system_calls": wall(&state.sandbox.system_calls),
+            "privileges": wall(&state.sandbox.privileges),
         },
         "failing_secrets": refresh_entries(&snapshot),
         "connections": registry.len(),

@@ -113,9 +113,12 @@ fn write_status(out: &mut String, page: &Value, latencies: &Latencies) -> std::f
     let sandbox = &page["sandbox"];
     writeln!(
         out,
-        "Sandbox: files {}, system calls {}",
+        "Sandbox: files {}, system calls {}, privileges {}; uid {}, gid {}",
         text(&sandbox["files"]),
-        text(&sandbox["system_calls"])
+        text(&sandbox["system_calls"]),
+        text(&sandbox["privileges"]),
+        page["uid"],
+        page["gid"],
     )?;
     write_configuration(out, page)?;
     write_errors(out, page)

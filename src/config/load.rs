@@ -74,6 +74,9 @@ pub fn load(sources: &Sources) -> Result<Config, Problems> {
 /// `None` only if a problem was reported.
 fn decode(report: &Report<'_>, tree: &Table) -> Option<Config> {
     let mut root = Section::root(report, tree);
+    // First: it says whose the programs are that print secrets.
+    let server = decode_server(&mut root);
+    report.run_as.replace(server.run_as.clone());
     let credential_fields = named(&mut root, "credential");
     let credentials: Vec<Option<Credential>> =
         credential_fields.iter().map(decode_credential).collect();
@@ -104,14 +107,18 @@ fn decode(report: &Report<'_>, tree: &Table) -> Option<Config> {
     }
     warn_of_unreachable(&upstreams.fields, &routes);
     warn_of_unused(&credential_fields, &upstreams, &routes);
-    let admin = decode_admin(&mut root, &listeners);
+    let mut admin = decode_admin(&mut root, &listeners);
     let audit = decode_audit(&mut root);
-    let (log, limits, server) = (
-        decode_log(&mut root),
-        decode_limits(&mut root),
-        decode_server(&mut root),
-    );
+    let (log, limits) = (decode_log(&mut root), decode_limits(&mut root));
     root.finish();
+    if let Some(run_as) = &server.run_as {
+        let of_clients = listeners
+            .iter_mut()
+            .filter_map(|(it, _)| it.address.unix_mut());
+        for unix in of_clients.chain(&mut admin.unix) {
+            unix.belong_to(run_as);
+        }
+    }
     Some(Config {
         upstreams: upstreams.decoded.into_iter().collect::<Option<_>>()?,
         credentials: credentials.into_iter().collect::<Option<_>>()?,

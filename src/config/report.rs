@@ -11,6 +11,7 @@ use super::files::Document;
 use super::peers::Ids;
 use super::tree::Origin;
 use crate::env::Env;
+use crate::privilege::RunAs;
 use crate::secret::{Command, Secret, SecretError};
 
 /// What is found out while decoding, and what decoding needs to know.
@@ -27,6 +28,8 @@ pub struct Report<'a> {
     pub printed: RefCell<HashMap<Command, Result<Secret, SecretError>>>,
     pub refreshed: RefCell<Vec<Refreshed>>,
     pub watched: RefCell<BTreeSet<PathBuf>>,
+    /// Whose the programs are that print secrets, if a daemon that root starts becomes another.
+    pub run_as: RefCell<Option<RunAs>>,
 }
 
 impl<'a> Report<'a> {
@@ -41,6 +44,7 @@ impl<'a> Report<'a> {
             printed: RefCell::default(),
             refreshed: RefCell::default(),
             watched: RefCell::default(),
+            run_as: RefCell::default(),
         }
     }
 

@@ -190,6 +190,7 @@ fn decode_command(
         timeout: timeout?,
         refresh,
         pass_env,
+        run_as: field.report.run_as.borrow().clone(),
     })
 }
 

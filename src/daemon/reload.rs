@@ -7,9 +7,9 @@ use slog::{Logger, error, info, warn};
 use super::Daemon;
 use crate::audit::Sink;
 use crate::config::{Config, TargetPath};
-use crate::sandbox;
 use crate::snapshot::Snapshot;
 use crate::state::Reloaded;
+use crate::{harden, sandbox};
 
 /// Files on a network file system may never come; the daemon goes on without them.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -68,11 +68,18 @@ impl Daemon {
         for warning in &config.warnings {
             warn!(self.log, "configuration"; "warning" => warning);
         }
+        warn_of_descriptors(&self.log, config);
         if config.server.workers != self.workers.count() {
             warn!(self.log, "a change of server.workers needs a restart");
         }
         if config.server.sandbox != self.state.proxy.snapshot().config.server.sandbox {
             warn!(self.log, "a change of server.sandbox needs a restart");
+        }
+        if config.server.run_as != self.state.proxy.snapshot().config.server.run_as {
+            warn!(
+                self.log,
+                "a change of server.user, its group or its groups needs a restart"
+            );
         }
         self.log_control.set_level(config.log.level);
         self.log_control.set_format(config.log.format);
@@ -101,6 +108,12 @@ impl Daemon {
                 "the configuration could not be read within {PATIENCE:?}; is its file system there?"
             )]),
         }
+    }
+}
+
+pub fn warn_of_descriptors(log: &Logger, config: &Config) {
+    if let Some(reason) = harden::too_few_descriptors(config) {
+        warn!(log, "too few descriptors"; "reason" => reason);
     }
 }
 

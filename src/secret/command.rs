@@ -18,6 +18,7 @@ use zeroize::Zeroizing;
 
 use super::{MAX_LENGTH, Secret, SecretError, fail, without_newline};
 use crate::env::Env;
+use crate::privilege::RunAs;
 
 /// What a program finds as its PATH.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/opt/homebrew/bin";
@@ -39,6 +40,8 @@ pub struct Command {
     pub refresh: Option<Duration>,
     /// Environment variables handed on beside the few that every program gets.
     pub pass_env: Vec<String>,
+    /// Whose it is as long as the daemon is root's; afterwards it is that anyway.
+    pub run_as: Option<RunAs>,
 }
 
 impl Command {
@@ -97,7 +100,32 @@ impl Command {
                 command.env(name, value);
             }
         }
+        // Before and after root was given up the same: root's own home is closed to it.
+        if let Some(run_as) = self.run_as.as_ref().filter(|_| env.euid() == 0) {
+            own_home(&mut command, run_as);
+        }
         command.spawn()
+    }
+}
+
+/// The program is that user's from the start, with its home and name.
+fn own_home(command: &mut std::process::Command, run_as: &RunAs) {
+    command.env_remove("XDG_RUNTIME_DIR");
+    if let Some((name, home)) = &run_as.entry {
+        command
+            .env("HOME", home)
+            .env("USER", name)
+            .env("LOGNAME", name);
+    }
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let run_as = run_as.clone();
+    // SAFETY: as long as this process is root it has one thread, so no lock is held between
+    // fork and exec that nobody would open again.
+    #[expect(unsafe_code, reason = "the standard library drops the groups instead")]
+    unsafe {
+        command.pre_exec(move || run_as.become_it().map_err(|(_, error)| error.into()));
     }
 }
 

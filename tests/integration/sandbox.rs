@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::common::secrets::NEXT_SECRET;
 use crate::common::{Ask, Daemon, Http, SECRET, Setup, Upstream, Way};
+use crate::privileges;
 
 /// A directory that is neither beneath /tmp nor the daemon's own.
 fn elsewhere() -> tempfile::TempDir {
@@ -11,7 +12,14 @@ fn elsewhere() -> tempfile::TempDir {
 }
 
 fn walled(upstream: &Upstream, mode: &str) -> Setup {
-    Setup::before(upstream).more(&format!("[server]\nsandbox = \"{mode}\""))
+    let setup = Setup::before(upstream);
+    let user = if mode == "require" && nix::unistd::geteuid().is_root() {
+        privileges::give_to_nobody(&setup);
+        "user = \"nobody\"\n"
+    } else {
+        ""
+    };
+    setup.more(&format!("[server]\n{user}sandbox = \"{mode}\""))
 }
 
 /// Whether the kernel here has what `require` wants; elsewhere these tests show nothing.

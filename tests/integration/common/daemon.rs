@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -74,6 +75,9 @@ impl Daemon {
         // That of a daemon before this one.
         let _ = std::fs::remove_file(setup.path("notify.sock"));
         let manager = UnixDatagram::bind(setup.path("notify.sock")).unwrap();
+        // As a service manager's: whoever the daemon becomes may write to it.
+        let everybody = std::fs::Permissions::from_mode(0o666);
+        std::fs::set_permissions(setup.path("notify.sock"), everybody).unwrap();
         let mut command = Self::command(&setup);
         let started = Instant::now();
         let mut child = command.spawn().unwrap();
