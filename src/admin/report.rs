@@ -18,7 +18,7 @@ pub fn status(state: &State) -> String {
         "pid": std::process::id(),
         "uid": geteuid().as_raw(),
         "gid": getegid().as_raw(),
-        "uptime_seconds": age(state.started_at),
+        "uptime_seconds": since(state.started_at),
         "workers": state.workers.count(),
         "log_level": state.log_control.level().as_str().to_lowercase(),
         "configuration": {

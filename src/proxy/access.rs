@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use http::header::AUTHORIZATION;
+use http::header::{AUTHORIZATION, HeaderValue};
+use http::request::Parts;
 
 use super::Call;
 use super::error::{Code, Error};
@@ -56,8 +57,23 @@ fn authenticate(call: &mut Call<'_>, listener: &Listener) -> Result<(), Error> {
     if !listener.tokens.is_empty() {
         // It was for us; no upstream may have it, whatever else it may have of the client's.
         headers.remove(AUTHORIZATION);
+        detach(&mut call.head);
     }
     Ok(())
+}
+
+/// Copies what is left of a head. Values are pieces of one buffer, and what an upstream's
+/// connection remembers of one of them (HPACK) would keep the token in memory with all others.
+fn detach(head: &mut Parts) {
+    for value in head.headers.values_mut() {
+        if let Ok(mut copy) = HeaderValue::from_bytes(value.as_bytes()) {
+            copy.set_sensitive(value.is_sensitive());
+            *value = copy;
+        }
+    }
+    if let Ok(copy) = head.uri.to_string().parse() {
+        head.uri = copy;
+    }
 }
 
 /// The token of `Bearer TOKEN` (RFC 6750, section 2.1).

@@ -1,6 +1,7 @@
 //! The stage: a fake upstream, the real daemon as a child process, and clients of several kinds.
 
 pub mod admin;
+pub mod apart;
 pub mod body;
 pub mod client;
 pub mod daemon;

@@ -1,5 +1,7 @@
 //! What has left use has left the memory: secrets, tokens, and the blocks that MACs derive from them.
 
+mod clients;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -113,6 +115,12 @@ async fn a_replaced_gateway_secret_is_gone() {
 #[tokio::test]
 async fn a_replaced_bearer_token_is_gone() {
     on_both_protocols(&with_key("bearer", "token = { file = \"DIR/rotating\" }")).await;
+}
+
+#[tokio::test]
+async fn what_a_program_printed_is_gone_once_it_prints_another() {
+    let token = "token = { command = [\"/bin/cat\", \"DIR/rotating\"] }";
+    on_both_protocols(&with_key("bearer", token)).await;
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Instant;
 
+use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -117,7 +118,10 @@ impl Daemon {
             .stderr(Stdio::piped());
         die_with_parent(&mut command);
         if let Some(limit) = setup.descriptors {
-            limit_descriptors(&mut command, limit);
+            self::limit(&mut command, Resource::RLIMIT_NOFILE, limit);
+        }
+        if let Some(limit) = setup.data_limit {
+            self::limit(&mut command, Resource::RLIMIT_DATA, limit);
         }
         command
     }
@@ -454,17 +458,10 @@ pub fn die_with_parent(command: &mut Command) {
     }
 }
 
-fn limit_descriptors(command: &mut Command, limit: u64) {
+fn limit(command: &mut Command, resource: Resource, limit: u64) {
     // SAFETY: one async-signal-safe call between fork and exec.
     unsafe {
-        command.pre_exec(move || {
-            let limit = libc::rlimit {
-                rlim_cur: limit,
-                rlim_max: limit,
-            };
-            libc::setrlimit(libc::RLIMIT_NOFILE, &limit);
-            Ok(())
-        });
+        command.pre_exec(move || Ok(setrlimit(resource, limit, limit)?));
     }
 }
 
