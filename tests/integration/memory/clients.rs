@@ -71,7 +71,7 @@ fn forms_of_key(identity: &Identity) -> Vec<Vec<u8>> {
     let at = memchr::memmem::find(der, &[2, 1, 1, 4, 32]).unwrap() + 5;
     let number = der[at..at + 32].to_vec();
     let reversed = number.iter().rev().copied().collect();
-    let line = BASE64.encode(der)[..64].as_bytes().to_vec();
+    let line = BASE64.encode(der).as_bytes()[..64].to_vec();
     vec![line, number, reversed]
 }
 
