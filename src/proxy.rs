@@ -249,6 +249,7 @@ impl Proxy {
             Recalled::Nothing(ticket) => ticket,
         };
         let mut lens = Lens::of(call, found, lists_tools, ticket);
+        let right = stream::Right::of(call, found, upstream);
         let mut head = head::outgoing(call, upstream, target, exchange.id());
         if lens.as_ref().is_some_and(|lens| lens.wants_plain()) {
             head.headers
@@ -256,7 +257,8 @@ impl Proxy {
         }
         let mut request = Request::from_parts(head, body);
         let mut visit = Visit::of(self, call, upstream, &mut request, exchange.mcp_method());
-        let reopening = Reopening::of(self, upstream, &mut request, visit.known());
+        let reopening =
+            right.map(|right| Reopening::of(right, self, upstream, &mut request, visit.known()));
         let turn = limit::turn(upstream, exchange.patience(upstream)).await?;
         let message = call.message.as_ref();
         let sent = self.send(upstream, request, message, exchange).await;

@@ -3,9 +3,11 @@
 mod endpoint;
 mod place;
 mod recover;
+mod right;
 
 pub use endpoint::Endpoint;
 pub use recover::Reopening;
+pub use right::Right;
 
 use std::future::Future;
 use std::pin::Pin;
