@@ -158,12 +158,12 @@ impl Exchange {
         let path = old.map_or(&relay.link.endpoint, |old| &old.path);
         let headers = head::for_message(relay, &self.message, sight);
         let body = self.message.bytes.clone();
-        let response = relay.link.send(Method::POST, path, headers, body).await?;
-        if response.status().is_success() {
-            self.accepted(response, sight).await?;
+        let answered = relay.link.send(Method::POST, path, headers, body).await?;
+        if answered.0.status().is_success() {
+            self.accepted(answered.0, sight).await?;
             return Ok(Step::Done);
         }
-        let refusal = Refusal::read(response).await;
+        let refusal = Refusal::read(answered).await;
         self.refused(refusal, sight).await
     }
 

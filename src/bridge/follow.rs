@@ -108,7 +108,7 @@ async fn resume(followed: &Followed<'_>, place: &mut Place) -> Result<Events, Pr
             .link
             .send(Method::GET, path, headers, bytes::Bytes::new())
             .await;
-        if let Ok(response) = sent {
+        if let Ok((response, _)) = sent {
             let is_stream =
                 is_media_type(response.headers().get(CONTENT_TYPE), "text/event-stream");
             match response.status() {

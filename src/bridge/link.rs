@@ -48,6 +48,9 @@ pub struct Link {
     log: Logger,
 }
 
+/// A response, and the credential that its request carried, if the bridge is the one that signs.
+pub type Answered = (Response<Body>, HeaderMap);
+
 struct Way {
     client: Arc<Client>,
     place: Place,
@@ -125,6 +128,8 @@ impl Link {
 
     /// Sends a request and waits for the response's head; waits, too, for a daemon that is starting.
     ///
+    /// Returns the response, and what must be taken out of its words before anybody reads them.
+    ///
     /// # Errors
     /// The sentence for whoever waits for the answer.
     pub async fn send(
@@ -133,7 +138,7 @@ impl Link {
         path: &PathAndQuery,
         headers: HeaderMap,
         body: Bytes,
-    ) -> Result<Response<Body>, Problem> {
+    ) -> Result<Answered, Problem> {
         let ticket = self.ticket(&body).await?;
         let mut request = Request::new(RequestBody::full(body));
         *request.method_mut() = method;
@@ -142,7 +147,7 @@ impl Link {
         let mut pause = SHORTEST_LOOK;
         loop {
             let (failure, way) = match self.try_ways(request, ticket.as_ref()).await? {
-                Ok(response) => return Ok(response),
+                Ok(answered) => return Ok(answered),
                 Err(failed) => failed,
             };
             let problem = self.problem(&failure, way);
@@ -166,13 +171,14 @@ impl Link {
         &self,
         mut request: Request<RequestBody>,
         ticket: Option<&Ticket>,
-    ) -> Result<Result<Response<Body>, (Failure, usize)>, Problem> {
+    ) -> Result<Result<Answered, (Failure, usize)>, Problem> {
         let first = self.preferred.load(Ordering::Relaxed);
         for turn in 0.. {
             let index = (first + turn) % self.ways.len();
+            let mut signed = HeaderMap::new();
             let sending = self.ways[index]
                 .client
-                .send(request, |request| self.sign(request, ticket));
+                .send(request, |request| signed = self.sign(request, ticket));
             let Ok(sent) = tokio::time::timeout(HEAD_PATIENCE, sending).await else {
                 return Err(Problem::new("timeout", "no answer began within an hour"));
             };
@@ -182,7 +188,7 @@ impl Link {
                     if self.patience.reached() {
                         warn!(self.log, "{} answers again", self.ways[index].place);
                     }
-                    return Ok(Ok(response));
+                    return Ok(Ok((response, signed)));
                 }
                 Err(failure) => *failure,
             };
@@ -213,27 +219,16 @@ impl Link {
         }
     }
 
-    fn sign(&self, request: &mut Request<RequestBody>, ticket: Option<&Ticket>) {
-        let Some(upstream) = &self.signer else { return };
+    fn sign(&self, request: &mut Request<RequestBody>, ticket: Option<&Ticket>) -> HeaderMap {
+        let Some(upstream) = &self.signer else {
+            return HeaderMap::new();
+        };
         if let (Some(config), Some(value)) = (&upstream.config.session, &upstream.session) {
             request
                 .headers_mut()
                 .insert(config.name.clone(), value.clone());
         }
-        upstream.sign(ticket, request);
-    }
-
-    /// Takes out of an upstream's words what would let their reader sign.
-    pub fn redact(&self, words: &str) -> String {
-        let auth = self
-            .signer
-            .as_ref()
-            .and_then(|upstream| upstream.auth.as_ref());
-        match auth {
-            // What was sent is gone by now: the words of a gateway are not worth the risk.
-            Some(_) if reason::may_hold_signature(words) => "(its words are withheld)".to_owned(),
-            _ => words.to_owned(),
-        }
+        upstream.sign(ticket, request)
     }
 
     fn problem(&self, failure: &Failure, way: usize) -> Problem {

@@ -120,7 +120,7 @@ pub async fn post(relay: &Relay, bytes: Bytes, sight: &Sight) -> Result<Response
         .old
         .as_ref()
         .map_or(&relay.link.endpoint, |old| &old.path);
-    let response = relay
+    let (response, _) = relay
         .link
         .send(Method::POST, path, headers, message.bytes)
         .await?;

@@ -12,10 +12,10 @@ use super::error::{Code, Error};
 use super::lens::{self, Lens};
 use super::source::Source;
 use super::{Call, Proxy, answer, cache, stream};
-use crate::client;
 use crate::config::{Route, TargetPath, Upstream401};
 use crate::message;
 use crate::snapshot::Upstream;
+use crate::{auth, client};
 
 /// How much of a refusal's text is quoted, in bytes.
 const MAX_QUOTE: usize = 512;
@@ -96,11 +96,7 @@ fn is_about_us(upstream: &Upstream) -> bool {
 
 /// The 401 as a 503: MCP clients answer a 401 with OAuth discovery and then give the server up for dead.
 async fn rejected_credential(upstream: &Upstream, body: client::Body, sent: &HeaderMap) -> Error {
-    let words = quote(body).await;
-    let words = match &upstream.auth {
-        Some(auth) => auth.redact(sent, &words),
-        None => words,
-    };
+    let words = auth::redact(sent, &quote(body).await);
     let name = &upstream.config.name;
     upstream
         .health

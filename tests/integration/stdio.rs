@@ -5,6 +5,7 @@ mod cost;
 mod old_server;
 mod server;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -14,7 +15,8 @@ use self::bridge::Bridge;
 use self::old_server::OldServer;
 use self::server::Server;
 use crate::common::process::is_release;
-use crate::common::{Daemon, Setup, Upstream, until};
+use crate::common::upstream::unauthorized;
+use crate::common::{Daemon, Setup, Upstream, secrets, until};
 
 const MODERN: &str = r#""_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}"#;
 
@@ -420,6 +422,59 @@ async fn standalone_tells_of_a_refused_credential_and_shows_none_of_it() {
     bridge.ask("1", "initialize").await;
     bridge.error("1", "upstream_rejected_credential").await;
     bridge.end().await.assert_clean();
+}
+
+#[tokio::test]
+async fn standalone_keeps_its_secret_to_itself_also_where_the_server_repeats_it() {
+    let upstream = Upstream::https();
+    upstream.takes_unsigned();
+    let asked = AtomicUsize::new(0);
+    upstream.at("/mcp", move |call| {
+        let sent = call.seen.header("authorization").unwrap().to_owned();
+        let token = sent.rsplit(' ').next().unwrap();
+        let is_text = asked.fetch_add(1, Ordering::Relaxed) == 0;
+        let said = if is_text {
+            format!("no such token: {token}")
+        } else {
+            format!(r#"{{"jsonrpc":"2.0","id":2,"error":{{"code":-1,"message":"not by {sent}"}}}}"#)
+        };
+        let kind = if is_text {
+            "text/plain"
+        } else {
+            "application/json"
+        };
+        let mut response = unauthorized(said);
+        let headers = response.headers_mut();
+        headers.insert("content-type", kind.parse().unwrap());
+        std::future::ready(Ok(response))
+    });
+    let setup = Setup::before(&upstream);
+    let (token, ca) = (
+        setup.file("token", "hush-token-of-the-bridge"),
+        setup.path("ca.pem"),
+    );
+    let config = format!(
+        "[upstream.up]\nurl = \"{}\"\nca_file = {ca:?}\ncredential = \"key\"\n\
+         [credential.key.bearer]\ntoken = {{ file = {token:?} }}\n\
+         [[listener]]\nunix = \"DIR/proxy.sock\"\n",
+        upstream.url()
+    );
+    let setup = setup.written(&config);
+    let config = setup.write();
+    let mut bridge = Bridge::launch(
+        setup.dir(),
+        &["--standalone", "--config", config.to_str().unwrap()],
+    );
+    bridge.ask("1", "initialize").await;
+    bridge.error("1", "upstream_rejected_credential").await;
+    let said = bridge.answer("1").await;
+    assert!(said.contains("no such token: [credential]"), "{said}");
+    bridge.ask("2", "tools/list").await;
+    let said = bridge.answer("2").await;
+    assert!(said.contains("not by [credential]"), "{said}");
+    for line in &bridge.end().await.lines {
+        secrets::assert_none("stdout", line);
+    }
 }
 
 #[tokio::test]
