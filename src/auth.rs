@@ -12,7 +12,7 @@ pub(crate) mod http_signature;
 mod oauth;
 mod redact;
 
-pub use redact::redact;
+pub use redact::{pieces, redact};
 
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};

@@ -157,8 +157,7 @@ fn remove_echoes(headers: &mut HeaderMap, sent: &HeaderMap) {
     let secrets: Vec<_> = sent
         .values()
         .filter(|value| value.is_sensitive())
-        .filter_map(|value| value.as_bytes().split(|&byte| byte == b' ').next_back())
-        .filter(|secret| !secret.is_empty())
+        .flat_map(|value| auth::pieces(value.as_bytes()))
         .collect();
     let shows = |value: &[u8], secret: &[u8]| {
         let mut windows = value.windows(secret.len());
@@ -241,4 +240,22 @@ fn same_authority(one: &str, other: &str, scheme: &str) -> bool {
             .to_ascii_lowercase()
     };
     bare(one) == bare(other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_that_shows_any_part_of_a_credential_is_dropped() {
+        let mut secret =
+            HeaderValue::from_static("AWS4 Id=us/aws4, Signature=0123456789abcdef, v=1");
+        secret.set_sensitive(true);
+        let sent = HeaderMap::from_iter([(header::AUTHORIZATION, secret)]);
+        let mut headers = HeaderMap::new();
+        headers.insert("x-part", HeaderValue::from_static("0123456789ABCDEF"));
+        headers.insert("x-other", HeaderValue::from_static("v=1 aws4"));
+        remove_echoes(&mut headers, &sent);
+        assert_eq!(headers.keys().collect::<Vec<_>>(), ["x-other"]);
+    }
 }

@@ -118,10 +118,19 @@ impl Upstream {
         }
     }
 
-    /// Adds the credential as of now; returns what of it has to be kept out of sight.
+    /// Adds the credential as of now; returns what has to be kept out of sight: it, and the fixed
+    /// session header.
     ///
     /// `ticket` is this upstream's own, if it has a credential.
     pub fn sign<B>(&self, ticket: Option<&Ticket>, request: &mut Request<B>) -> HeaderMap {
+        let mut sent = self.sign_only(ticket, request);
+        if let (Some(config), Some(value)) = (&self.config.session, &self.session) {
+            sent.insert(config.name.clone(), value.clone());
+        }
+        sent
+    }
+
+    fn sign_only<B>(&self, ticket: Option<&Ticket>, request: &mut Request<B>) -> HeaderMap {
         let (Some(auth), Some(ticket)) = (&self.auth, ticket) else {
             return HeaderMap::new();
         };
