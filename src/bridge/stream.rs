@@ -62,7 +62,7 @@ async fn once(relay: &Arc<Relay>, sight: &Sight, place: &mut Place) -> Option<Du
     }
     match listen(relay, sight, place).await {
         End::NotOffered => None,
-        End::Ended => Some(place.backoff.pause().mul_f64(1.0 + fastrand::f64() / 4.0)),
+        End::Ended => Some(place.ended().mul_f64(1.0 + fastrand::f64() / 4.0)),
         End::Failed => Some(place.backoff.next(fastrand::f64())),
         End::SessionGone => match recover::session(relay, sight.generation).await {
             Ok(()) => Some(Duration::ZERO),
@@ -92,7 +92,7 @@ async fn listen(relay: &Relay, sight: &Sight, place: &mut Place) -> End {
     if response.status() != StatusCode::OK || !is_stream {
         return refused(sight, response.status(), Refusal::read(answered).await);
     }
-    place.backoff.reset();
+    place.opened();
     let mut events = Events::new(answered.0.into_body());
     while let Some(mut event) = events.next().await {
         place.note(&mut event);

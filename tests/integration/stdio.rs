@@ -250,6 +250,22 @@ async fn nobody_waits_on_a_made_up_stream_for_what_cannot_be_resumed() {
 }
 
 #[tokio::test]
+async fn a_server_that_resumes_every_stream_and_never_answers_is_given_up() {
+    let scene = Scene::set().await;
+    let mut bridge = scene.opened().await;
+    scene.server.cut("tools/call", Some("event-7"));
+    scene.server.resume_in_silence();
+    bridge.ask("1", "tools/call").await;
+    bridge.error("1", "answer_cut").await;
+    let seen = scene.upstream.seen();
+    let resumed = seen
+        .iter()
+        .filter(|seen| seen.header("last-event-id").is_some());
+    assert_eq!(resumed.count(), 5);
+    bridge.end().await.assert_clean();
+}
+
+#[tokio::test]
 async fn the_daemons_own_errors_arrive_as_they_are() {
     let daemon = Setup::at("http://127.0.0.1:1").start().await;
     let mut bridge = Bridge::to(&daemon, &[]);

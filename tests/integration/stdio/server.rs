@@ -37,6 +37,7 @@ struct State {
     /// The request whose stream was cut.
     cut: Option<String>,
     resumes_nothing: bool,
+    resumes_in_silence: bool,
 }
 
 /// A message that arrived.
@@ -109,6 +110,11 @@ impl Server {
 
     pub fn resume_nothing(&self) {
         self.state().resumes_nothing = true;
+    }
+
+    /// Takes every attempt to resume, and says nothing.
+    pub fn resume_in_silence(&self) {
+        self.state().resumes_in_silence = true;
     }
 
     pub fn forget_sessions(&self) {
@@ -240,6 +246,9 @@ impl Server {
     fn resume(&self, headers: &HeaderMap) -> Response<body::Body> {
         let last = headers.get("last-event-id").map(|id| id.to_str().unwrap());
         let mut state = self.state();
+        if last.is_some() && state.resumes_in_silence {
+            return events(String::new());
+        }
         let last = last.filter(|_| !state.resumes_nothing);
         let cut = last.and_then(|_| state.cut.take());
         match (last, cut) {
