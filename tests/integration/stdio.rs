@@ -160,6 +160,23 @@ async fn a_session_that_cannot_be_opened_again_fails_each_request_once() {
 }
 
 #[tokio::test]
+async fn a_server_that_leaves_a_new_session_unopened_holds_its_client_up_for_a_while_only() {
+    let upstream = Upstream::https();
+    let server = Server::at(&upstream, "/mcp");
+    let setup = Setup::before(&upstream).upstream("request_timeout = \"10m\"");
+    let daemon = setup.start().await;
+    let mut bridge = Bridge::to(&daemon, &[]);
+    bridge.initialize().await;
+    server.forget_sessions();
+    server.hang_on_opening();
+    bridge.ask("1", "tools/list").await;
+    bridge.error("1", "session_lost").await;
+    let said = bridge.answer("1").await;
+    assert!(said.contains("within 15 seconds"), "{said}");
+    bridge.end().await.assert_clean();
+}
+
+#[tokio::test]
 async fn requests_of_2026_07_28_carry_the_mirrored_headers_and_no_session() {
     let scene = Scene::set().await;
     let mut bridge = scene.bridge();

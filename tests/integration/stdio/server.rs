@@ -30,6 +30,7 @@ struct State {
     sessions: HashSet<String>,
     opened: usize,
     refuses: bool,
+    hangs_on_opening: bool,
     answers: HashMap<String, Value>,
     hangs: HashSet<String>,
     /// Methods whose stream is cut before the answer, and the id of the event sent first.
@@ -121,6 +122,11 @@ impl Server {
         self.state().sessions.clear();
     }
 
+    /// Every `initialize` from now on is left without an answer.
+    pub fn hang_on_opening(&self) {
+        self.state().hangs_on_opening = true;
+    }
+
     pub fn refuse_sessions(&self) {
         self.state().refuses = true;
     }
@@ -189,6 +195,9 @@ impl Server {
     async fn take(&self, post: &Post) -> Outcome {
         let message: Message<'_> = serde_json::from_slice(&post.body).unwrap();
         let method = &*message.method;
+        if method == "initialize" && self.state().hangs_on_opening {
+            std::future::pending::<()>().await;
+        }
         if method == "initialize" {
             return Ok(self.open(message.id.unwrap()));
         }
