@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use http::header::CONTENT_TYPE;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, Request, Response, Uri};
 use slog::{Logger, warn};
@@ -20,7 +21,7 @@ use super::problem::Problem;
 use crate::auth::{Ticket, Unavailable};
 use crate::client::{Body, Client, Failure, Kind, ProxyVariables};
 use crate::config::{Target, TargetPath, Upstream};
-use crate::message::RequestBody;
+use crate::message::{RequestBody, is_media_type};
 use crate::snapshot;
 
 use self::patience::Patience;
@@ -44,6 +45,8 @@ pub struct Link {
     /// What it takes for the endpoint's own host and port.
     pub authority: String,
     signer: Option<Arc<snapshot::Upstream>>,
+    /// How long an answer's head may take.
+    head_patience: Duration,
     patience: Patience,
     log: Logger,
 }
@@ -121,6 +124,7 @@ impl Link {
             endpoint,
             authority,
             signer,
+            head_patience: HEAD_PATIENCE,
             patience: Patience::default(),
             log,
         }
@@ -179,8 +183,8 @@ impl Link {
             let sending = self.ways[index]
                 .client
                 .send(request, |request| signed = self.sign(request, ticket));
-            let Ok(sent) = tokio::time::timeout(HEAD_PATIENCE, sending).await else {
-                return Err(Problem::new("timeout", "no answer began within an hour"));
+            let Ok(sent) = tokio::time::timeout(self.head_patience, sending).await else {
+                return Err(self.too_late());
             };
             let mut failure = match sent {
                 Ok(response) => {
@@ -188,7 +192,7 @@ impl Link {
                     if self.patience.reached() {
                         warn!(self.log, "{} answers again", self.ways[index].place);
                     }
-                    return Ok(Ok((response, signed)));
+                    return Ok(Ok((self.watched(response), signed)));
                 }
                 Err(failure) => *failure,
             };
@@ -199,6 +203,23 @@ impl Link {
             }
         }
         unreachable!("the loop has no end")
+    }
+
+    /// Without a daemon nobody else sees to it that an answer goes on once it has begun. A stream
+    /// of events may be silent for as long as there are none.
+    fn watched(&self, response: Response<Body>) -> Response<Body> {
+        let kind = response.headers().get(CONTENT_TYPE);
+        match &self.signer {
+            Some(upstream) if !is_media_type(kind, "text/event-stream") => {
+                response.map(|body| body.within(upstream.config.response_idle_timeout))
+            }
+            _ => response,
+        }
+    }
+
+    fn too_late(&self) -> Problem {
+        let limit = humantime::format_duration(self.head_patience);
+        Problem::new("timeout", format!("no answer began within {limit}"))
     }
 
     /// What a request is signed with, if the bridge is the one that signs.

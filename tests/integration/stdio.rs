@@ -511,6 +511,29 @@ async fn standalone_keeps_its_secret_to_itself_also_where_the_server_repeats_it(
 }
 
 #[tokio::test]
+async fn standalone_waits_for_an_answer_as_long_as_the_configuration_says() {
+    let upstream = Upstream::https();
+    let pipes = upstream.streams_of("application/json", "/stalled");
+    upstream.at("/hanging", |_| std::future::pending());
+    for (path, code, words) in [
+        ("/hanging", "timeout", "no answer began within 1s"),
+        ("/stalled", "answer_cut", "broke off"),
+    ] {
+        let setup = Setup::before(&upstream)
+            .upstream("request_timeout = \"1s\"\nresponse_idle_timeout = \"500ms\"");
+        let config = setup.write();
+        let config = ["--config", config.to_str().unwrap(), "--route", path];
+        let mut bridge = Bridge::launch(setup.dir(), &[&["--standalone"], &config[..]].concat());
+        bridge.ask("1", "initialize").await;
+        bridge.error("1", code).await;
+        let said = bridge.answer("1").await;
+        assert!(said.contains(words), "{said}");
+        bridge.end().await.assert_clean();
+    }
+    drop(pipes);
+}
+
+#[tokio::test]
 async fn a_hundred_bridges_share_one_daemon() {
     let scene = Scene::set().await;
     let mut bridges: Vec<_> = (0..100).map(|_| scene.bridge()).collect();
