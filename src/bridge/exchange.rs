@@ -98,6 +98,7 @@ impl Exchange {
     /// `None` if the client no longer wanted the answer.
     async fn until_cancelled(&self) -> Option<Result<(), Problem>> {
         let Some(call) = &self.call else {
+            let _slot = self.relay.note_slots.acquire().await;
             return Some(self.post().await);
         };
         let mut posting = pin!(self.post_in_turn());

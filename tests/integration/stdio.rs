@@ -243,6 +243,26 @@ async fn a_cancellation_closes_a_modern_stream_and_is_forwarded_to_a_legacy_serv
 }
 
 #[tokio::test]
+async fn notifications_that_a_server_does_not_take_stand_in_nobodys_way() {
+    let scene = Scene::set().await;
+    let mut bridge = scene.opened().await;
+    scene.server.hang("notifications/progress");
+    // Each counts 64 KiB at the least, and 256 MiB are held.
+    for _ in 0..4096 + 3 {
+        bridge
+            .send(r#"{"jsonrpc":"2.0","method":"notifications/progress"}"#)
+            .await;
+    }
+    bridge.ask("1", "ping").await;
+    bridge.answer("1").await;
+    scene.server.hanging(64).await;
+    assert_eq!(scene.server.count("notifications/progress"), 64);
+    let ended = bridge.end().await;
+    let dropped = ended.stderr.matches("was dropped").count();
+    assert_eq!(dropped, 3, "{}", ended.stderr);
+}
+
+#[tokio::test]
 async fn a_cut_stream_is_resumed_after_its_last_event() {
     let scene = Scene::set().await;
     let mut bridge = scene.opened().await;

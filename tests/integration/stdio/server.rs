@@ -206,14 +206,14 @@ impl Server {
         if !is_known && !post.is_modern() {
             return Ok(status(404));
         }
-        let Some(id) = message.id.map(RawValue::get) else {
-            return Ok(status(202));
-        };
         if self.state().hangs.contains(method) {
             self.0.hanging.send_modify(|count| *count += 1);
             let _hanging = Hanging(Arc::clone(&self.0));
             std::future::pending::<()>().await;
         }
+        let Some(id) = message.id.map(RawValue::get) else {
+            return Ok(status(202));
+        };
         let cut = self.state().cuts.get(method).cloned();
         if let Some(event_id) = cut {
             self.state().cut = Some(id.to_owned());
