@@ -202,8 +202,10 @@ impl Proxy {
                 return Err(Error::unaudited());
             }
             if let Some(listener) = entrance.listener {
-                access::to_listener(call, listener).await?;
+                let admitted = access::to_listener(call, listener).await;
+                // Who is refused is in the record, too.
                 exchange.client = call.client.clone();
+                admitted?;
             }
         }
         if let Some(reply) = local::reply(call).await {
