@@ -84,7 +84,7 @@ impl Visit {
             return Self::Nothing;
         }
         let key = |id: HeaderValue| Key {
-            owner: Owner::of(&call.connection.peer),
+            owner: Owner::of(&call.connection.peer, call.client.as_ref()),
             upstream: upstream.config.name.as_str().into(),
             path: request.uri().path().into(),
             id,
