@@ -80,17 +80,44 @@ impl Proxy {
     }
 }
 
-/// What a request of the proxy's own is signed with; `None` for upstreams that want nothing.
-pub async fn ticket(
-    upstream: &Upstream,
-    request: &Request<RequestBody>,
-    deadline: Instant,
-) -> Result<Option<Ticket>, Error> {
-    let Some(auth) = &upstream.auth else {
-        return Ok(None);
-    };
-    let ready = auth.ready(request.body().whole());
-    in_time(upstream, deadline, ready).await.map(Some)
+    /// One attempt at a request of the proxy's own, which belongs to a client's but is not recorded
+    /// with it; and a second as for [`Proxy::send`].
+    ///
+    /// # Errors
+    /// When there is no answer within the upstream's `request_timeout`, or none is to be expected.
+    pub(super) async fn send_own(
+        &self,
+        upstream: &Upstream,
+        request: Request<RequestBody>,
+    ) -> Result<Response<client::Body>, Error> {
+        let deadline = Instant::now() + upstream.config.request_timeout;
+        let Some(auth) = &upstream.auth else {
+            return self.deliver_own(upstream, request, None, deadline).await;
+        };
+        let now = std::time::Instant::now;
+        let ready = auth.ready(request.body().whole());
+        let mut ticket = in_time(upstream, deadline, ready).await?;
+        let mut copy = auth
+            .may_sign_again()
+            .then(|| retry::copy(&request))
+            .flatten();
+        let mut request = request;
+        loop {
+            let sent = self.deliver_own(upstream, request, Some(&ticket), deadline);
+            let response = sent.await?;
+            if response.status() != StatusCode::UNAUTHORIZED {
+                auth.accepted(&ticket, now());
+                return Ok(response);
+            }
+            let may_sign_again = auth.refused(&ticket, now());
+            request = match copy.take() {
+                Some(copy) if may_sign_again => copy,
+                _ => return Ok(response),
+            };
+            retry::drain(response.into_body()).await;
+            ticket = in_time(upstream, deadline, auth.again(ticket)).await?;
+        }
+    }
 }
 
 /// Waits for a token, but not for ever.

@@ -421,8 +421,33 @@ async fn a_stream_ends_with_the_right_to_it() {
             next(&pipes, from + 1).await.send("data: b\n\n").await;
             assert_eq!(stream.until("\n\n").await, "data: b\n\n", "{name}");
         } else {
-            assert!(stream.end().await.1.is_err(), "{name}");
+            let end = within(format!("the end of {name}"), stream.end()).await;
+            assert!(end.1.is_err(), "{name}");
             assert_eq!(pipes.len(), from + 1, "{name}");
         }
     }
+}
+
+#[tokio::test]
+async fn the_second_key_opens_a_stream_again_where_the_first_is_refused() {
+    let upstream = Upstream::https();
+    upstream.expects_refusals();
+    let pipes = upstream.streams_at("/events");
+    let (key_id, second) = (crate::common::KEY_ID, crate::common::secrets::NEXT_SECRET);
+    let setup = Setup::before(&upstream).upstream(RECOVERY);
+    let file = setup.file("second", second);
+    let daemon = setup
+        .more(&format!(
+            "[credential.key.auth-gateway.previous]\nkey_id = {key_id:?}\nsecret = {{ file = {file:?} }}"
+        ))
+        .start()
+        .await;
+    let mut stream = opened(&daemon, Way::Tcp(Http::One), Ask::events("/events")).await;
+    let first = next(&pipes, 0).await;
+    first.send("id: 1\nretry: 1\n\n").await;
+    stream.until("\n\n").await;
+    upstream.accept_only(&[(key_id, second)]);
+    first.cut().await;
+    next(&pipes, 1).await.send("data: b\n\n").await;
+    assert_eq!(stream.until("\n\n").await, "data: b\n\n");
 }
