@@ -264,11 +264,11 @@ impl Proxy {
         let turn = limit::turn(upstream, exchange.patience(upstream)).await?;
         let message = call.message.as_ref();
         let sent = self.send(upstream, request, message, exchange).await;
-        drop(turn);
         if let Some(known) = lens.as_mut().and_then(|lens| lens.stand_in(&sent)) {
             return Ok(recall::answer(known, lens, exchange));
         }
         let (response, sent) = visit.answered(self, upstream, sent?, exchange).await?;
+        drop(turn);
         if fallback.replaces(response.status()) {
             return Ok(stream::local(&self.draining).map(Source::events));
         }

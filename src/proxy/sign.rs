@@ -26,7 +26,10 @@ impl Proxy {
         exchange: &mut Exchange,
     ) -> Result<(Response<client::Body>, HeaderMap), Error> {
         let patience = exchange.patience(upstream);
-        let deadline = patience.deadline(Instant::now() - exchange.waited);
+        // One that is sent once more, in a new session, has no more time than it had.
+        let begun = || patience.deadline(Instant::now() - exchange.waited);
+        let deadline = exchange.deadline.unwrap_or_else(begun);
+        exchange.deadline = Some(deadline);
         let Some(auth) = &upstream.auth else {
             let only = self.deliver(upstream, request, message, None, deadline, exchange);
             return only.await;
@@ -78,7 +81,6 @@ impl Proxy {
         }
         Ok((response, sent))
     }
-}
 
     /// One attempt at a request of the proxy's own, which belongs to a client's but is not recorded
     /// with it; and a second as for [`Proxy::send`].

@@ -2,12 +2,14 @@
 
 pub mod server;
 
+use std::time::{Duration, Instant};
+
 use futures_util::future::join_all;
 use serde_json::json;
 
 use self::server::{Server, VERSION, initialize, notification, open, request, within};
 use crate::common::secrets::{KEY_ID, NEXT_SECRET};
-use crate::common::{Ask, Daemon, Http, Setup, Upstream, Way};
+use crate::common::{Ask, Daemon, Http, Setup, Upstream, Way, body, until};
 
 const REPLAY: &str = "session_recovery = \"replay\"";
 
