@@ -269,6 +269,9 @@ impl Proxy {
         }
         let (response, sent) = visit.answered(self, upstream, sent?, exchange).await?;
         drop(turn);
+        if let Some(lens) = &mut lens {
+            lens.until = exchange.deadline;
+        }
         if fallback.replaces(response.status()) {
             return Ok(stream::local(&self.draining).map(Source::events));
         }
