@@ -662,19 +662,21 @@ async fn busy(clients: &mut [Client], upstream: &Upstream, long: Duration) -> Bu
     }
 }
 
-/// Passes connections on to `upstream`: the first at once, the rest when `together` of them are there.
+/// Passes connections on to `upstream`: the first at once, the rest once `together` of them have come.
 async fn gate_before(upstream: &Upstream, together: usize) -> SocketAddr {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (address, port) = (listener.local_addr().unwrap(), upstream.port());
-    let gate = Arc::new(tokio::sync::Barrier::new(together));
+    let arrived = Arc::new(tokio::sync::watch::Sender::new(0));
     tokio::spawn(async move {
         let mut is_first = true;
         while let Ok((mut client, _)) = listener.accept().await {
             let waits = !std::mem::take(&mut is_first);
-            let gate = Arc::clone(&gate);
+            let arrived = Arc::clone(&arrived);
             tokio::spawn(async move {
                 if waits {
-                    gate.wait().await;
+                    arrived.send_modify(|count| *count += 1);
+                    let mut all = arrived.subscribe();
+                    all.wait_for(|count| *count >= together).await.unwrap();
                 }
                 let server = tokio::net::TcpStream::connect(("127.0.0.1", port)).await;
                 tokio::io::copy_bidirectional(&mut client, &mut server.unwrap()).await

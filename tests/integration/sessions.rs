@@ -456,11 +456,16 @@ async fn named_clients_behind_one_address_do_not_share_sessions() {
     let upstream = Upstream::https();
     let server = Server::at(&upstream, "/mcp");
     let setup = Setup::before(&upstream).upstream(REPLAY);
-    let [ci, desk] = ["ci", "desk"].map(|name| setup.file(name, &format!("the-token-of-{name}")));
+    let [ci, desk] =
+        ["ci", "desk"].map(|name| setup.file(name, &format!("the-very-own-token-of-{name}")));
     let tokens = format!("tokens = {{ ci = {{ file = {ci:?} }}, desk = {{ file = {desk:?} }} }}");
     let daemon = setup.tcp_listener(&tokens).start().await;
-    let by =
-        |name: &str, ask: Ask| ask.header("authorization", &format!("Bearer the-token-of-{name}"));
+    let by = |name: &str, ask: Ask| {
+        ask.header(
+            "authorization",
+            &format!("Bearer the-very-own-token-of-{name}"),
+        )
+    };
     assert_eq!(daemon.ask(by("ci", initialize("/mcp"))).await.status, 200);
     server.forget();
     let ping = || request("/mcp", "s1", 7, "ping");

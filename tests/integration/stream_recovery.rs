@@ -392,13 +392,13 @@ async fn a_stream_ends_with_the_right_to_it() {
     ] {
         let make = |of: (&str, &str), base: Setup| {
             let route = match of.0 {
-                "deny" => format!("deny = {{ users = [{uid}] }}"),
+                "deny" => format!("deny = {{ users = [\"{uid}\"] }}"),
                 "policy a" => "[[route.policy]]\ntools = { deny = [\"a\"] }".to_owned(),
                 "policy b" => "[[route.policy]]\ntools = { deny = [\"b\"] }".to_owned(),
                 _ => String::new(),
             };
             let listener = match of.1 {
-                "deny" => format!("deny = {{ users = [{uid}] }}"),
+                "deny" => format!("deny = {{ users = [\"{uid}\"] }}"),
                 "" => String::new(),
                 file => token(base.path(file)),
             };
