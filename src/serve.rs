@@ -7,6 +7,7 @@ mod activity;
 mod connection;
 mod crowd;
 pub(crate) mod head;
+mod holder;
 mod protocol;
 mod registry;
 mod stream;

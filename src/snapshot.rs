@@ -23,7 +23,7 @@ use slog::Logger;
 
 use crate::auth::Surroundings;
 use crate::client::ProxyVariables;
-use crate::config::{Config, ListenAddress, Listener, RateLimit, Route};
+use crate::config::{self, Config, ListenAddress, Listener, RateLimit, Route};
 use crate::metrics::Metrics;
 use crate::resilience::rate::Rate;
 use crate::secret::Secret;
@@ -117,7 +117,7 @@ impl Snapshot {
                 (listener_key(&listener.address), place)
             })
             .collect();
-        let overrides = overrides(&config, &upstreams, &credentials);
+        let overrides = overrides(&config, &upstreams, &credentials, previous);
         let rates = config.limits.rate.iter();
         Ok(Self {
             rates: rates.map(|limit| rate(limit, previous)).collect(),
@@ -180,6 +180,16 @@ impl Snapshot {
         self.overrides.get(&(route.upstream, index))
     }
 
+    /// The upstream with another credential than its own, if that is exactly this one.
+    fn override_of(&self, upstream: &str, credential: &config::Credential) -> Option<&Upstream> {
+        let mut overrides = self.overrides.iter();
+        let (_, found) = overrides.find(|((of, index), _)| {
+            self.config.upstreams[*of].name == upstream
+                && self.config.credentials[*index] == *credential
+        })?;
+        Some(found)
+    }
+
     pub fn upstream_named(&self, name: &str) -> Option<&Arc<Upstream>> {
         self.upstreams
             .iter()
@@ -191,12 +201,17 @@ fn overrides(
     config: &Config,
     upstreams: &[Arc<Upstream>],
     credentials: &[Credential],
+    previous: Option<&Snapshot>,
 ) -> HashMap<(usize, usize), Arc<Upstream>> {
     let mut overrides = HashMap::new();
     for route in &config.routes {
         for &index in &route.credentials {
-            let make =
-                || Arc::new(upstreams[route.upstream].with_credential(index, &credentials[index]));
+            let own = &upstreams[route.upstream];
+            let make = || {
+                let before = previous
+                    .and_then(|it| it.override_of(&own.config.name, &config.credentials[index]));
+                Arc::new(own.with_credential(index, &credentials[index], before))
+            };
             overrides
                 .entry((route.upstream, index))
                 .or_insert_with(make);

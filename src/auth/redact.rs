@@ -13,7 +13,8 @@ pub fn redact(sent: &HeaderMap, text: &str) -> String {
     let mut needles: Vec<String> = sent
         .values()
         .filter(|value| value.is_sensitive())
-        .flat_map(|value| parts(&String::from_utf8_lossy(value.as_bytes())))
+        .flat_map(|value| pieces(value.as_bytes()))
+        .map(|piece| String::from_utf8_lossy(piece).to_ascii_lowercase())
         .collect();
     // The longest first: what is left of one that is cut is no other's.
     needles.sort_by_key(|needle| std::cmp::Reverse(needle.len()));
@@ -26,18 +27,13 @@ pub fn redact(sent: &HeaderMap, text: &str) -> String {
 }
 
 /// The value itself, and what is between its separators, such as the token after `Bearer`.
-fn parts(value: &str) -> Vec<String> {
-    let is_separator = |c: char| c.is_whitespace() || ",;:=\"".contains(c);
-    let mut parts: Vec<_> = value
-        .split(is_separator)
-        .filter(|part| part.len() >= TELLING)
-        .map(str::to_ascii_lowercase)
-        .collect();
-    if !value.is_empty() {
-        parts.push(value.to_ascii_lowercase());
-    }
-    parts.dedup();
-    parts
+pub fn pieces(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let is_separator = |byte: &u8| byte.is_ascii_whitespace() || b",;:=\"".contains(byte);
+    let parts = value.split(is_separator);
+    let telling = parts.filter(move |part| part.len() >= TELLING && part.len() < value.len());
+    std::iter::once(value)
+        .filter(|value| !value.is_empty())
+        .chain(telling)
 }
 
 /// How many bytes at the end of `text` are the beginning of `needle`; few enough tell nothing.

@@ -36,6 +36,12 @@ impl Tokens {
         self.0.is_empty()
     }
 
+    /// Those of one client.
+    pub fn of(&self, client: &str) -> Self {
+        let tokens = self.0.iter().filter(|token| *token.client == *client);
+        Self(tokens.cloned().collect())
+    }
+
     /// Whose token this is. Takes as long for every token, known or not, of the same length.
     pub fn client(&self, presented: &[u8]) -> Option<&Arc<str>> {
         let digest: [u8; 32] = Sha256::digest(presented).into();

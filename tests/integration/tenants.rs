@@ -478,6 +478,30 @@ async fn a_port_of_the_network_is_served_with_tls_and_known_clients() {
         .assert_refused(403, "host_forbidden");
 }
 
+#[tokio::test]
+async fn whoever_is_refused_by_name_is_named_in_log_and_audit() {
+    let upstream = Upstream::https();
+    let setup = with_tokens(Setup::before(&upstream));
+    let audit = setup.path("audit.log");
+    let setup = setup
+        .tcp_listener("allow = { clients = [\"ci\"] }")
+        .more(&format!("[audit]\nfile = {audit:?}"));
+    let daemon = setup.start().await;
+    let asked = bearer(Ask::get("/mcp"), OTHER_TOKEN).header("x-request-id", "refused");
+    daemon
+        .ask(asked)
+        .await
+        .assert_refused(403, "peer_forbidden");
+    assert_eq!(daemon.logged_request("refused").await["client"], "desk");
+    until("its record", || {
+        let records = fs::read_to_string(&audit).unwrap_or_default();
+        records
+            .lines()
+            .any(|line| line.contains("\"client\":\"desk\""))
+    })
+    .await;
+}
+
 // Which credential.
 
 #[tokio::test]
