@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use slog::{Logger, info, warn};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::admin::Admin;
 use crate::audit::Sink;
@@ -35,6 +35,8 @@ use self::signals::{Signal, Signals};
 
 /// What drained connections get beyond `graceful_shutdown` to notice that they are cut.
 const LAST_MOMENT: Duration = Duration::from_millis(200);
+/// What is not ready by then is left to the requests, which have deadlines of their own.
+const WARM_UP: Duration = Duration::from_secs(60);
 
 /// Control over a running daemon from inside its own process.
 pub struct Handle {
@@ -300,7 +302,7 @@ impl Daemon {
         let snapshot = self.state.proxy.snapshot();
         for credential in &snapshot.credentials {
             let auth = Arc::clone(&credential.auth);
-            tokio::spawn(async move { auth.warm_up().await });
+            tokio::spawn(async move { timeout(WARM_UP, auth.warm_up()).await });
         }
         tokio::spawn(async move {
             for upstream in &snapshot.upstreams {

@@ -25,7 +25,8 @@ use crate::message::RequestBody;
 const MAX_ANSWER: usize = 64 * 1024;
 /// How much of an issuer's own words is passed on, in characters.
 const MAX_WORDS: usize = 200;
-/// No token is believed to last longer.
+/// What an issuer says of a lifetime is believed within these.
+const SHORTEST: Duration = Duration::from_secs(1);
 pub const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 pub struct Issuer {
@@ -292,7 +293,9 @@ fn granted(body: &[u8]) -> Result<Granted, String> {
     };
     let lifetime = seconds
         .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
-        .map(|lifetime| lifetime.min(LONGEST));
+        // Some write 0 for what they do not tell; no token of use has expired already.
+        .filter(|lifetime| !lifetime.is_zero())
+        .map(|lifetime| lifetime.clamp(SHORTEST, LONGEST));
     Ok(Granted { header, lifetime })
 }
 
@@ -314,6 +317,9 @@ mod tests {
             (r#"{"access_token":"t"}"#, None),
             (r#"{"access_token":"t","expires_in":null}"#, None),
             (r#"{"access_token":"t","expires_in":-5}"#, None),
+            (r#"{"access_token":"t","expires_in":0}"#, None),
+            (r#"{"access_token":"t","expires_in":"0"}"#, None),
+            (r#"{"access_token":"t","expires_in":0.01}"#, Some(1)),
             (r#"{"access_token":"t","expires_in":1e12}"#, Some(86_400)),
         ] {
             let granted =
