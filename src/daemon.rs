@@ -178,8 +178,8 @@ impl Daemon {
         ));
         let admin = Arc::new(Admin::new(Arc::clone(&state)));
         let mut listeners = Listeners::new(proxy, Arc::clone(&workers), admin, log.clone());
-        listeners.inherit(inherited)?;
         let snapshot = state.proxy.snapshot();
+        listeners.inherit(inherited, &snapshot.config)?;
         let audit = snapshot.config.audit.as_ref();
         let sink = audit.map(|audit| Sink::open(&audit.target)).transpose();
         let sink = sink.map_err(|message| Failure {

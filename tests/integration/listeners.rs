@@ -444,6 +444,39 @@ async fn descriptors_that_are_no_listening_sockets_are_refused_by_name() {
 }
 
 #[tokio::test]
+async fn a_socket_handed_over_that_is_open_to_the_network_is_refused_unless_its_listener_asks_who()
+{
+    let upstream = Upstream::https();
+    let open = || std::net::TcpListener::bind("0.0.0.0:0").unwrap();
+    for (name, said) in [
+        ("proxy", "tokens or tls.client_ca"),
+        ("admin", "admin pages"),
+    ] {
+        let mut daemon = Daemon::spawn(Setup::before(&upstream).inherit(name, open()));
+        let (code, words) = ended_with(&mut daemon).await;
+        assert_eq!(code, Some(69), "{words}");
+        assert!(words.contains(said), "{words}");
+    }
+    let socket = open();
+    let setup = Setup::before(&upstream);
+    let without = setup.config();
+    let identity = crate::common::tls::authority().issue(&["localhost"]);
+    let cert = setup.file("server.pem", &identity.certificate);
+    let key = setup.file("server.key", &identity.key);
+    let listener = format!(
+        "[[listener]]\ntcp = \"{}\"\nallow_non_loopback = true\nallowed_hosts = [\"a.example\"]\n\
+         tokens = {{ ci = {{ env = \"TOKEN\" }} }}\ntls = {{ cert = {cert:?}, key = {key:?} }}\n",
+        socket.local_addr().unwrap()
+    );
+    let setup = setup.more(&listener).env("TOKEN", "0123456789abcdef");
+    let mut daemon = setup.inherit("proxy", socket).start().await;
+    assert_eq!(daemon.ask_by(UNIX, Ask::get("/")).await.status, 200);
+    daemon.reload_with(|setup| setup.written(&without)).await;
+    let refused = daemon.status()["last_reload"].to_string();
+    assert!(refused.contains("tokens or tls.client_ca"), "{refused}");
+}
+
+#[tokio::test]
 async fn sockets_meant_for_another_process_are_not_touched() {
     let upstream = Upstream::https();
     let setup = Setup::before(&upstream)
