@@ -95,6 +95,8 @@ pub struct Config {
     pub warnings: Vec<String>,
     /// The environment variables that hold secrets, for [`crate::env::scrub`].
     pub secret_variables: Vec<String>,
+    /// The programs that printed secrets.
+    pub commands: Vec<Command>,
     /// The secrets that programs printed and print anew from time to time.
     pub refreshed: Vec<Refreshed>,
     /// The files whose change is a reason to reload.

@@ -27,7 +27,7 @@ use crate::serve::Workers;
 use crate::snapshot::Snapshot;
 use crate::state::{Reloaded, State};
 use crate::worker;
-use crate::{exit, harden, sandbox};
+use crate::{client, exit, harden, sandbox};
 
 use self::listeners::Listeners;
 use self::refresh::Refresher;
@@ -90,10 +90,12 @@ pub fn run(sources: Sources, config: Config, ready: impl FnOnce(Handle)) -> Resu
     // SAFETY: no other thread runs yet, so nobody reads the environment meanwhile.
     unsafe { crate::env::scrub(&config.secret_variables) };
     harden::apply();
-    let sandbox = sandbox::enter(&config).map_err(|message| Failure {
-        message,
-        exit: exit::UNAVAILABLE.into(),
-    })?;
+    // The system's roots are read when they are first wanted, behind the walls.
+    let sandbox =
+        sandbox::enter(&config, client::trust_directories()).map_err(|message| Failure {
+            message,
+            exit: exit::UNAVAILABLE.into(),
+        })?;
     let (log, log_control, _flush) = log::start(config.log);
     let env = |name: &str| sources.env.get(name).map(str::to_owned);
     let inherited = Inherited::take(&env)?;

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use crate::config::{AuditTarget, Config, ListenAddress};
+use crate::secret;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
@@ -29,6 +30,8 @@ pub enum Mode {
 pub struct Report {
     pub files: Result<(), String>,
     pub system_calls: Result<(), String>,
+    /// Whether programs that print secrets are started from outside.
+    pub commands_outside: bool,
 }
 
 /// Directories that may be read, once files are restricted.
@@ -41,10 +44,15 @@ static SOCKETS: OnceLock<Vec<PathBuf>> = OnceLock::new();
 ///
 /// # Errors
 /// With [`Mode::Require`], when something cannot be put in force.
-pub fn enter(config: &Config) -> Result<Report, String> {
-    let report = match config.server.sandbox {
+pub fn enter(config: &Config, readable: Vec<PathBuf>) -> Result<Report, String> {
+    let commands_outside = config.server.sandbox != Mode::Off && !config.commands.is_empty();
+    if commands_outside {
+        secret::stay_outside()
+            .map_err(|error| format!("the system gives no thread to start programs: {error}"))?;
+    }
+    let mut report = match config.server.sandbox {
         Mode::Off => Report::of_nothing("switched off by server.sandbox"),
-        Mode::Auto | Mode::Require => walls(config),
+        Mode::Auto | Mode::Require => walls(config, readable),
     };
     if config.server.sandbox == Mode::Require {
         let missing = |what: &str, why: &String| {
@@ -58,6 +66,8 @@ pub fn enter(config: &Config) -> Result<Report, String> {
             .as_ref()
             .map_err(|why| missing("system calls", why))?;
     }
+    report.commands_outside =
+        commands_outside && (report.files.is_ok() || report.system_calls.is_ok());
     Ok(report)
 }
 
@@ -71,13 +81,15 @@ impl Report {
         Self {
             files: Err(why.to_owned()),
             system_calls: Err(why.to_owned()),
+            commands_outside: false,
         }
     }
 }
 
 #[cfg(target_os = "linux")]
-fn walls(config: &Config) -> Report {
-    let readable = crate::file::directories();
+fn walls(config: &Config, more: Vec<PathBuf>) -> Report {
+    let mut readable = crate::file::directories();
+    readable.extend(more);
     let sockets: Vec<_> = sockets(config).filter_map(existing_directory).collect();
     let files = if config.asks_for_programs() {
         // A process behind Landlock may not look at one that is not.
@@ -93,11 +105,12 @@ fn walls(config: &Config) -> Report {
     Report {
         files,
         system_calls: syscalls::restrict(),
+        commands_outside: false,
     }
 }
 
 #[cfg(not(target_os = "linux"))]
-fn walls(_: &Config) -> Report {
+fn walls(_: &Config, _: Vec<PathBuf>) -> Report {
     Report::of_nothing("this system has no such means")
 }
 

@@ -37,6 +37,7 @@ pub fn status(state: &State) -> String {
         "sandbox": {
             "files": wall(&state.sandbox.files),
             "system_calls": wall(&state.sandbox.system_calls),
+            "secret_commands": if state.sandbox.commands_outside { "outside" } else { "as the daemon" },
         },
         "failing_secrets": refresh_entries(&snapshot),
         "connections": registry.len(),

@@ -111,9 +111,13 @@ fn write_status(out: &mut String, page: &Value, latencies: &Latencies) -> std::f
         page["sessions"], cache["entries"], cache["bytes"], cache["limit"]
     )?;
     let sandbox = &page["sandbox"];
+    let programs = match sandbox["secret_commands"].as_str() {
+        Some("outside") => "; programs that print secrets run outside it",
+        _ => "",
+    };
     writeln!(
         out,
-        "Sandbox: files {}, system calls {}",
+        "Sandbox: files {}, system calls {}{programs}",
         text(&sandbox["files"]),
         text(&sandbox["system_calls"])
     )?;

@@ -63,6 +63,7 @@ pub fn load(sources: &Sources) -> Result<Config, Problems> {
                 .collect();
             config.warnings = warnings(&report);
             config.secret_variables = variables_to_scrub(&report);
+            config.commands = report.printed.take().into_keys().collect();
             config.refreshed = report.refreshed.take();
             config.watched = report.watched.take().into_iter().collect();
             Ok(config)
@@ -132,6 +133,7 @@ fn decode(report: &Report<'_>, tree: &Table) -> Option<Config> {
         files: Vec::new(),
         warnings: Vec::new(),
         secret_variables: Vec::new(),
+        commands: Vec::new(),
         refreshed: Vec::new(),
         watched: Vec::new(),
     })
