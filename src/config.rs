@@ -169,21 +169,34 @@ impl Config {
     }
 
     /// The same configuration with another value wherever `old` itself stands.
-    #[must_use]
-    pub fn with_secret(&self, old: &Secret, new: &Secret) -> Config {
+    ///
+    /// # Errors
+    /// A sentence: the value is unfit, or `old` stands nowhere, so that it would be in force for ever.
+    pub fn with_secret(&self, old: &Secret, new: &Secret) -> Result<Config, String> {
         let mut config = self.clone();
+        let mut replaced = 0;
+        for listener in &mut config.listeners {
+            replaced += listener.tokens.replace(old, new)?;
+        }
         let schemes = config.credentials.iter_mut();
         let in_schemes = schemes.flat_map(|credential| credential.scheme.secrets_mut());
         let sessions = config.upstreams.iter_mut().flat_map(|it| &mut it.session);
-        let refreshed = config.refreshed.iter_mut().map(|it| &mut it.secret);
         for secret in in_schemes
             .chain(sessions.map(|session| &mut session.value))
-            .chain(refreshed)
             .filter(|secret| secret.is(old))
         {
             *secret = new.clone();
+            replaced += 1;
         }
-        config
+        if replaced == 0 {
+            return Err("nothing takes the new value; reload".to_owned());
+        }
+        for refreshed in &mut config.refreshed {
+            if refreshed.secret.is(old) {
+                refreshed.secret = new.clone();
+            }
+        }
+        Ok(config)
     }
 
     /// Where the daemon of these sources has its admin socket, as far as they can be read:

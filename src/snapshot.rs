@@ -138,7 +138,7 @@ impl Snapshot {
     /// The same configuration with another value for one of its secrets.
     ///
     /// # Errors
-    /// As [`Snapshot::new`]: the value may be unfit for its scheme.
+    /// As [`Snapshot::new`] and [`Config::with_secret`]: the value may be unfit for its use.
     pub fn with_secret(
         &self,
         old: &Secret,
@@ -147,7 +147,7 @@ impl Snapshot {
         metrics: &Metrics,
         log: &Logger,
     ) -> Result<Self, String> {
-        let config = self.config.with_secret(old, new);
+        let config = self.config.with_secret(old, new)?;
         let mut snapshot = Self::new(config, Some(self), proxies, metrics, log)?;
         snapshot.loaded_at = self.loaded_at;
         Ok(snapshot)
