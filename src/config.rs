@@ -12,6 +12,7 @@ mod admin;
 mod audit;
 mod browser;
 mod cache;
+mod commands;
 mod credential;
 mod decode;
 pub mod env;
@@ -146,7 +147,47 @@ impl Config {
     /// All problems found, in the order of the files. Blocks on file access, never on a
     /// file that is none.
     pub fn load(sources: &Sources) -> Result<Config, Problems> {
-        load::load(sources)
+        load::load(sources, |_| ())
+    }
+
+    /// As [`Config::load`]; `begins` is told how long the programs that print secrets may take,
+    /// before they are run, if there are any.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn load_telling(
+        sources: &Sources,
+        begins: impl FnOnce(Duration),
+    ) -> Result<Config, Problems> {
+        load::load(sources, begins)
+    }
+
+    /// How long the programs may take that print the secrets of these sources.
+    pub fn command_time(sources: &Sources) -> Duration {
+        load::command_time(sources)
+    }
+
+    /// What was refreshed between `before` and `now`, while this was being read, instead of what
+    /// the same programs printed for this.
+    #[must_use]
+    pub fn carry_over(self, before: &Config, now: &Config) -> Config {
+        let mut config = self;
+        for fresh in &now.refreshed {
+            let is_same = |it: &&Refreshed| it.command == fresh.command;
+            let stale = before.refreshed.iter().find(is_same);
+            let own = config.refreshed.iter().find(is_same);
+            let (Some(stale), Some(own)) = (stale, own) else {
+                continue;
+            };
+            if stale.secret.is(&fresh.secret) || own.secret == fresh.secret {
+                continue;
+            }
+            // Where it is unfit, what the program printed for this goes on until its next turn.
+            if let Ok(next) = config.with_secret(&own.secret, &fresh.secret) {
+                config = next;
+            }
+        }
+        config
     }
 
     /// Whether a rule asks which program a client is.

@@ -6,6 +6,8 @@ mod reload;
 mod signals;
 mod watch;
 
+use std::ops::ControlFlow;
+use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -217,34 +219,63 @@ impl Daemon {
             state: Arc::clone(&self.state),
             stop,
         });
-        self.run_until_stopped(stopped).await;
+        self.signals.also(stopped);
+        self.run_until_stopped().await;
         self.drain().await;
     }
 
     /// The one loop: it ends when the daemon shall stop.
-    async fn run_until_stopped(&mut self, mut stopped: oneshot::Receiver<()>) {
-        let mut stoppable = true;
+    async fn run_until_stopped(&mut self) {
         loop {
-            tokio::select! {
+            let reply = tokio::select! {
                 signal = self.signals.next() => match signal {
-                    Signal::Stop(name) => {
-                        info!(self.log, "stopping"; "signal" => name);
-                        return;
-                    }
-                    Signal::Reload => drop(self.reload().await),
-                    Signal::MoreLog => self.log_level(self.log_control.more()),
-                    Signal::LessLog => self.log_level(self.log_control.less()),
+                    Signal::Stop(name) => return self.say_stopping(name),
+                    Signal::Reload => None,
+                    Signal::MoreLog => { self.log_level(self.log_control.more()); continue }
+                    Signal::LessLog => { self.log_level(self.log_control.less()); continue }
                 },
-                Some(reply) = self.reload_requests.recv() => {
-                    let outcome = self.reload().await;
-                    let _ = reply.send(outcome);
-                }
-                outcome = &mut stopped, if stoppable => match outcome {
-                    Ok(()) => return,
-                    // Nobody holds the handle: signals alone stop us.
-                    Err(_) => stoppable = false,
-                },
+                Some(reply) = self.reload_requests.recv() => Some(reply),
+            };
+            if self.reload_for(reply).await.is_break() {
+                return;
             }
+        }
+    }
+
+    /// Reloads, and once more if that was asked for meanwhile. Breaks when the daemon shall stop:
+    /// whoever wants that does not wait for a vault that hangs.
+    async fn reload_for(
+        &mut self,
+        mut reply: Option<oneshot::Sender<Reloaded>>,
+    ) -> ControlFlow<()> {
+        let mut again = true;
+        while std::mem::take(&mut again) {
+            let mut loading = pin!(self.begin_reload());
+            let loaded = loop {
+                tokio::select! {
+                    loaded = &mut loading => break loaded,
+                    signal = self.signals.next() => match signal {
+                        Signal::Stop(name) => {
+                            self.say_stopping(name);
+                            return ControlFlow::Break(());
+                        }
+                        Signal::Reload => again = true,
+                        Signal::MoreLog => self.log_level(self.log_control.more()),
+                        Signal::LessLog => self.log_level(self.log_control.less()),
+                    },
+                }
+            };
+            let outcome = self.finish_reload(loaded).await;
+            if let Some(reply) = reply.take() {
+                let _ = reply.send(outcome);
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn say_stopping(&self, signal: Option<&'static str>) {
+        if let Some(name) = signal {
+            info!(self.log, "stopping"; "signal" => name);
         }
     }
 

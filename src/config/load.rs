@@ -1,9 +1,11 @@
 //! From the sources to a [`Config`]: read, lay over each other, decode, report.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::admin::decode_admin;
 use super::audit::decode_audit;
+use super::commands;
 use super::credential::decode_credential;
 use super::decode::{Field, Section};
 use super::env::SECRET_VARIABLES;
@@ -20,7 +22,8 @@ use super::upstream::decode_upstream;
 use super::{Config, Credential, Outline, Route, Sources};
 use crate::paths;
 
-pub fn load(sources: &Sources) -> Result<Config, Problems> {
+/// `begins` is told how long programs that print secrets may take, before they are run.
+pub fn load(sources: &Sources, begins: impl FnOnce(Duration)) -> Result<Config, Problems> {
     let Files {
         documents,
         mut tree,
@@ -50,6 +53,11 @@ pub fn load(sources: &Sources) -> Result<Config, Problems> {
     }
     default_listeners(&mut tree, &sources.env);
     overlay(&mut tree, &sources.flags, &report);
+    let commands = commands::named_in(&sources.env, &documents, &tree);
+    if !commands.is_empty() {
+        begins(commands::time_for(&commands));
+        *report.printed.borrow_mut() = commands::run(commands, &sources.env);
+    }
     let decoded = decode(&report, &tree);
     if let Some(config) = &decoded {
         warn_of_no_socket(&report, config);
@@ -73,7 +81,7 @@ pub fn load(sources: &Sources) -> Result<Config, Problems> {
 }
 
 /// `None` only if a problem was reported.
-fn decode(report: &Report<'_>, tree: &Table) -> Option<Config> {
+pub(super) fn decode(report: &Report<'_>, tree: &Table) -> Option<Config> {
     let mut root = Section::root(report, tree);
     let credential_fields = named(&mut root, "credential");
     let credentials: Vec<Option<Credential>> =
@@ -153,6 +161,19 @@ pub fn admin_socket(sources: &Sources) -> Option<PathBuf> {
     decode_admin(&mut root, &listeners)
         .unix
         .map(|unix| unix.path)
+}
+
+/// How long the programs that print secrets may take together.
+pub fn command_time(sources: &Sources) -> Duration {
+    let Files {
+        documents,
+        mut tree,
+        ..
+    } = Files::read(sources);
+    let report = Report::new(&sources.env, &documents);
+    default_listeners(&mut tree, &sources.env);
+    overlay(&mut tree, &sources.flags, &report);
+    commands::time_for(&commands::named_in(&sources.env, &documents, &tree))
 }
 
 pub fn outline(sources: &Sources) -> Outline {

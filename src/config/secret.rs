@@ -79,6 +79,13 @@ fn read(source: &Source, field: &Field<'_>) -> Result<Secret, SecretError> {
     let Source::Command(command) = source else {
         return source.read(report.env);
     };
+    if let Some(rehearsed) = &report.rehearsed {
+        let mut rehearsed = rehearsed.borrow_mut();
+        if !rehearsed.contains(command) {
+            rehearsed.push(command.clone());
+        }
+        return Ok(Secret::new(b"rehearsal".to_vec()));
+    }
     let known = report.printed.borrow().get(command).cloned();
     let printed = known.unwrap_or_else(|| {
         let printed = source.read(report.env);
