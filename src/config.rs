@@ -256,10 +256,18 @@ impl Config {
 /// What a client has to know of a daemon.
 #[derive(Debug)]
 pub struct Outline {
-    /// Each with whether somebody chose this address.
-    pub listeners: Vec<(ListenAddress, bool)>,
+    pub listeners: Vec<Entry>,
     /// The paths of the routes as they are written; none if every path is taken.
     pub routes: Vec<String>,
+}
+
+/// Where clients come in.
+#[derive(Debug)]
+pub struct Entry {
+    pub address: ListenAddress,
+    /// Whether somebody chose this address.
+    pub is_chosen: bool,
+    pub tls: bool,
 }
 
 /// A place requests are sent to.
@@ -491,6 +499,8 @@ pub struct Listener {
     /// By which clients prove who they are; none: they need not.
     pub tokens: Tokens,
     pub tls: Option<ServerTls>,
+    /// Whether `tls` is there, be it unread; see [`Config::outline`].
+    pub wants_tls: bool,
 }
 
 impl Listener {

@@ -27,6 +27,7 @@ pub fn status(state: &State) -> String {
             "address": listener.address,
             "for": listener.role,
             "inherited": listener.inherited,
+            "tls": listener.tls,
         })).collect::<Vec<_>>(),
         "upstreams": snapshot.upstreams.iter().map(|upstream| upstream_entry(&snapshot, upstream)).collect::<Vec<_>>(),
         "routes": snapshot.config.routes.iter().enumerate().map(|(index, route)| json!({

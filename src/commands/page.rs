@@ -64,9 +64,14 @@ fn write_status(out: &mut String, page: &Value, latencies: &Latencies) -> std::f
         } else {
             ""
         };
+        let tls = if listener["tls"] == true {
+            ", by TLS"
+        } else {
+            ""
+        };
         writeln!(
             out,
-            "  {}  for {}{inherited}",
+            "  {}  for {}{tls}{inherited}",
             text(&listener["address"]),
             text(&listener["for"])
         )?;

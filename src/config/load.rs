@@ -19,7 +19,7 @@ use super::route::{Upstreams, decode_routes, route_paths, warn_of_unreachable};
 use super::server::{decode_log, decode_server};
 use super::tree::{Origin, Table};
 use super::upstream::decode_upstream;
-use super::{Config, Credential, Outline, Route, Sources};
+use super::{Config, Credential, Entry, Outline, Route, Sources};
 use crate::paths;
 
 /// `begins` is told how long programs that print secrets may take, before they are run.
@@ -189,7 +189,11 @@ pub fn outline(sources: &Sources) -> Outline {
     let listeners = decode_listeners(&mut root, None).into_iter();
     Outline {
         listeners: listeners
-            .map(|(listener, origin)| (listener.address, !matches!(origin, Origin::Default)))
+            .map(|(listener, origin)| Entry {
+                is_chosen: !matches!(origin, Origin::Default),
+                tls: listener.wants_tls,
+                address: listener.address,
+            })
             .collect(),
         routes: route_paths(&mut root),
     }

@@ -130,9 +130,16 @@ impl Listeners {
     }
 
     pub fn describe(&self) -> Vec<Description> {
+        let snapshot = self.proxy.snapshot();
+        let speaks_tls = |open: &Open| {
+            let entrance = snapshot.entrance(listener_key(open.bound.address()));
+            let listener = entrance.and_then(|entrance| entrance.listener);
+            open.role == Role::Clients && listener.is_some_and(|listener| listener.tls.is_some())
+        };
         self.open
             .iter()
             .map(|open| Description {
+                tls: speaks_tls(open),
                 address: open.bound.to_string(),
                 role: match open.role {
                     Role::Clients => "clients",
