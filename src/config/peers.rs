@@ -117,7 +117,8 @@ impl Peers {
             || self
                 .has_group(who.groups)
                 .unwrap_or(!self.groups.is_empty())
-            || self.has_client(who)
+            // Where nobody is asked for a proof, no name is known.
+            || who.client.map_or(!self.clients.is_empty(), |_| self.has_client(who))
             || self
                 .has_program(who.program)
                 .unwrap_or(self.programs.is_some())
@@ -325,18 +326,23 @@ mod tests {
             user: Known::IsNot,
             groups: Known::IsNot,
             program: Known::IsNot,
+            client: Some("desk"),
+        };
+        // Nobody asked it for a proof.
+        let nameless = Who {
             client: None,
+            ..remote
         };
         for peers in [
             peers(&[1000], &[], None),
             peers(&[], &[50], None),
             peers(&[], &[], Some(&["/usr/bin/claude"])),
         ] {
-            let judged =
-                [unknown, remote, alice()].map(|who| (peers.include(&who), peers.touch(&who)));
+            let judged = [unknown, remote, nameless, alice()]
+                .map(|who| (peers.include(&who), peers.touch(&who)));
             assert_eq!(
                 judged,
-                [(false, true), (false, false), (true, true)],
+                [(false, true), (false, false), (false, true), (true, true)],
                 "{peers:?}"
             );
         }
