@@ -325,7 +325,7 @@ impl Intake {
 
     /// Fast and without a task: whoever opens too many shall cost nothing.
     fn refuse(&self, stream: &Stream, peer: &Peer, too_many: TooMany) {
-        stream.try_write(TOO_MANY);
+        stream.try_write(serve::TOO_MANY);
         self.proxy.metrics.connection_refused();
         let limit = match too_many {
             TooMany::AtListener => "max_connections",
@@ -334,11 +334,6 @@ impl Intake {
         debug!(self.log, "connection refused: there are too many"; "peer" => %peer, "limit" => limit);
     }
 }
-
-/// What a client over a limit is told, before it has asked.
-const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
-    x-mcp-auth-proxy-error: too_many_connections\r\n\
-    retry-after: 1\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
 
 fn most(limits: &Limits) -> Most {
     let at_listener = limits

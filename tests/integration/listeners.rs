@@ -348,6 +348,34 @@ async fn a_socket_that_another_put_in_our_place_is_not_removed() {
     drop(other);
 }
 
+#[tokio::test]
+async fn the_admin_socket_takes_so_many_connections_and_no_more() {
+    use std::io::Read;
+    let upstream = Upstream::https();
+    let daemon = Setup::before(&upstream).start().await;
+    let admin = daemon.path("admin.sock");
+    let held: Vec<_> = (0..64)
+        .map(|_| UnixStream::connect(&admin).unwrap())
+        .collect();
+    let refused = std::thread::spawn(move || {
+        let mut answer = String::new();
+        let mut one_more = UnixStream::connect(&admin).unwrap();
+        let patience = Some(std::time::Duration::from_secs(10));
+        one_more.set_read_timeout(patience).unwrap();
+        one_more.read_to_string(&mut answer).map(|_| answer)
+    });
+    let answer = refused.join().unwrap().unwrap();
+    assert!(answer.contains("too_many_connections"), "{answer}");
+    // Clients are not counted with them.
+    assert_eq!(daemon.ask_by(UNIX, Ask::get("/")).await.status, 200);
+    drop(held);
+    crate::common::until("it serves again", || {
+        crate::common::admin::ask(&daemon.path("admin.sock"), "GET", "/healthz")
+            .is_ok_and(|(status, _)| status == 200)
+    })
+    .await;
+}
+
 // Sockets that were handed over.
 
 #[tokio::test]
