@@ -40,7 +40,12 @@ static READABLE: OnceLock<Vec<PathBuf>> = OnceLock::new();
 /// Directories beneath which sockets may be made, likewise.
 static SOCKETS: OnceLock<Vec<PathBuf>> = OnceLock::new();
 
-/// Restricts this thread and those that it starts from now on, and every program they start.
+/// The directory beneath which an audit may be written, likewise.
+static AUDIT: OnceLock<Option<PathBuf>> = OnceLock::new();
+
+/// Restricts this thread and those that it starts from now on, and every program they start. One
+/// thread is started before, if programs print secrets: theirs is another trade, see
+/// [`crate::secret::stay_outside`]. `readable`: directories beside those that were read from so far.
 ///
 /// # Errors
 /// With [`Mode::Require`], when something cannot be put in force.
@@ -101,6 +106,7 @@ fn walls(config: &Config, more: Vec<PathBuf>) -> Report {
         let system = files::SYSTEM.iter().map(PathBuf::from);
         let _ = READABLE.set(readable.into_iter().chain(system).collect());
         let _ = SOCKETS.set(sockets);
+        let _ = AUDIT.set(audit_directory(config).map(Path::to_owned));
     }
     Report {
         files,
@@ -134,6 +140,17 @@ pub fn hides(path: &Path) -> bool {
 /// What a new configuration wants and our own walls keep us from, each with what to do.
 pub fn out_of_reach(config: &Config) -> Vec<String> {
     let mut all = sockets_out_of_reach(config);
+    if let (Some(reachable), Some(wanted)) = (AUDIT.get(), audit_directory(config))
+        && !reachable
+            .as_ref()
+            .is_some_and(|directory| wanted.starts_with(directory))
+    {
+        all.push(format!(
+            "{}: no audit can be written there by this daemon, which may write in no directory but \
+             the one it knew when it started; restart it (server.sandbox)",
+            wanted.display()
+        ));
+    }
     if READABLE.get().is_some() && config.asks_for_programs() {
         all.push(
             "a rule names executables, and this daemon has shut itself off from other processes; \
