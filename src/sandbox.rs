@@ -120,7 +120,6 @@ fn walls(_: &Config, _: Vec<PathBuf>) -> Report {
     Report::of_nothing("this system has no such means")
 }
 
-#[cfg(target_os = "linux")]
 fn audit_directory(config: &Config) -> Option<&Path> {
     match &config.audit.as_ref()?.target {
         AuditTarget::File(path) => path.parent(),

@@ -99,9 +99,12 @@ fn write_status(out: &mut String, page: &Value, latencies: &Latencies) -> std::f
     for route in list(&page["routes"]) {
         writeln!(
             out,
-            "  {}  to {}",
+            "  {}  to {}{}",
             text(&route["path"]),
-            text(&route["upstream"])
+            text(&route["upstream"]),
+            route["listener"]
+                .as_str()
+                .map_or_else(String::new, |listener| format!(", at {listener} alone"))
         )?;
     }
     writeln!(
