@@ -169,6 +169,15 @@ impl Snapshot {
         }
     }
 
+    /// The shared one first, then those of listeners with routes of their own.
+    pub fn routers(&self) -> impl Iterator<Item = &Router> {
+        let own = self
+            .listeners
+            .values()
+            .filter_map(|place| place.router.as_ref());
+        std::iter::once(&self.router).chain(own)
+    }
+
     /// An upstream with the credential of this name, where `route` offers it to clients.
     pub fn upstream_with(&self, route: &Route, credential: &str) -> Option<&Arc<Upstream>> {
         let mut offered = route.credentials.iter();

@@ -221,11 +221,13 @@ fn a_port_that_is_another_programs_is_named() {
 #[test]
 fn a_route_that_a_listener_has_alone_is_found_by_its_path() {
     let upstream = serving();
+    upstream.at("/own/mcp", legacy);
+    upstream.at("/shared/mcp", legacy);
     let own = "[[listener.route]]\npath = \"/own\"\nupstream = \"up\"\n";
     let shared = "[[route]]\npath = \"/shared\"\nupstream = \"up\"\n";
     let setup = Setup::before(&upstream).unix_listener(own).more(shared);
-    for (route, code) in [("/own/mcp", "mcp_ok"), ("/shared/mcp", "mcp_ok")] {
-        Report::with(&setup, &["--route", route]).has(code);
+    for route in ["/own/mcp", "/shared/mcp"] {
+        Report::with(&setup, &["--route", route]).has("mcp_ok");
     }
     Report::with(&setup, &["--route", "/neither"]).lacks("mcp_ok");
 }
