@@ -120,9 +120,14 @@ fn walls(_: &Config, _: Vec<PathBuf>) -> Report {
     Report::of_nothing("this system has no such means")
 }
 
+#[cfg(target_os = "linux")]
 fn audit_directory(config: &Config) -> Option<&Path> {
+    audit_file(config)?.parent()
+}
+
+fn audit_file(config: &Config) -> Option<&Path> {
     match &config.audit.as_ref()?.target {
-        AuditTarget::File(path) => path.parent(),
+        AuditTarget::File(path) => Some(path),
         AuditTarget::Journald | AuditTarget::Syslog => None,
     }
 }
@@ -139,17 +144,7 @@ pub fn hides(path: &Path) -> bool {
 /// What a new configuration wants and our own walls keep us from, each with what to do.
 pub fn out_of_reach(config: &Config) -> Vec<String> {
     let mut all = sockets_out_of_reach(config);
-    if let (Some(reachable), Some(wanted)) = (AUDIT.get(), audit_directory(config))
-        && !reachable
-            .as_ref()
-            .is_some_and(|directory| wanted.starts_with(directory))
-    {
-        all.push(format!(
-            "{}: no audit can be written there by this daemon, which may write in no directory but \
-             the one it knew when it started; restart it (server.sandbox)",
-            wanted.display()
-        ));
-    }
+    all.extend(audit_out_of_reach(config));
     if READABLE.get().is_some() && config.asks_for_programs() {
         all.push(
             "a rule names executables, and this daemon has shut itself off from other processes; \
@@ -158,6 +153,18 @@ pub fn out_of_reach(config: &Config) -> Vec<String> {
         );
     }
     all
+}
+
+fn audit_out_of_reach(config: &Config) -> Option<String> {
+    let (reachable, file) = (AUDIT.get()?, audit_file(config)?);
+    let is_reachable = |directory: &PathBuf| file.starts_with(directory);
+    (!reachable.as_ref().is_some_and(is_reachable)).then(|| {
+        format!(
+            "{}: no audit can be written there by this daemon, which may write in no directory but \
+             that of the one it had when it started; restart it (server.sandbox)",
+            file.display()
+        )
+    })
 }
 
 fn sockets_out_of_reach(config: &Config) -> Vec<String> {
