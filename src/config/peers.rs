@@ -79,7 +79,7 @@ impl Peers {
     }
 
     /// As tests want them.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub fn of_user(uid: u32) -> Self {
         Self {
             users: vec![uid],
