@@ -19,7 +19,7 @@ mod tls;
 
 pub use body::Body;
 pub use error::{Broken, Failure, Kind};
-pub use tls::Shown;
+pub use tls::{Shown, trust_directories};
 
 use std::sync::Arc;
 use std::time::Duration;

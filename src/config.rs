@@ -12,6 +12,7 @@ mod admin;
 mod audit;
 mod browser;
 mod cache;
+mod commands;
 mod credential;
 mod decode;
 pub mod env;
@@ -97,6 +98,8 @@ pub struct Config {
     pub warnings: Vec<String>,
     /// The environment variables that hold secrets, for [`crate::env::scrub`].
     pub secret_variables: Vec<String>,
+    /// The programs that printed secrets.
+    pub commands: Vec<Command>,
     /// The secrets that programs printed and print anew from time to time.
     pub refreshed: Vec<Refreshed>,
     /// The files whose change is a reason to reload.
@@ -146,7 +149,47 @@ impl Config {
     /// All problems found, in the order of the files. Blocks on file access, never on a
     /// file that is none.
     pub fn load(sources: &Sources) -> Result<Config, Problems> {
-        load::load(sources)
+        load::load(sources, |_| ())
+    }
+
+    /// As [`Config::load`]; `begins` is told how long the programs that print secrets may take,
+    /// before they are run, if there are any.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn load_telling(
+        sources: &Sources,
+        begins: impl FnOnce(Duration),
+    ) -> Result<Config, Problems> {
+        load::load(sources, begins)
+    }
+
+    /// How long the programs may take that print the secrets of these sources.
+    pub fn command_time(sources: &Sources) -> Duration {
+        load::command_time(sources)
+    }
+
+    /// What was refreshed between `before` and `now`, while this was being read, instead of what
+    /// the same programs printed for this.
+    #[must_use]
+    pub fn carry_over(self, before: &Config, now: &Config) -> Config {
+        let mut config = self;
+        for fresh in &now.refreshed {
+            let is_same = |it: &&Refreshed| it.command == fresh.command;
+            let stale = before.refreshed.iter().find(is_same);
+            let own = config.refreshed.iter().find(is_same);
+            let (Some(stale), Some(own)) = (stale, own) else {
+                continue;
+            };
+            if stale.secret.is(&fresh.secret) || own.secret == fresh.secret {
+                continue;
+            }
+            // Where it is unfit, what the program printed for this goes on until its next turn.
+            if let Ok(next) = config.with_secret(&own.secret, &fresh.secret) {
+                config = next;
+            }
+        }
+        config
     }
 
     /// Whether a rule asks which program a client is.
@@ -179,21 +222,34 @@ impl Config {
     }
 
     /// The same configuration with another value wherever `old` itself stands.
-    #[must_use]
-    pub fn with_secret(&self, old: &Secret, new: &Secret) -> Config {
+    ///
+    /// # Errors
+    /// A sentence: the value is unfit, or `old` stands nowhere, so that it would be in force for ever.
+    pub fn with_secret(&self, old: &Secret, new: &Secret) -> Result<Config, String> {
         let mut config = self.clone();
+        let mut replaced = 0;
+        for listener in &mut config.listeners {
+            replaced += listener.tokens.replace(old, new)?;
+        }
         let schemes = config.credentials.iter_mut();
         let in_schemes = schemes.flat_map(|credential| credential.scheme.secrets_mut());
         let sessions = config.upstreams.iter_mut().flat_map(|it| &mut it.session);
-        let refreshed = config.refreshed.iter_mut().map(|it| &mut it.secret);
         for secret in in_schemes
             .chain(sessions.map(|session| &mut session.value))
-            .chain(refreshed)
             .filter(|secret| secret.is(old))
         {
             *secret = new.clone();
+            replaced += 1;
         }
-        config
+        if replaced == 0 {
+            return Err("nothing takes the new value; reload".to_owned());
+        }
+        for refreshed in &mut config.refreshed {
+            if refreshed.secret.is(old) {
+                refreshed.secret = new.clone();
+            }
+        }
+        Ok(config)
     }
 
     /// Where the daemon of these sources has its admin socket, as far as they can be read:
@@ -212,10 +268,18 @@ impl Config {
 /// What a client has to know of a daemon.
 #[derive(Debug)]
 pub struct Outline {
-    /// Each with whether somebody chose this address.
-    pub listeners: Vec<(ListenAddress, bool)>,
+    pub listeners: Vec<Entry>,
     /// The paths of the routes as they are written; none if every path is taken.
     pub routes: Vec<String>,
+}
+
+/// Where clients come in.
+#[derive(Debug)]
+pub struct Entry {
+    pub address: ListenAddress,
+    /// Whether somebody chose this address.
+    pub is_chosen: bool,
+    pub tls: bool,
 }
 
 /// A place requests are sent to.
@@ -447,6 +511,8 @@ pub struct Listener {
     /// By which clients prove who they are; none: they need not.
     pub tokens: Tokens,
     pub tls: Option<ServerTls>,
+    /// Whether `tls` is there, be it unread; see [`Config::outline`].
+    pub wants_tls: bool,
 }
 
 impl Listener {

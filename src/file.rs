@@ -74,9 +74,18 @@ pub fn read(path: &Path, limit: usize) -> Result<Contents, ReadError> {
     if let Some(kind) = irregular(meta.file_type()) {
         return Err(ReadError::NotRegular(kind));
     }
-    // Allocated once and never grown: growing would leave copies of a secret behind.
-    let mut bytes = Zeroizing::new(vec![0; limit + 1]);
-    let length = fill(&mut file, &mut bytes).map_err(ReadError::Io)?;
+    // Never grown in place: that would leave copies of a secret behind. One more than there should
+    // be tells whether that was all.
+    let expected = usize::try_from(meta.len()).map_or(limit, |length| length.min(limit));
+    let mut bytes = Zeroizing::new(vec![0; expected + 1]);
+    let mut length = fill(&mut file, &mut bytes).map_err(ReadError::Io)?;
+    if length > expected && expected < limit {
+        // It has grown meanwhile, or it is one of those that tell no size, as in /proc.
+        let mut whole = Zeroizing::new(vec![0; limit + 1]);
+        whole[..length].copy_from_slice(&bytes);
+        length += fill(&mut file, &mut whole[length..]).map_err(ReadError::Io)?;
+        bytes = whole;
+    }
     if length > limit {
         return Err(ReadError::TooLarge(limit));
     }
@@ -208,6 +217,23 @@ mod tests {
         assert_eq!(read(&path, 1024).unwrap().bytes.len(), 1024);
         std::fs::write(&path, vec![b'x'; 1025]).unwrap();
         assert!(refused(&path, 1024).starts_with("is larger than 1 KiB"));
+    }
+
+    #[test]
+    fn a_small_file_takes_little_memory_and_one_that_tells_no_size_is_read_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        for length in [0, 1, 100] {
+            std::fs::write(&path, vec![b'x'; length]).unwrap();
+            let bytes = read(&path, 1024 * 1024).unwrap().bytes;
+            assert_eq!(bytes.len(), length);
+            assert!(bytes.capacity() <= 200, "{}", bytes.capacity());
+        }
+        if cfg!(target_os = "linux") {
+            let path = Path::new("/proc/self/status");
+            assert!(read(path, 64 * 1024).unwrap().bytes.ends_with(b"\n"));
+            assert!(refused(path, 100).starts_with("is larger than"));
+        }
     }
 
     #[test]

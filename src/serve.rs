@@ -16,7 +16,7 @@ mod tracked;
 mod workers;
 
 pub use connection::{Connection, Handler};
-pub use crowd::{Counted, Crowd, Most, TooMany};
+pub use crowd::{Counted, Crowd, Most, TOO_MANY, TooMany};
 pub use registry::Registry;
 pub use tracked::Tracked;
 pub use workers::{Arrival, Workers};

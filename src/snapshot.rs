@@ -138,7 +138,7 @@ impl Snapshot {
     /// The same configuration with another value for one of its secrets.
     ///
     /// # Errors
-    /// As [`Snapshot::new`]: the value may be unfit for its scheme.
+    /// As [`Snapshot::new`] and [`Config::with_secret`]: the value may be unfit for its use.
     pub fn with_secret(
         &self,
         old: &Secret,
@@ -147,7 +147,7 @@ impl Snapshot {
         metrics: &Metrics,
         log: &Logger,
     ) -> Result<Self, String> {
-        let config = self.config.with_secret(old, new);
+        let config = self.config.with_secret(old, new)?;
         let mut snapshot = Self::new(config, Some(self), proxies, metrics, log)?;
         snapshot.loaded_at = self.loaded_at;
         Ok(snapshot)
@@ -167,6 +167,15 @@ impl Snapshot {
                 router: &self.router,
             }),
         }
+    }
+
+    /// The shared one first, then those of listeners with routes of their own.
+    pub fn routers(&self) -> impl Iterator<Item = &Router> {
+        let own = self
+            .listeners
+            .values()
+            .filter_map(|place| place.router.as_ref());
+        std::iter::once(&self.router).chain(own)
     }
 
     /// An upstream with the credential of this name, where `route` offers it to clients.

@@ -30,6 +30,8 @@ pub struct Description {
     pub address: String,
     pub role: &'static str,
     pub inherited: bool,
+    /// Whether clients have to speak TLS.
+    pub tls: bool,
 }
 
 /// How a reload went.

@@ -30,6 +30,7 @@ pub fn status(state: &State) -> String {
             "address": listener.address,
             "for": listener.role,
             "inherited": listener.inherited,
+            "tls": listener.tls,
         })).collect::<Vec<_>>(),
         "upstreams": snapshot.upstreams.iter().map(|upstream| upstream_entry(&snapshot, upstream)).collect::<Vec<_>>(),
         "routes": snapshot.config.routes.iter().enumerate().map(|(index, route)| json!({
@@ -41,6 +42,7 @@ pub fn status(state: &State) -> String {
             "files": wall(&state.sandbox.files),
             "system_calls": wall(&state.sandbox.system_calls),
             "privileges": wall(&state.sandbox.privileges),
+            "secret_commands": if state.sandbox.commands_outside { "outside" } else { "as the daemon" },
         },
         "failing_secrets": refresh_entries(&snapshot),
         "connections": registry.len(),

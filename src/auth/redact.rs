@@ -1,6 +1,7 @@
 //! Taking out of a text what the request it answers carried.
 
 use http::HeaderMap;
+use zeroize::Zeroizing;
 
 const REPLACEMENT: &str = "[credential]";
 
@@ -10,12 +11,20 @@ const TELLING: usize = 8;
 /// Takes every sensitive value in `sent`, and each of its parts, out of a text that may echo
 /// it, in any case, and that may be cut anywhere.
 pub fn redact(sent: &HeaderMap, text: &str) -> String {
-    let mut needles: Vec<String> = sent
-        .values()
-        .filter(|value| value.is_sensitive())
-        .flat_map(|value| pieces(value.as_bytes()))
-        .map(|piece| String::from_utf8_lossy(piece).to_ascii_lowercase())
-        .collect();
+    let sensitive = sent.values().filter(|value| value.is_sensitive());
+    let values = sensitive.map(|value| String::from_utf8_lossy(value.as_bytes()));
+    redact_values(values, text)
+}
+
+/// As [`redact`], of values that travelled otherwise than in headers.
+pub fn redact_values<T: AsRef<str>>(sent: impl IntoIterator<Item = T>, text: &str) -> String {
+    let mut needles: Vec<Zeroizing<String>> = Vec::new();
+    for value in sent {
+        let pieces = pieces(value.as_ref().as_bytes());
+        let lower = pieces.map(|piece| String::from_utf8_lossy(piece).to_ascii_lowercase());
+        needles.extend(lower.map(Zeroizing::new));
+    }
+    needles.dedup();
     // The longest first: what is left of one that is cut is no other's.
     needles.sort_by_key(|needle| std::cmp::Reverse(needle.len()));
     let mut text = text.to_owned();

@@ -26,6 +26,8 @@ pub struct Report<'a> {
     pub ids: RefCell<Ids>,
     /// What programs printed: each is run once, however many secrets name it.
     pub printed: RefCell<HashMap<Command, Result<Secret, SecretError>>>,
+    /// In a rehearsal, the programs that would be run: none is.
+    pub rehearsed: Option<RefCell<Vec<Command>>>,
     pub refreshed: RefCell<Vec<Refreshed>>,
     pub watched: RefCell<BTreeSet<PathBuf>>,
     /// Whose the programs are that print secrets, if a daemon that root starts becomes another.
@@ -42,6 +44,7 @@ impl<'a> Report<'a> {
             secret_variables: RefCell::default(),
             ids: RefCell::default(),
             printed: RefCell::default(),
+            rehearsed: None,
             refreshed: RefCell::default(),
             watched: RefCell::default(),
             run_as: RefCell::default(),

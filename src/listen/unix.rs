@@ -22,10 +22,12 @@ use nix::fcntl::{Flock, FlockArg};
 use super::ListenError;
 use crate::config::UnixAddress;
 
+mod connect;
 mod file;
 mod probe;
 mod staging;
 
+pub use connect::connect_within;
 pub(super) use file::SocketFile;
 use file::permit;
 use staging::Staging;

@@ -311,7 +311,8 @@ fn bearer(ask: Ask, token: &str) -> Ask {
 async fn a_port_that_wants_tokens_serves_their_clients_alone_and_keeps_the_token_to_itself() {
     let upstream = Upstream::https();
     let setup = with_tokens(Setup::before(&upstream)).upstream("forward_authorization = true");
-    let route = "[[route]]\npath = \"/\"\nupstream = \"up\"\ndeny = { clients = [\"desk\"] }\n";
+    let route = "[[route]]\npath = \"/\"\nupstream = \"up\"\ndeny = { clients = [\"desk\"] }\n\
+                 [[route]]\npath = \"/open\"\nupstream = \"up\"\n";
     let daemon = setup.more(route).start().await;
     for http in [Http::One, Http::Two] {
         let way = Way::Tcp(http);
@@ -340,8 +341,12 @@ async fn a_port_that_wants_tokens_serves_their_clients_alone_and_keeps_the_token
         .get("/readyz")
         .await
         .assert_refused(403, "client_unauthenticated");
-    // The socket asks nobody, and passes what is the client's own.
+    // The socket asks nobody: whoever comes by it could be the one who is denied.
     let asked = bearer(Ask::get("/mcp"), TOKEN);
+    let nameless = ask(&daemon, "proxy.sock", asked).await;
+    nameless.assert_refused(403, "peer_forbidden");
+    // Elsewhere it passes what is the client's own.
+    let asked = bearer(Ask::get("/open"), TOKEN);
     assert_eq!(ask(&daemon, "proxy.sock", asked).await.status, 200);
     assert!(!daemon.text().contains(TOKEN), "{}", daemon.text());
 }
