@@ -88,13 +88,14 @@ pub fn run(sources: Sources, config: Config, ready: impl FnOnce(Handle)) -> Resu
     // SAFETY: no other thread runs yet, so nobody reads the environment meanwhile.
     unsafe { crate::env::scrub(&config.secret_variables) };
     harden::apply();
+    let env = |name: &str| sources.env.get(name).map(str::to_owned);
+    // What was handed over is closed on exec from here on.
+    let inherited = Inherited::take(&env)?;
     let sandbox = sandbox::enter(&config).map_err(|message| Failure {
         message,
         exit: exit::UNAVAILABLE.into(),
     })?;
     let (log, log_control, _flush) = log::start(config.log);
-    let env = |name: &str| sources.env.get(name).map(str::to_owned);
-    let inherited = Inherited::take(&env)?;
     let lifecycle = Arc::new(Lifecycle::new(Notifier::from_env(&env, log.clone())));
     let proxies = ProxyVariables::new(env);
     worker::set_count(config.server.workers);

@@ -8,6 +8,8 @@
 #[cfg(target_os = "linux")]
 mod files;
 #[cfg(target_os = "linux")]
+pub mod onlooker;
+#[cfg(target_os = "linux")]
 mod syscalls;
 
 use std::path::{Path, PathBuf};
@@ -79,11 +81,13 @@ impl Report {
 fn walls(config: &Config) -> Report {
     let readable = crate::file::directories();
     let sockets: Vec<_> = sockets(config).filter_map(existing_directory).collect();
-    let files = if config.asks_for_programs() {
-        // A process behind Landlock may not look at one that is not.
-        Err("a rule names executables, which could not be told from behind them".to_owned())
-    } else {
-        files::restrict(&readable, &sockets, audit_directory(config))
+    let asks = config.asks_for_programs() || config.audit.is_some();
+    let onlooker = if asks { onlooker::start() } else { Ok(()) };
+    let files = match onlooker {
+        Err(why) if config.asks_for_programs() => {
+            Err(format!("a rule names executables, and {why}"))
+        }
+        _ => files::restrict(&readable, &sockets, audit_directory(config)),
     };
     if files.is_ok() {
         let system = files::SYSTEM.iter().map(PathBuf::from);
@@ -121,7 +125,7 @@ pub fn hides(path: &Path) -> bool {
 /// What a new configuration wants and our own walls keep us from, each with what to do.
 pub fn out_of_reach(config: &Config) -> Vec<String> {
     let mut all = sockets_out_of_reach(config);
-    if READABLE.get().is_some() && config.asks_for_programs() {
+    if READABLE.get().is_some() && config.asks_for_programs() && !can_tell_programs() {
         all.push(
             "a rule names executables, and this daemon has shut itself off from other processes; \
              restart it (server.sandbox)"
@@ -129,6 +133,16 @@ pub fn out_of_reach(config: &Config) -> Vec<String> {
         );
     }
     all
+}
+
+#[cfg(target_os = "linux")]
+fn can_tell_programs() -> bool {
+    onlooker::is_there()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn can_tell_programs() -> bool {
+    true
 }
 
 fn sockets_out_of_reach(config: &Config) -> Vec<String> {

@@ -7,9 +7,9 @@ use slog::{Logger, error, info, warn};
 use super::Daemon;
 use crate::audit::Sink;
 use crate::config::{Config, TargetPath};
-use crate::sandbox;
 use crate::snapshot::Snapshot;
 use crate::state::Reloaded;
+use crate::{memory, sandbox};
 
 /// Files on a network file system may never come; the daemon goes on without them.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -20,6 +20,8 @@ impl Daemon {
         self.lifecycle.reloading();
         self.lifecycle.extend(PATIENCE);
         let outcome = self.load_and_switch().await;
+        // Two configurations were there at once, and all that reading one takes.
+        drop(tokio::task::spawn_blocking(memory::trim));
         self.state
             .proxy
             .metrics
