@@ -15,7 +15,9 @@ mod syscalls;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use crate::config::{AuditTarget, Config, ListenAddress};
+#[cfg(target_os = "linux")]
+use crate::config::AuditTarget;
+use crate::config::{Config, ListenAddress};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
