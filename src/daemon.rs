@@ -104,6 +104,9 @@ pub fn run(sources: Sources, config: Config, ready: impl FnOnce(Handle)) -> Resu
     harden::apply();
     privilege::check(config.server.run_as.as_ref()).map_err(Failure::not_permitted)?;
     privilege::shed(config.server.run_as.as_ref());
+    let env = |name: &str| sources.env.get(name).map(str::to_owned);
+    // What was handed over is closed on exec from here on.
+    let inherited = Inherited::take(&env)?;
     // The system's roots are read when they are first wanted, behind the walls.
     let sandbox =
         sandbox::enter(&config, client::trust_directories()).map_err(|message| Failure {
@@ -111,8 +114,6 @@ pub fn run(sources: Sources, config: Config, ready: impl FnOnce(Handle)) -> Resu
             exit: exit::UNAVAILABLE.into(),
         })?;
     let (log, log_control, _flush) = log::start(config.log);
-    let env = |name: &str| sources.env.get(name).map(str::to_owned);
-    let inherited = Inherited::take(&env)?;
     let lifecycle = Arc::new(Lifecycle::new(Notifier::from_env(&env, log.clone())));
     let proxies = ProxyVariables::new(env);
     worker::set_count(config.server.workers);

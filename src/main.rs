@@ -7,12 +7,18 @@ use clap::{CommandFactory, Parser};
 
 use mcp_auth_proxy::cli::{Cli, Command, ServeArgs};
 use mcp_auth_proxy::config::{Env, Sources};
+#[cfg(target_os = "linux")]
+use mcp_auth_proxy::sandbox::onlooker;
 use mcp_auth_proxy::{commands, exit};
 
 #[global_allocator]
 static MEMORY: mcp_auth_proxy::wipe::Wiping = mcp_auth_proxy::wipe::Wiping;
 
 fn main() -> ExitCode {
+    #[cfg(target_os = "linux")]
+    if onlooker::is_this() {
+        return onlooker::run();
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

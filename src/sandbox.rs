@@ -8,12 +8,16 @@
 #[cfg(target_os = "linux")]
 mod files;
 #[cfg(target_os = "linux")]
+pub mod onlooker;
+#[cfg(target_os = "linux")]
 mod syscalls;
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use crate::config::{AuditTarget, Config};
+#[cfg(target_os = "linux")]
+use crate::config::AuditTarget;
+use crate::config::Config;
 use crate::{privilege, secret};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,11 +113,17 @@ fn walls(config: &Config, more: Vec<PathBuf>) -> Report {
     let mut readable = crate::file::directories();
     readable.extend(more);
     let sockets: Vec<_> = config.sockets().filter_map(existing_directory).collect();
-    let files = if config.asks_for_programs() {
-        // A process behind Landlock may not look at one that is not.
-        Err("a rule names executables, which could not be told from behind them".to_owned())
+    let asks = config.asks_for_programs() || config.audit.is_some();
+    let onlooker = if asks {
+        onlooker::start(config.server.run_as.as_ref())
     } else {
-        files::restrict(&readable, &sockets, audit_directory(config))
+        Ok(())
+    };
+    let files = match onlooker {
+        Err(why) if config.asks_for_programs() => {
+            Err(format!("a rule names executables, and {why}"))
+        }
+        _ => files::restrict(&readable, &sockets, audit_directory(config)),
     };
     if files.is_ok() {
         let system = files::SYSTEM.iter().map(PathBuf::from);
@@ -159,7 +169,7 @@ pub fn hides(path: &Path) -> bool {
 pub fn out_of_reach(config: &Config) -> Vec<String> {
     let mut all = sockets_out_of_reach(config);
     all.extend(audit_out_of_reach(config));
-    if READABLE.get().is_some() && config.asks_for_programs() {
+    if READABLE.get().is_some() && config.asks_for_programs() && !can_tell_programs() {
         all.push(
             "a rule names executables, and this daemon has shut itself off from other processes; \
              restart it (server.sandbox)"
@@ -179,6 +189,16 @@ fn audit_out_of_reach(config: &Config) -> Option<String> {
             file.display()
         )
     })
+}
+
+#[cfg(target_os = "linux")]
+fn can_tell_programs() -> bool {
+    onlooker::is_there()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn can_tell_programs() -> bool {
+    true
 }
 
 fn sockets_out_of_reach(config: &Config) -> Vec<String> {

@@ -3,19 +3,18 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 
-use nix::unistd::{Gid, Group};
+use nix::unistd::Gid;
 
 use super::access::decode_access;
 use super::browser::{decode_hosts, decode_origins};
 use super::decode::{Field, Section};
-use super::peers::{group_id, user_id};
+use super::peers::{group_id, id, look_up, user_id};
 use super::route::{Upstreams, decode_set};
 use super::server_tls::decode_server_tls;
 use super::target::listening_path;
 use super::tokens::decode_tokens;
 use super::tree::Origin;
 use super::{ListenAddress, Listener, Route, ServerTls, Tokens, UnixAddress};
-use crate::env::Env;
 use crate::paths;
 
 /// Members of this group may use the system's daemon.
@@ -223,14 +222,14 @@ fn loopback_of(ip: IpAddr) -> &'static str {
 fn decode_unix(s: &mut Section<'_>, field: &Field<'_>) -> Option<UnixAddress> {
     let path = field.parse(|text| listening_path(Path::new(text)));
     let mode = s.field("mode").and_then(|f| f.parse(octal));
-    let owner = s.field("owner").and_then(|f| f.parse(user_id));
-    let group = s.field("group").and_then(|f| f.parse(group_id));
+    let owner = s.field("owner").and_then(|f| id(&f, "user", user_id));
+    let group = s.field("group").and_then(|f| id(&f, "group", group_id));
     let system = paths::runtime_dir_is_system(field.report.env);
     Some(UnixAddress {
         path: path?,
         mode: mode.unwrap_or(if system { 0o660 } else { 0o600 }),
         owner,
-        group: group.or_else(|| system.then(|| system_group(field.report.env)).flatten()),
+        group: group.or_else(|| system.then(|| system_group(field)).flatten()),
     })
 }
 
@@ -245,10 +244,10 @@ fn octal(text: &str) -> Result<u32, String> {
 
 /// The package's group, if it exists and this process may give a file to it: a default
 /// must not make the start fail.
-fn system_group(env: &Env) -> Option<u32> {
-    let gid = Group::from_name(SYSTEM_GROUP).ok()??.gid;
+fn system_group(field: &Field<'_>) -> Option<u32> {
+    let gid = Gid::from_raw(look_up(field.report, "group", SYSTEM_GROUP, group_id).ok()?);
     let member = gid == nix::unistd::getegid() || is_supplementary(gid);
-    (env.euid() == 0 || member).then_some(gid.as_raw())
+    (field.report.env.euid() == 0 || member).then_some(gid.as_raw())
 }
 
 #[cfg(target_os = "macos")]

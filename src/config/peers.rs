@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use nix::unistd::{Group, User};
 
 use super::decode::{Field, Section};
+use super::report::Report;
 
 /// What is known of a client in some respect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -178,22 +179,30 @@ fn each<T>(list: Option<Field<'_>>, decode: impl Fn(&Field<'_>) -> Option<T>) ->
     decoded.into_iter().collect()
 }
 
-/// Looked up once for each name: a thousand routes name the same few.
-fn id(
-    item: &Field<'_>,
-    kind: &'static str,
-    look_up: fn(&str) -> Result<u32, String>,
-) -> Option<u32> {
-    let text = item.text()?;
-    let key = (kind, text.to_owned());
-    let known = item.report.ids.borrow().get(&key).cloned();
-    let found = known.unwrap_or_else(|| {
-        let found = look_up(text);
-        item.report.ids.borrow_mut().insert(key, found.clone());
-        found
-    });
+/// A user's or group's number.
+pub fn id(item: &Field<'_>, kind: &'static str, ask: Ask) -> Option<u32> {
+    let found = look_up(item.report, kind, item.text()?, ask);
     found.map_err(|message| item.problem(message)).ok()
 }
+
+/// Asks once for each name: a thousand routes name the same few.
+pub fn look_up(
+    report: &Report<'_>,
+    kind: &'static str,
+    name: &str,
+    ask: Ask,
+) -> Result<u32, String> {
+    let key = (kind, name.to_owned());
+    let known = report.ids.borrow().get(&key).cloned();
+    known.unwrap_or_else(|| {
+        let found = ask(name);
+        report.ids.borrow_mut().insert(key, found.clone());
+        found
+    })
+}
+
+/// [`user_id`] or [`group_id`].
+type Ask = fn(&str) -> Result<u32, String>;
 
 /// As `/proc/PID/exe` names it: absolute, links followed.
 fn program(item: &Field<'_>) -> Option<PathBuf> {

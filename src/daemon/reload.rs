@@ -13,7 +13,7 @@ use crate::config::{Audit, Config, Sources, TargetPath};
 use crate::lifecycle::Lifecycle;
 use crate::snapshot::Snapshot;
 use crate::state::Reloaded;
-use crate::{harden, sandbox};
+use crate::{harden, memory, sandbox};
 
 /// Files on a network file system may never come; the daemon goes on without them.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -40,6 +40,8 @@ impl Daemon {
     /// Never fails the daemon: the outcome is reported everywhere it is looked for.
     pub(super) async fn finish_reload(&mut self, loaded: Loaded) -> Reloaded {
         let outcome = self.switch(loaded).await;
+        // Two configurations were there at once, and all that reading one takes.
+        drop(tokio::task::spawn_blocking(memory::trim));
         self.state
             .proxy
             .metrics

@@ -39,9 +39,7 @@ async fn record_of(path: &Path, id: &str) -> Value {
 async fn each_request_leaves_one_record_of_who_asked_what_and_what_became_of_it() {
     let upstream = Upstream::https();
     let route = "[[route]]\npath = \"/\"\nupstream = \"up\"\n[[route]]\npath = \"/not/\"\nupstream = \"up\"\nallow = { users = [\"4294967294\"] }\n";
-    // Behind the daemon's own walls no other process can be looked at.
     let setup = audited(Setup::before(&upstream), "").more(route);
-    let setup = setup.more("[server]\nsandbox = \"off\"");
     let daemon = setup.start().await;
     let path = daemon.path("audit.log");
     let call = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"echo"}}"#;

@@ -5,8 +5,14 @@ use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 
+#[cfg(target_os = "linux")]
+use nix::sys::signal::{Signal, kill};
+#[cfg(target_os = "linux")]
+use nix::unistd::Pid;
 use serde_json::Value;
 
+#[cfg(target_os = "linux")]
+use crate::common::process;
 use crate::common::tls::{Authority, authority};
 use crate::common::user::{self, User};
 use crate::common::{Answer, Ask, Client, Daemon, Http, KEY_ID, Setup, Upstream, Way, until};
@@ -272,11 +278,57 @@ async fn a_client_is_told_by_its_executable_on_the_socket() {
         ),
     ] {
         let daemon = open_to_all(&upstream, &rules).await;
+        assert!(
+            !daemon.text().contains("a rule names executables"),
+            "the rule keeps the daemon's own walls down"
+        );
         let answer = ask(&daemon, "proxy.sock", Ask::get("/mcp")).await;
         assert_eq!(answer.status, status, "{rules}: {answer:?}");
         // TCP does not tell, and what is unknown is not what is allowed.
         assert_eq!(daemon.get("/mcp").await.status, 403, "{rules}");
     }
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn whoever_looks_at_executables_for_the_daemon_has_nothing_of_it_and_goes_with_it() {
+    let upstream = Upstream::https();
+    let rule = "deny = { executables = [\"/bin/sh\"] }";
+    let mut daemon = open_to_all(&upstream, rule).await;
+    if daemon.status()["sandbox"]["files"] != "in force" {
+        eprintln!("skipped: no sandbox here: {}", daemon.status()["sandbox"]);
+        return;
+    }
+    let onlooker = process::child_of(daemon.pid()).expect("another process");
+    let of_onlooker = |name: &str| fs::read(format!("/proc/{onlooker}/{name}")).unwrap();
+    assert_eq!(of_onlooker("environ"), b"");
+    assert_eq!(of_onlooker("cmdline"), b"mcp-auth-proxy-onlooker\0");
+    // While it is loaded it has its libraries open.
+    let descriptors = || fs::read_dir(format!("/proc/{onlooker}/fd")).unwrap();
+    until("it has three descriptors", || descriptors().count() == 3).await;
+    // It is not stopped by what stops the daemon, before the daemon is.
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
+        kill(Pid::from_raw(onlooker), signal).unwrap();
+    }
+    let asked = ask(&daemon, "proxy.sock", Ask::get("/mcp")).await;
+    assert_eq!(asked.status, 200);
+    // Without it nothing is known, and what is unknown is denied.
+    kill(Pid::from_raw(onlooker), Signal::SIGKILL).unwrap();
+    let refused = ask(&daemon, "proxy.sock", Ask::get("/mcp")).await;
+    refused.assert_refused(403, "peer_forbidden");
+    let line = daemon
+        .logged("the refusal", |line| line["status"] == 403)
+        .await;
+    let cause = line["cause"].as_str().unwrap();
+    assert!(cause.contains("restart the daemon"), "{cause}");
+
+    let mut daemon = {
+        assert!(daemon.stop().await.success());
+        open_to_all(&upstream, rule).await
+    };
+    let onlooker = process::child_of(daemon.pid()).expect("another process");
+    assert!(daemon.stop().await.success());
+    until("it is gone", || !process::lives(onlooker)).await;
 }
 
 // Who proves who it is.

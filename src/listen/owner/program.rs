@@ -4,6 +4,9 @@ use std::io;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
+#[cfg(target_os = "linux")]
+use crate::sandbox::onlooker;
+
 /// `/proc/PID/exe`, provided that PID is still the process that connected (`SO_PEERPIDFD`,
 /// Linux 6.5; an older kernel cannot say, and is believed).
 ///
@@ -18,7 +21,9 @@ pub fn of(stream: &UnixStream, pid: i32) -> io::Result<PathBuf> {
         Err(Errno::ENOPROTOOPT) => None,
         Err(error) => return Err(error.into()),
     };
-    let path = std::fs::read_link(format!("/proc/{pid}/exe")).map_err(|error| {
+    let path =
+        onlooker::executable(pid).unwrap_or_else(|| std::fs::read_link(format!("/proc/{pid}/exe")));
+    let path = path.map_err(|error| {
         io::Error::new(
             error.kind(),
             format!("/proc/{pid}/exe cannot be read ({error}); it is another user's, or hidden"),

@@ -1,11 +1,11 @@
-"""Starts issuer, upstream and proxy, asks through each credential, and verifies what arrives.
+"""Starts issuer, upstreams and proxy, asks through each credential in every way, and verifies what arrives.
 
-    python check.py BINARY DAEMON_PY
+    python check.py BINARY DAEMON_PY CERTIFICATES
 
-Prints a sentence a check and closes with `N passed, N failed`.
+Prints a sentence a check; `run` counts them.
 """
 
-import http.server
+import http.client
 import json
 import pathlib
 import signal
@@ -13,8 +13,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-import urllib.request
-from types import SimpleNamespace
+import time
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
@@ -22,35 +21,13 @@ from joserfc.jwk import ECKey
 
 import verify
 from issuer import Client, Issuer
+from upstream import Upstream
 
+KEY_ID = "550e8400-e29b-41d4-a716-446655440000"
 SECRET = "aBcDeFgHiJkLmNoPqRsTuVwXyZ0123456789/+=&"
 AWS_SECRET = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
-
-seen = []
-
-
-class Upstream(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def answer(self):
-        body = self.rfile.read(int(self.headers.get("content-length", 0)))
-        url = f"http://{self.headers['host']}{self.path}"
-        headers = {name.lower(): value for name, value in self.headers.items()}
-        seen.append(SimpleNamespace(method=self.command, url=url, headers=headers, body=body))
-        self.send_response(200)
-        self.send_header("content-length", "2")
-        self.end_headers()
-        self.wfile.write(b"{}")
-
-    do_GET = do_POST = do_DELETE = answer
-
-    def log_message(self, *_):
-        pass
-
-
-class Server(http.server.ThreadingHTTPServer):
-    def handle_error(self, *_):
-        """A connection that the proxy looked at and left is no news."""
+CALL = b'{"jsonrpc":"2.0","id":1,"method":"tools/list"}'
+JSON = {"content-type": "application/json"}
 
 
 def private_pem(key):
@@ -72,61 +49,80 @@ def write(name, content):
     return f'{{ file = "{path}" }}'
 
 
-binary, daemon_py = sys.argv[1:]
+binary, daemon_py, certificates = sys.argv[1:]
 scratch = tempfile.TemporaryDirectory()
 work = pathlib.Path(scratch.name)
-keys = {
-    "ed25519": ("ED25519", ed25519.Ed25519PrivateKey.generate()),
-    "ecdsa-p256-sha256": ("ECDSA_P256_SHA256", ec.generate_private_key(ec.SECP256R1())),
-    "rsa-pss-sha512": ("RSA_PSS_SHA512", rsa.generate_private_key(65537, 2048)),
-}
+subprocess.run([certificates, work], check=True)
 client_key = ec.generate_private_key(ec.SECP256R1())
 issuer = Issuer([
     Client("basic", "client_secret_basic", SECRET),
     Client("post", "client_secret_post", SECRET),
     Client("jwt", "private_key_jwt", key=ECKey.import_key(public_pem(client_key))),
 ])
-upstream = Server(("127.0.0.1", 0), Upstream)
-threading.Thread(target=upstream.serve_forever, daemon=True).start()
+upstreams = {"h1": Upstream("http/1.1", work), "h2": Upstream("h2", work)}
 
 secret = write("secret", SECRET)
 credentials, checks = {}, {}
 
 
+def credential(name, scheme, toml, check):
+    credentials[name] = f"[credential.{name}.{scheme}]\n{toml}"
+    checks[name] = check
+
+
 def oauth(name, where, proof):
-    credentials[name] = f'[credential.{name}.oauth-client-credentials]\n{where}\nclient_id = "{name}"\nscope = "mcp"\n{proof}'
-    checks[name] = lambda it: issuer.verify(it.headers["authorization"], name)
+    toml = f'{where}\nclient_id = "{name}"\nscope = "mcp"\n{proof}'
+    credential(name, "oauth-client-credentials", toml, lambda it: issuer.verify(it.headers["authorization"], name))
 
 
+gateway = f'key_id = "{KEY_ID}"\nsecret = {secret}'
+credential("gateway", "auth-gateway", gateway, lambda it: verify.gateway(it, KEY_ID, SECRET))
+credential(
+    "relative", "auth-gateway",
+    f'{gateway}\nsignature_header = "x-mac"\nnonce_header = "x-nonce"\ndigest_header = "x-digest"',
+    lambda it: verify.gateway(it, KEY_ID, SECRET, mac="x-mac", nonce="x-nonce", digest="x-digest"),
+)
+credential(
+    "headers", "headers", f'x-tenant = "acme"\nx-token = {secret}',
+    lambda it: verify.exactly(it, x_tenant="acme", x_token=SECRET),
+)
+credential("bearer", "bearer", f"token = {secret}", lambda it: verify.exactly(it, authorization=f"Bearer {SECRET}"))
 oauth("basic", f'token_url = "{issuer.url}/token"', f"client_secret = {secret}")
 oauth("post", f'token_url = "{issuer.url}/token"', f'client_secret = {secret}\nclient_auth = "post"')
-oauth("jwt", f'issuer = "{issuer.url}"', f"private_key = {write('client.pem', private_pem(client_key))}")
-for algorithm, (name, key) in keys.items():
+oauth("jwt", f'issuer = "{issuer.url}"', f"private_key = {write('jwt.pem', private_pem(client_key))}")
+for algorithm, name, key in [
+    ("ed25519", "ED25519", ed25519.Ed25519PrivateKey.generate()),
+    ("ecdsa-p256-sha256", "ECDSA_P256_SHA256", ec.generate_private_key(ec.SECP256R1())),
+    ("rsa-pss-sha512", "RSA_PSS_SHA512", rsa.generate_private_key(65537, 2048)),
+]:
     file = write(f"{algorithm}.pem", private_pem(key))
-    credentials[algorithm] = (
-        f'[credential.{algorithm}.http-signature]\nkey_id = "k1"\nalgorithm = "{algorithm}"\nkey = {file}\n'
-        'expires = "1m"\nnonce = true'
+    credential(
+        algorithm, "http-signature",
+        f'key_id = "k1"\nalgorithm = "{algorithm}"\nkey = {file}\nexpires = "1m"\nnonce = true',
+        lambda it, name=name, key=public_pem(key): verify.http_signature(it, name, key),
     )
-    checks[algorithm] = lambda it, name=name, key=key: verify.http_signature(it, name, public_pem(key))
-credentials["hmac-sha256"] = (
-    f'[credential.hmac-sha256.http-signature]\nkey_id = "k1"\nalgorithm = "hmac-sha256"\nkey = {secret}\n'
-    'components = ["@method", "@target-uri", "@authority", "@path", "@query", "content-type", "content-digest"]'
+credential(
+    "hmac-sha256", "http-signature",
+    f'key_id = "k1"\nalgorithm = "hmac-sha256"\nkey = {secret}\n'
+    'components = ["@method", "@target-uri", "@authority", "@path", "@query", "content-type", "content-digest"]',
+    lambda it: verify.http_signature(it, "HMAC_SHA256", SECRET.encode()),
 )
-checks["hmac-sha256"] = lambda it: verify.http_signature(it, "HMAC_SHA256", SECRET.encode())
 for name, more in [("aws", ""), ("aws-session", f"\nsession_token = {write('session', 'FwoGZXIvYXdzEXAMPLE==')}")]:
-    credentials[name] = (
-        f'[credential.{name}.aws-sigv4]\nregion = "eu-central-1"\nservice = "execute-api"\n'
-        f'access_key_id = "AKIDEXAMPLE"\nsecret_access_key = {write("aws", AWS_SECRET)}{more}'
+    credential(
+        name, "aws-sigv4",
+        f'region = "eu-central-1"\nservice = "execute-api"\naccess_key_id = "AKIDEXAMPLE"\n'
+        f'secret_access_key = {write("aws", AWS_SECRET)}{more}',
+        lambda it: verify.aws(it, "AKIDEXAMPLE", AWS_SECRET, "eu-central-1", "execute-api"),
     )
-    checks[name] = lambda it: verify.aws(it, "AKIDEXAMPLE", AWS_SECRET, "eu-central-1", "execute-api")
 
-config = ['[[listener]]\ntcp = "127.0.0.1:0"', '[admin]\nunix = "%s/admin.sock"' % work]
-for name, credential in credentials.items():
-    config += [
-        credential,
-        f'[upstream.{name}]\nurl = "http://127.0.0.1:{upstream.server_port}/"\ncredential = "{name}"',
-        f'[[route]]\npath = "/{name}/"\nstrip_prefix = true\nupstream = "{name}"',
-    ]
+config = ['[[listener]]\ntcp = "127.0.0.1:0"', '[admin]\nunix = "%s/admin.sock"' % work, *credentials.values()]
+for protocol, upstream in upstreams.items():
+    for name in credentials:
+        config.append(
+            f'[upstream.{name}-{protocol}]\nurl = "https://localhost:{upstream.port}/"\nca_file = "{work}/ca.pem"\n'
+            f'client_cert = "{work}/client.pem"\nclient_key = "{work}/client.key"\ncredential = "{name}"\n'
+            f'[[route]]\npath = "/{protocol}/{name}/"\nstrip_prefix = true\nupstream = "{name}-{protocol}"'
+        )
 config_file = work / "config.toml"
 config_file.write_text("\n".join(config))
 config_file.chmod(0o600)
@@ -134,37 +130,76 @@ log = open(work / "log", "w")
 daemon = subprocess.Popen(
     [sys.executable, daemon_py, binary, str(config_file)], stdout=subprocess.PIPE, stderr=log, text=True
 )
-counts = {"ok": 0, "not ok": 0}
+has_failed = False
 
 
 def verdict(sentence, work):
+    global has_failed
     try:
         work()
-        word, detail = "ok", ""
+        print(f"ok {sentence}", flush=True)
     except Exception as error:
-        word, detail = "not ok", f": {error!r}"
-    counts[word] += 1
-    print(f"{word} {sentence}{detail}", flush=True)
+        has_failed = True
+        print(f"not ok {sentence}: {error!r}", flush=True)
 
 
-def ask(name, method, path, body):
-    request = urllib.request.Request(
-        f"http://127.0.0.1:{port}/{name}{path}", method=method, data=body,
-        headers={"content-type": "application/json"} if body else {},
-    )
-    with urllib.request.urlopen(request, timeout=20) as answer:
-        assert answer.status == 200
-    checks[name](seen[-1])
+def asked(method, path, body=None, headers=JSON):
+    """A request as clients send it; a body that is an iterator goes in pieces."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    connection.request(method, path, body, headers)
+    answer = connection.getresponse()
+    said = answer.read()
+    connection.close()
+    assert answer.status == 200, (answer.status, said)
+
+
+def tried_again(path):
+    asked("POST", f"{path}/busy", CALL)
+    return 2
+
+
+def reloaded(path):
+    asking = threading.Thread(target=asked, args=("POST", f"{path}/held", CALL))
+    before = len(upstream.seen)
+    asking.start()
+    give_up = time.monotonic() + 20
+    while len(upstream.seen) == before:
+        assert time.monotonic() < give_up, "nothing arrived"
+        time.sleep(0.01)
+    subprocess.run([binary, "reload", "--config", config_file], check=True, capture_output=True, timeout=20)
+    upstream.let_go()
+    asking.join()
+
+
+ways = {
+    "a call is accepted": lambda path: asked("POST", f"{path}/mcp", CALL),
+    "so is a path with escapes and a query":
+        lambda path: asked("POST", f"{path}/a%20b/c%C3%A9?q=1%202&a=b&empty=", CALL),
+    "so is one without a body": lambda path: asked("GET", f"{path}/mcp", headers={}),
+    "so is one of 1 MiB": lambda path: asked("POST", f"{path}/mcp", b'"' + b"x" * (2**20 - 2) + b'"'),
+    "so is one in pieces":
+        lambda path: asked("POST", f"{path}/mcp", iter([b"one ", b"two"]), {"content-type": "text/plain"}),
+    "so are both attempts at one that was put off": tried_again,
+    "so is one that a reload overtakes": reloaded,
+}
+
+
+def accepted(name, protocol, ask):
+    before = len(upstream.seen)
+    expected = ask(f"/{protocol}/{name}") or 1
+    arrived = upstream.seen[before:]
+    assert len(arrived) == expected, f"{len(arrived)} instead of {expected} arrived"
+    for it in arrived:
+        assert it.version == {"h1": "1.1", "h2": "2"}[protocol], it.version
+        checks[name](it)
 
 
 try:
     port = json.loads(daemon.stdout.readline())["port"]
-    for name in credentials:
-        call = b'{"jsonrpc":"2.0","id":1,"method":"tools/list"}'
-        verdict(f"{name}: a call is accepted", lambda: ask(name, "POST", "/mcp", call))
-        verdict(f"{name}: so is a path with escapes and a query", lambda: ask(name, "POST", "/a%20b/c%C3%A9?q=1%202&a=b&empty=", call))
-        verdict(f"{name}: so is one without a body", lambda: ask(name, "GET", "/mcp", None))
-        verdict(f"{name}: so is one of 1 MiB", lambda: ask(name, "POST", "/mcp", b'"' + b"x" * (2**20 - 2) + b'"'))
+    for protocol, upstream in upstreams.items():
+        for name in credentials:
+            for sentence, ask in ways.items():
+                verdict(f"{name}, {protocol}: {sentence}", lambda: accepted(name, protocol, ask))
     per_client = [sum(owner == name for owner, *_ in issuer.tokens.values()) for name in ("basic", "post", "jwt")]
     verdict("each client fetched one token", lambda: per_client == [1, 1, 1] or 1 / 0)
 finally:
@@ -180,7 +215,6 @@ def log_is_clean():
 
 
 verdict("no secret and no token is in the log", log_is_clean)
-if counts["not ok"]:
+if has_failed:
     print("# the proxy's last words:", *said.splitlines()[-20:], sep="\n#   ")
-print(f"{counts['ok']} passed, {counts['not ok']} failed")
-sys.exit(counts["not ok"] > 0)
+sys.exit(has_failed)

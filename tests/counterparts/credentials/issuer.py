@@ -1,5 +1,6 @@
 """An OAuth issuer on Authlib: client credentials with a secret (basic, post) or a signed assertion."""
 
+import logging
 import secrets
 import threading
 import time
@@ -42,8 +43,11 @@ class Assertion(JWTBearerClientAssertion):
     CLIENT_AUTH_METHOD = "private_key_jwt"
 
     def __init__(self, issuer):
-        super().__init__(issuer.url)
+        super().__init__()
         self.issuer = issuer
+
+    def get_audiences(self):
+        return [self.issuer.url]
 
     def validate_jti(self, claims, jti):
         fresh = jti not in self.issuer.seen
@@ -58,6 +62,7 @@ class Issuer:
     def __init__(self, clients):
         self.clients = {client.client_id: client for client in clients}
         self.tokens, self.seen = {}, set()
+        logging.getLogger("werkzeug").setLevel(logging.ERROR)
         app = Flask("issuer")
         app.config["OAUTH2_TOKEN_EXPIRES_IN"] = {"client_credentials": 600}
         server = AuthorizationServer(app, query_client=self.clients.get, save_token=self.save)

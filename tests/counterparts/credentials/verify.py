@@ -2,13 +2,36 @@
 
 import base64
 import hashlib
+import hmac
+import time
+from datetime import datetime
 from types import SimpleNamespace
+from urllib.parse import unquote, urlsplit
 
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from http_message_signatures import HTTPMessageVerifier, MappingKeyResolver
 from http_message_signatures import algorithms
+
+
+def gateway(seen, key_id, secret, *, mac="x-signature", nonce=None, digest=None):
+    """The gateway's own rule, in a few lines; `nonce` and `digest` name the headers of its relatives."""
+    assert seen.headers["x-api-key-id"] == key_id
+    timestamp = seen.headers["x-timestamp"]
+    assert abs(datetime.fromisoformat(timestamp).timestamp() - time.time()) < 300
+    lines = [seen.method, unquote(urlsplit(seen.url).path), timestamp]
+    lines += [seen.headers[nonce]] if nonce else []
+    if digest:
+        assert seen.headers[digest] == hashlib.sha256(seen.body).hexdigest()
+        lines.append(seen.headers[digest])
+    expected = hmac.new(secret.encode(), "\n".join(lines).encode(), "sha256").hexdigest()
+    assert seen.headers[mac] == expected, f"not the signature of {lines}"
+
+
+def exactly(seen, **headers):
+    for name, value in headers.items():
+        assert seen.headers[name.replace("_", "-")] == value, name
 
 
 def http_signature(seen, algorithm, key):

@@ -70,3 +70,19 @@ pub fn run_showing_signatures(command: &mut Command) -> Ended {
         stderr: String::from_utf8(output.stderr).unwrap(),
     }
 }
+
+/// A process that `pid` has started, if there is one.
+#[cfg(target_os = "linux")]
+pub fn child_of(pid: u32) -> Option<i32> {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    tasks.flatten().find_map(|task| {
+        let children = std::fs::read_to_string(task.path().join("children")).ok()?;
+        children.split_whitespace().next()?.parse().ok()
+    })
+}
+
+/// Whether a process is there and no zombie.
+#[cfg(target_os = "linux")]
+pub fn lives(pid: i32) -> bool {
+    std::fs::read_link(format!("/proc/{pid}/exe")).is_ok()
+}

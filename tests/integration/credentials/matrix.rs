@@ -1,36 +1,60 @@
-//! Every scheme, over both protocols, in every way a request can go.
+//! Every scheme, over both protocols, with a client certificate and without, in every way a request can go.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use http::HeaderMap;
 
 use super::scheme::{self, Scheme};
-use super::{CALL, start};
+use super::{CALL, config, start};
+use crate::common::tls::{Tls, authority};
 use crate::common::upstream::json;
-use crate::common::{Ask, Setup, Upstream, Way, body, until};
+use crate::common::{Ask, Daemon, Setup, Upstream, Way, body, until};
 
 /// Runs one scheme after the other; a daemon each.
-async fn verify_all(make: fn() -> Upstream) {
-    let count = scheme::all(&Setup::at("https://localhost:1")).len();
-    for index in 0..count {
-        let upstream = make();
+async fn verify_all(make: fn() -> Tls, wants_client: bool) {
+    for index in 0..scheme::COUNT {
+        let upstream = Upstream::tls(Tls {
+            wants_client,
+            ..make()
+        });
         let setup = Setup::before(&upstream);
         let scheme = scheme::all(&setup).swap_remove(index);
-        exercise(&upstream, setup, &scheme).await;
+        let setup = before(&upstream, setup, &scheme, wants_client);
+        exercise(&upstream, &setup.start().await, &scheme).await;
         let seen = upstream.seen();
-        assert_eq!(seen.len(), 8, "{}", scheme.name);
-        for seen in seen {
-            if let Err(error) = (scheme.check)(&seen) {
+        assert_eq!(seen.len(), 10, "{}", scheme.name);
+        for seen in &seen {
+            if let Err(error) = (scheme.check)(seen) {
                 panic!("{}: {} {}: {error}", scheme.name, seen.method, seen.target);
             }
+            assert_eq!(seen.session.has_client_certificate, wants_client);
         }
     }
 }
 
-/// Eight requests.
-async fn exercise(upstream: &Upstream, setup: Setup, scheme: &Scheme) {
-    let daemon = start(upstream, setup, &scheme.toml).await;
+/// A daemon to be with this scheme, and a certificate for an upstream that wants one.
+fn before(upstream: &Upstream, setup: Setup, scheme: &Scheme, wants_client: bool) -> Setup {
+    upstream.takes_unsigned();
+    let plain = config(upstream, &scheme.toml);
+    if !wants_client {
+        return setup.written(&plain);
+    }
+    let identity = authority().issue(&["the proxy"]);
+    setup.file("client.pem", &identity.certificate);
+    setup.file("client.key", &identity.key);
+    let of_upstream = "[upstream.up]\n";
+    let shown =
+        format!("{of_upstream}client_cert = \"DIR/client.pem\"\nclient_key = \"DIR/client.key\"\n");
+    setup.written(&plain.replace(of_upstream, &shown))
+}
+
+/// Nine requests, of which one takes two attempts.
+async fn exercise(upstream: &Upstream, daemon: &Daemon, scheme: &Scheme) {
+    let name = scheme.name;
     for way in Way::ALL {
         let answer = daemon.ask_by(way, Ask::post("/mcp", CALL)).await;
-        assert_eq!(answer.status, 200, "{}: {answer:?}", scheme.name);
+        assert_eq!(answer.status, 200, "{name}: {answer:?}");
     }
     // One MiB, to the byte, which is as much as is kept.
     let large = format!("\"{}\"", "x".repeat((1 << 20) - 2));
@@ -38,11 +62,17 @@ async fn exercise(upstream: &Upstream, setup: Setup, scheme: &Scheme) {
     assert_eq!(
         (answer.status.as_u16(), answer.body.len()),
         (200, 1 << 20),
-        "{}",
-        scheme.name
+        "{name}"
     );
+    stream(daemon, name).await;
+    try_again(upstream, daemon, scheme).await;
+    reload_meanwhile(upstream, daemon, name).await;
+    let answer = daemon.get("/after?a=1&b=%20").await;
+    assert_eq!(answer.status, 200, "{name}");
+}
 
-    // In pieces, and not JSON.
+/// In pieces, and not JSON.
+async fn stream(daemon: &Daemon, name: &str) {
     let (pipe, streamed) = body::piped();
     let ask = Ask::new("POST", "/streamed")
         .header("content-type", "text/plain")
@@ -55,9 +85,39 @@ async fn exercise(upstream: &Upstream, setup: Setup, scheme: &Scheme) {
         pipe.end().await;
     };
     let (answer, ()) = tokio::join!(asking, sending);
-    assert_eq!(answer.text(), "one two three", "{}", scheme.name);
+    assert_eq!(answer.text(), "one two three", "{name}");
+}
 
-    // A reload while the upstream works on it, and a request after that.
+/// The upstream wants to be asked once more.
+async fn try_again(upstream: &Upstream, daemon: &Daemon, scheme: &Scheme) {
+    let asked = AtomicUsize::new(0);
+    upstream.at("/busy", move |mut call| {
+        let is_first = asked.fetch_add(1, Ordering::SeqCst) == 0;
+        async move {
+            let mut answer = json(call.read().await?);
+            if is_first {
+                *answer.status_mut() = http::StatusCode::SERVICE_UNAVAILABLE;
+                answer
+                    .headers_mut()
+                    .insert("retry-after", http::HeaderValue::from_static("0"));
+            }
+            Ok(answer)
+        }
+    });
+    let answer = daemon.post("/busy", CALL).await;
+    assert_eq!((answer.status.as_u16(), answer.text()), (200, CALL));
+    let seen = upstream.seen();
+    let attempts: Vec<_> = seen.iter().filter(|seen| seen.target == "/busy").collect();
+    let nonce = |headers: &HeaderMap| scheme.nonce_in.map(|name| headers[name].clone());
+    let nonces = [0, 1].map(|index| nonce(&attempts[index].headers));
+    assert!(
+        scheme.nonce_in.is_none() || nonces[0] != nonces[1],
+        "{nonces:?}"
+    );
+}
+
+/// A reload while the upstream works on a request.
+async fn reload_meanwhile(upstream: &Upstream, daemon: &Daemon, name: &str) {
     let release = Arc::new(tokio::sync::Notify::new());
     let held = Arc::clone(&release);
     upstream.at("/held", move |mut call| {
@@ -75,19 +135,27 @@ async fn exercise(upstream: &Upstream, setup: Setup, scheme: &Scheme) {
         release.notify_one();
     };
     let (answer, ()) = tokio::join!(asking, reloading);
-    assert_eq!(answer.status, 200, "{}", scheme.name);
-    let answer = daemon.get("/after?a=1&b=%20").await;
-    assert_eq!(answer.status, 200, "{}", scheme.name);
+    assert_eq!(answer.status, 200, "{name}");
 }
 
 #[tokio::test]
 async fn every_signature_verifies_over_http2() {
-    verify_all(Upstream::https).await;
+    verify_all(Tls::default, false).await;
 }
 
 #[tokio::test]
 async fn every_signature_verifies_over_http1() {
-    verify_all(Upstream::https_h1).await;
+    verify_all(Tls::h1, false).await;
+}
+
+#[tokio::test]
+async fn every_signature_verifies_beside_a_client_certificate_over_http2() {
+    verify_all(Tls::default, true).await;
+}
+
+#[tokio::test]
+async fn every_signature_verifies_beside_a_client_certificate_over_http1() {
+    verify_all(Tls::h1, true).await;
 }
 
 #[tokio::test]
@@ -116,7 +184,7 @@ async fn each_connection_that_a_request_is_tried_on_has_a_signature_of_its_own()
 
 #[tokio::test]
 async fn a_body_that_has_to_be_signed_and_is_too_large_is_refused_clearly() {
-    for index in 0..scheme::all(&Setup::at("https://localhost:1")).len() {
+    for index in 0..scheme::COUNT {
         let upstream = Upstream::https();
         let setup = Setup::before(&upstream);
         let scheme = scheme::all(&setup).swap_remove(index);
@@ -135,7 +203,7 @@ async fn a_body_that_has_to_be_signed_and_is_too_large_is_refused_clearly() {
 
 #[tokio::test]
 async fn what_a_client_sends_under_a_credentials_names_is_replaced() {
-    for index in 0..scheme::all(&Setup::at("https://localhost:1")).len() {
+    for index in 0..scheme::COUNT {
         let upstream = Upstream::https();
         let setup = Setup::before(&upstream);
         let scheme = scheme::all(&setup).swap_remove(index);
@@ -173,7 +241,7 @@ async fn what_a_client_sends_under_a_credentials_names_is_replaced() {
 
 #[tokio::test]
 async fn a_credential_that_a_refusal_echoes_is_taken_out() {
-    for index in 0..scheme::all(&Setup::at("https://localhost:1")).len() {
+    for index in 0..scheme::COUNT {
         let upstream = Upstream::https();
         upstream.expects_refusals();
         let setup = Setup::before(&upstream);

@@ -13,8 +13,9 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 
+use crate::common::upstream::json;
 use crate::common::verify;
-use crate::common::{KEY_ID, SECRET, Seen, Setup};
+use crate::common::{KEY_ID, SECRET, Seen, Setup, Upstream};
 
 type Check = Box<dyn Fn(&Seen) -> Result<(), String> + Send + Sync>;
 
@@ -25,11 +26,16 @@ pub struct Scheme {
     pub check: Check,
     /// Whether its bodies are read before they are sent.
     pub covers_body: bool,
+    /// The header that differs from attempt to attempt.
+    pub nonce_in: Option<&'static str>,
 }
+
+/// How many [`all`] makes.
+pub const COUNT: usize = 10;
 
 const AWS_KEY: &str = "hush-wJalrXUtnFEMI/K7MDENG+bPxRfiCY";
 
-/// All but the one that needs an issuer.
+/// One of each kind; `setup` gets the files that they name.
 pub fn all(setup: &Setup) -> Vec<Scheme> {
     setup.file("secret", SECRET);
     setup.file("token", "hush-bearer-token\n");
@@ -45,6 +51,7 @@ pub fn all(setup: &Setup) -> Vec<Scheme> {
                 verify::verify(&seen.method, seen.path(), &seen.headers, &accepted)
             }),
             covers_body: false,
+            nonce_in: None,
         },
         Scheme {
             name: "auth-gateway with nonce and digest",
@@ -54,6 +61,7 @@ pub fn all(setup: &Setup) -> Vec<Scheme> {
             ),
             check: Box::new(family),
             covers_body: true,
+            nonce_in: Some("x-nonce"),
         },
         Scheme {
             name: "headers",
@@ -65,12 +73,14 @@ pub fn all(setup: &Setup) -> Vec<Scheme> {
                 same(one(seen, "x-token")?, "hush-bearer-token")
             }),
             covers_body: false,
+            nonce_in: None,
         },
         Scheme {
             name: "bearer",
             toml: "[credential.key.bearer]\ntoken = { file = \"DIR/token\" }".to_owned(),
             check: Box::new(|seen| same(one(seen, "authorization")?, "Bearer hush-bearer-token")),
             covers_body: false,
+            nonce_in: None,
         },
         Scheme {
             name: "aws-sigv4",
@@ -80,10 +90,38 @@ pub fn all(setup: &Setup) -> Vec<Scheme> {
                     .to_owned(),
             check: Box::new(aws),
             covers_body: true,
+            nonce_in: None,
         },
     ];
     all.extend(http_signatures(setup));
+    all.push(oauth());
+    assert_eq!(all.len(), COUNT);
     all
+}
+
+fn oauth() -> Scheme {
+    let issuer = Upstream::https();
+    issuer.takes_unsigned();
+    issuer.at("/token", |mut call| async move {
+        call.read().await?;
+        Ok(json(
+            r#"{"access_token":"hush-granted-token","token_type":"Bearer","expires_in":3600}"#,
+        ))
+    });
+    Scheme {
+        name: "oauth-client-credentials",
+        toml: format!(
+            "[credential.key.oauth-client-credentials]\ntoken_url = \"{}/token\"\nclient_id = \"me\"\n\
+             client_secret = {{ file = \"DIR/secret\" }}\nca_file = \"DIR/ca.pem\"",
+            issuer.url()
+        ),
+        check: Box::new(move |seen| {
+            same(&format!("{} fetched", issuer.count()), "1 fetched")?;
+            same(one(seen, "authorization")?, "Bearer hush-granted-token")
+        }),
+        covers_body: false,
+        nonce_in: None,
+    }
 }
 
 fn http_signatures(setup: &Setup) -> Vec<Scheme> {
@@ -103,6 +141,7 @@ fn http_signatures(setup: &Setup) -> Vec<Scheme> {
         ),
         check: Box::new(move |seen| message_signature(seen, &verify)),
         covers_body: true,
+        nonce_in: Some("signature-input"),
     };
     vec![
         scheme(
