@@ -24,7 +24,7 @@ use crate::log::{self, LogControl};
 use crate::metrics::Metrics;
 use crate::proxy::{self, Proxy};
 use crate::serve::Workers;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Snapshot, Upstream};
 use crate::state::{Reloaded, State};
 use crate::worker;
 use crate::{exit, harden, sandbox};
@@ -302,10 +302,11 @@ impl Daemon {
             let auth = Arc::clone(&credential.auth);
             tokio::spawn(async move { auth.warm_up().await });
         }
+        let log = self.log.clone();
         tokio::spawn(async move {
-            for upstream in &snapshot.upstreams {
-                let _ = upstream.client.warm_up().await;
-                proxy::probe(upstream).await;
+            for site in snapshot.upstreams.iter().flat_map(Upstream::sites) {
+                let _ = site.client.warm_up().await;
+                proxy::probe(site, &log).await;
             }
         });
     }

@@ -11,6 +11,7 @@ mod body;
 pub mod cache;
 mod error;
 mod exchange;
+mod failover;
 mod head;
 mod ids;
 mod lens;
@@ -206,7 +207,7 @@ impl Proxy {
                 exchange.client = call.client.clone();
             }
         }
-        if let Some(reply) = local::reply(call).await {
+        if let Some(reply) = local::reply(call, &self.log).await {
             return reply;
         }
         let decoded = path::check(call.head.uri.path(), true)?;
@@ -220,7 +221,8 @@ impl Proxy {
         path::check(call.head.uri.path(), upstream.config.allow_encoded_slash)?;
         access::to_route(call, route).await?;
         call.policy = policy::of_peer(route, call)?;
-        let upstream = access::upstream(call, route)?;
+        let first = access::upstream(call, route)?;
+        let upstream = failover::begin(call, route, first, &self.log, exchange)?;
         exchange.routed_to(upstream);
         call.upstream = Some(upstream);
         let (headers, since) = (&call.head.headers, exchange.since());
@@ -255,8 +257,8 @@ impl Proxy {
                 .insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
         let mut request = Request::from_parts(head, body);
-        let mut visit = Visit::of(self, call, upstream, &mut request, exchange.mcp_method());
-        let reopening = Reopening::of(self, upstream, &mut request, visit.known());
+        let mut visit = Visit::of(self, call, upstream, &mut request, exchange);
+        let mut reopening = Reopening::of(self, upstream, &mut request, visit.known());
         let turn = limit::turn(upstream, exchange.patience(upstream)).await?;
         let message = call.message.as_ref();
         let sent = self.send(upstream, request, message, exchange).await;
@@ -264,7 +266,17 @@ impl Proxy {
         if let Some(known) = lens.as_mut().and_then(|lens| lens.stand_in(&sent)) {
             return Ok(recall::answer(known, lens, exchange));
         }
+        let upstream = failover::current(first, exchange);
         let (response, sent) = visit.answered(self, upstream, sent?, exchange).await?;
+        // Opening its session again may have taken it elsewhere.
+        let upstream = failover::current(first, exchange);
+        if let Some(sites) = &exchange.sites {
+            sites.note(&response);
+            call.upstream = Some(upstream);
+            if let Some(reopening) = &mut reopening {
+                reopening.may_go_on_at(sites);
+            }
+        }
         if fallback.replaces(response.status()) {
             return Ok(stream::local(&self.draining).map(Source::events));
         }

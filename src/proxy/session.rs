@@ -22,7 +22,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode, Uri};
 
 use self::map::{Key, Owner};
 use self::opening::{Opening, Reader};
@@ -76,19 +76,23 @@ impl Visit {
         call: &Call<'_>,
         upstream: &Arc<Upstream>,
         request: &mut Request<RequestBody>,
-        mcp_method: Option<&str>,
+        exchange: &Exchange,
     ) -> Self {
         if upstream.config.session_recovery == SessionRecovery::Off
             || mcp::is_stateless(request.headers())
         {
             return Self::Nothing;
         }
+        let sites = exchange.sites.as_ref();
+        let path: &str = sites.map_or(request.uri().path(), |sites| sites.first_path());
+        let path: Box<str> = path.into();
         let key = |id: HeaderValue| Key {
             owner: Owner::of(&call.connection.peer),
             upstream: upstream.config.name.as_str().into(),
-            path: request.uri().path().into(),
+            path: path.clone(),
             id,
         };
+        let mcp_method = exchange.mcp_method();
         let whole = match request.body() {
             RequestBody::Full(bytes) => Some(bytes.clone().unwrap_or_default()),
             RequestBody::Stream(_) => None,
@@ -185,6 +189,9 @@ impl Within {
         sent: Sent,
         exchange: &mut Exchange,
     ) -> Result<Sent, Error> {
+        if let Some(sites) = &exchange.sites {
+            head.uri = Uri::from(sites.path().clone());
+        }
         let opening = self
             .known
             .open(upstream, &self.sight, &head.uri, &head.headers);

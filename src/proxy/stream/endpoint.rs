@@ -22,6 +22,8 @@ const MAX_EVENT: usize = 16 * 1024;
 pub struct Endpoint {
     snapshot: Arc<Snapshot>,
     route: usize,
+    /// Who sends it.
+    upstream: Arc<Upstream>,
     held: BytesMut,
 }
 
@@ -34,10 +36,11 @@ pub enum Seen {
 }
 
 impl Endpoint {
-    pub fn new(snapshot: Arc<Snapshot>, route: usize) -> Self {
+    pub fn new(snapshot: Arc<Snapshot>, route: usize, upstream: Arc<Upstream>) -> Self {
         Self {
             snapshot,
             route,
+            upstream,
             held: BytesMut::new(),
         }
     }
@@ -53,8 +56,7 @@ impl Endpoint {
         let Some(end) = end_of_event(&self.held) else {
             return Seen::Held;
         };
-        let upstream = &self.snapshot.upstreams[self.snapshot.config.routes[self.route].upstream];
-        match self.rewritten(end, upstream) {
+        match self.rewritten(end, &self.upstream) {
             Some(event) => {
                 let mut all = BytesMut::from(&event[..]);
                 all.extend_from_slice(&self.held[end..]);
