@@ -86,8 +86,8 @@ impl Sites {
             .zip(upstream.site.as_ref())
             .and_then(|(session, site)| site.affinity.get(session.as_bytes()))
             .map(usize::from)
-            .filter(|&holder| all.get(holder).is_some_and(|(site, _)| is_up(site)));
-        let first_up = all.iter().position(|(site, _)| is_up(site));
+            .filter(|&holder| all.get(holder).is_some_and(|(site, _)| site.is_up()));
+        let first_up = all.iter().position(|(site, _)| site.is_up());
         let preferred = holder.or(first_up).unwrap_or(0);
         Ok(Self {
             tried: vec![false; all.len()],
@@ -122,7 +122,11 @@ impl Sites {
     /// Notes which URL has the session that was opened or used.
     pub fn note<B>(&self, response: &Response<B>) {
         let (upstream, _) = &self.all[self.current];
-        let Some(site) = upstream.site.as_ref().filter(|_| response.status().is_success()) else {
+        let Some(site) = upstream
+            .site
+            .as_ref()
+            .filter(|_| response.status().is_success())
+        else {
             return;
         };
         let opened = response.headers().get(SESSION_ID);
@@ -143,18 +147,19 @@ impl Sites {
             let (site, _) = &self.all[index];
             let breaker = site.breaker.as_ref().filter(|it| !it.is_passing());
             !self.tried[index]
-                && !is_lost(site)
+                && !site.is_lost()
                 && breaker.is_some_and(|it| only_reads() && it.admit(now).is_ok())
         });
-        let is_next = |&index: &usize| !self.tried[index] && is_up(&self.all[index].0);
+        let is_next = |&index: &usize| !self.tried[index] && self.all[index].0.is_up();
         if let Some(index) = due.or_else(|| order.iter().copied().find(is_next)) {
             self.current = index;
             return Ok(index);
         }
-        // All are down: the first that may be asked, as if it were the only one.
+        // All are down: each that may be asked, as if it were the only one.
         let mut least = Duration::MAX;
-        self.tried.fill(false);
-        for index in order {
+        let (untried, tried): (Vec<_>, Vec<_>) =
+            order.into_iter().partition(|&index| !self.tried[index]);
+        for index in untried.into_iter().chain(tried) {
             let breaker = self.all[index].0.breaker.as_ref();
             match breaker.map_or(Ok(()), |breaker| breaker.admit(now)) {
                 Ok(()) => {
@@ -167,10 +172,15 @@ impl Sites {
         Err(least)
     }
 
-    /// Whether one that is up has not failed the request yet.
+    /// Whether one has not failed the request yet that is up, or no worse than all the others.
     fn has_another(&self) -> bool {
-        let mut others = self.all.iter().zip(&self.tried);
-        others.any(|((site, _), tried)| !tried && is_up(site))
+        let is_any_up = self.all.iter().any(|(site, _)| site.is_up());
+        let may = |site: &Upstream| {
+            let breaker = site.breaker.as_ref();
+            site.is_up() || (!is_any_up && breaker.is_none_or(|it| it.is_passing()))
+        };
+        let mut all = self.all.iter().zip(&self.tried);
+        all.any(|((site, _), tried)| !tried && may(site))
     }
 }
 
@@ -249,17 +259,6 @@ impl Proxy {
     }
 }
 
-fn is_lost(upstream: &Upstream) -> bool {
-    let site = upstream.site.as_ref();
-    site.is_some_and(|site| site.reach.is_lost())
-}
-
-/// Whether requests may go there, as far as known.
-pub fn is_up(upstream: &Upstream) -> bool {
-    let breaker = upstream.breaker.as_ref();
-    !is_lost(upstream) && breaker.is_none_or(|breaker| breaker.is_passing())
-}
-
 /// Notes that a connection was there.
 pub fn reached(upstream: &Upstream, log: &Logger) {
     let Some(Site { reach, label, .. }) = &upstream.site else {
@@ -287,14 +286,15 @@ pub fn lost(upstream: &Upstream, cause: &str, now: Instant, log: &Logger) {
 /// Brings the metric up to date.
 pub fn show(upstream: &Upstream) {
     if let Some(site) = &upstream.site {
-        upstream.metrics.url_down(&site.label, !is_up(upstream));
+        upstream.metrics.url_down(&site.label, !upstream.is_up());
     }
 }
 
 /// Looks beside the requests whether a URL that was lost is back.
 fn look_again(upstream: &Arc<Upstream>, now: Instant, log: &Logger) {
     let settings = upstream.config.breaker.as_ref();
-    let interval = settings.map_or_else(|| Breaker::default().probe_interval, |it| it.probe_interval);
+    let interval =
+        settings.map_or_else(|| Breaker::default().probe_interval, |it| it.probe_interval);
     let site = upstream.site.as_ref().filter(|site| site.reach.is_lost());
     if !site.is_some_and(|site| site.reach.is_due(interval, now)) {
         return;

@@ -60,7 +60,8 @@ pub async fn incoming(
         body.within(upstream.config.response_idle_timeout)
     };
     let body = if stream::can_be_kept_alive(&head.headers) {
-        let endpoint = stream::Endpoint::new(Arc::clone(call.snapshot), route, Arc::clone(upstream));
+        let endpoint =
+            stream::Endpoint::new(Arc::clone(call.snapshot), route, Arc::clone(upstream));
         Source::events(stream::passing(
             body,
             &call.head.method,

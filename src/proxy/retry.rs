@@ -280,7 +280,10 @@ mod tests {
             let (mut refused, start) = (attempts(&settings), Instant::now());
             let (took, count) = patience(&mut refused, start, Duration::from_micros(100));
             let expected = settings.connect_patience - LAST_MOMENT;
-            assert!((expected..=settings.connect_patience).contains(&took), "{took:?}");
+            assert!(
+                (expected..=settings.connect_patience).contains(&took),
+                "{took:?}"
+            );
             assert!((3..40).contains(&count), "{count}");
         }
         // One that took longer than that is not followed by another.

@@ -47,8 +47,7 @@ impl Proxy {
         exchange: &mut Exchange,
     ) -> Result<(Response<client::Body>, HeaderMap), Error> {
         if let Some(sites) = exchange.sites.take() {
-            let anywhere =
-                self.deliver_to_any(request, message, ticket, deadline, exchange, sites);
+            let anywhere = self.deliver_to_any(request, message, ticket, deadline, exchange, sites);
             // Boxed: its state would sit in every request's memory.
             return Box::pin(anywhere).await;
         }

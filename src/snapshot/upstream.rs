@@ -206,6 +206,18 @@ impl Upstream {
         other.unwrap_or(self)
     }
 
+    /// Whether no connection to this URL of several could be made.
+    pub fn is_lost(&self) -> bool {
+        let site = self.site.as_ref();
+        site.is_some_and(|site| site.reach.is_lost())
+    }
+
+    /// Whether requests may go there, as far as known.
+    pub fn is_up(&self) -> bool {
+        let breaker = self.breaker.as_ref();
+        !self.is_lost() && breaker.is_none_or(|breaker| breaker.is_passing())
+    }
+
     /// The same place by another credential: the way there is shared, and nothing that was
     /// learned or kept under the first.
     pub fn with_credential(&self, index: usize, credential: &Credential) -> Self {

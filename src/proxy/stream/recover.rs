@@ -25,10 +25,10 @@ use crate::client;
 use crate::config::Target;
 use crate::mcp::{self, SESSION_ID};
 use crate::message::RequestBody;
-use crate::proxy::session::Known;
 use crate::proxy::failover::Sites;
+use crate::proxy::session::Known;
 use crate::proxy::source::Source;
-use crate::proxy::{Proxy, failover, head};
+use crate::proxy::{Proxy, head};
 use crate::snapshot::Upstream;
 use crate::sse::{self, Splitter};
 
@@ -98,7 +98,7 @@ impl Reopening {
     fn now_at<'a>(&self, first: &'a Arc<Upstream>) -> (usize, &'a Arc<Upstream>, Uri) {
         let at = self.at.load(Ordering::Relaxed);
         let mut order = std::iter::once(at).chain(0..self.paths.len());
-        let found = order.find(|&index| failover::is_up(first.site(index)));
+        let found = order.find(|&index| first.site(index).is_up());
         let index = found.unwrap_or(at);
         let path = self.paths.get(index).cloned();
         let uri = path.map_or_else(|| self.uri.clone(), Uri::from);
