@@ -21,6 +21,9 @@ use crate::resilience::breaker::{Access, Breaker};
 use crate::resilience::clock::{Change, Reading};
 use crate::snapshot::Upstream;
 
+/// An upload that has not moved for this long may be one whose client has left unseen.
+const STUCK: Duration = Duration::from_secs(1);
+
 /// What came of an attempt.
 pub(super) enum Tried {
     Answered(Response<client::Body>, HeaderMap),
@@ -129,7 +132,10 @@ impl Proxy {
             let mut sending = pin!(upstream.client.send(request, signing));
             loop {
                 let before = upload.as_ref().map_or(0, Progress::frames);
-                match deadline::before(*deadline, sending.as_mut()).await {
+                let until = upload
+                    .as_ref()
+                    .map_or(*deadline, |_| (*deadline).min(Instant::now() + STUCK));
+                match deadline::before(until, sending.as_mut()).await {
                     Ok(result) => break result,
                     // A long upload that moves is no slow answer: the time runs from its last piece.
                     Err(_)
@@ -140,6 +146,7 @@ impl Proxy {
                     {
                         *deadline = patience.deadline(Instant::now());
                     }
+                    Err(_) if Instant::now() < *deadline => exchange.connection.suspect(),
                     Err(_) => return Tried::too_late(upstream, patience, upload.as_ref()),
                 }
             }

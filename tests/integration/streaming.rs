@@ -79,6 +79,51 @@ async fn a_client_that_leaves_ends_the_upstream_request() {
 }
 
 #[tokio::test]
+async fn a_client_that_leaves_while_its_upload_is_stuck_ends_the_upstream_request() {
+    // They take the head, and nothing of the body.
+    for upstream in all_upstreams() {
+        let daemon = Setup::before(&upstream)
+            .upstream("request_timeout = \"1h\"")
+            .start()
+            .await;
+        upstream.at("/stuck", |call| async move {
+            let _unread = call;
+            std::future::pending().await
+        });
+        // A TCP connection's end comes behind all that was sent, for which HTTP/1.1 has no room.
+        for way in [Way::Unix(Http::One), Way::Unix(Http::Two), Way::Tcp(Http::Two)] {
+            let taken = Arc::default();
+            let mut client = daemon.client(way).await;
+            let upload = body::long(64 * 1024 * 1024, &taken);
+            let ask = Ask::post("/stuck", "")
+                .header("x-request-id", "stuck")
+                .body(upload);
+            let asking = client.try_open(ask);
+            let stuck = async {
+                let mut before = u64::MAX;
+                loop {
+                    let now = taken.load(Ordering::Relaxed);
+                    if now == before && upstream.in_flight() == 1 {
+                        return;
+                    }
+                    before = now;
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                }
+            };
+            tokio::select! {
+                _ = asking => panic!("nobody answers"),
+                () = stuck => {}
+            }
+            assert!(taken.load(Ordering::Relaxed) < 64 * 1024 * 1024);
+            client.leave();
+            upstream.idle().await;
+            let line = daemon.logged_request("stuck").await;
+            assert_eq!(line["outcome"], "client_left", "{line}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn one_stream_of_several_on_a_connection_can_be_given_up_alone() {
     let upstream = Upstream::https();
     let daemon = Setup::before(&upstream).start().await;
