@@ -2,7 +2,6 @@
 
 pub mod affinity;
 pub mod annotations;
-pub mod backoff;
 pub mod breaker;
 pub mod budget;
 pub mod clock;

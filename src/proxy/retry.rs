@@ -6,11 +6,11 @@ use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::BodyExt;
 
+use crate::backoff;
 use crate::client::{self, Failure, Kind};
 use crate::config::{self, ToolsCall};
 use crate::mcp;
 use crate::message::RequestBody;
-use crate::resilience::backoff;
 use crate::snapshot::Upstream;
 
 /// Of an answer that is not passed on, this much is read to keep its connection.
