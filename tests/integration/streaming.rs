@@ -80,8 +80,9 @@ async fn a_client_that_leaves_ends_the_upstream_request() {
 
 #[tokio::test]
 async fn a_client_that_leaves_while_its_upload_is_stuck_ends_the_upstream_request() {
-    // They take the head, and nothing of the body.
-    for upstream in all_upstreams() {
+    // They take the head, and nothing of the body. One that reads nothing over HTTP/1.1 does not
+    // see that the proxy leaves either.
+    for (upstream, sees_the_end) in [(Upstream::https(), true), (Upstream::http(), false)] {
         let daemon = Setup::before(&upstream)
             .upstream("request_timeout = \"1h\"")
             .start()
@@ -90,25 +91,25 @@ async fn a_client_that_leaves_while_its_upload_is_stuck_ends_the_upstream_reques
             let _unread = call;
             std::future::pending().await
         });
-        // A TCP connection's end comes behind all that was sent, for which HTTP/1.1 has no room.
+        // A TCP connection's end comes behind all that was sent, for which there may be no room.
         for http in [Http::One, Http::Two] {
             let taken = Arc::default();
             let stream = std::os::unix::net::UnixStream::connect(daemon.socket()).unwrap();
             let end = stream.try_clone().unwrap();
             let mut client = Client::over_unix(stream, http).await;
             let upload = body::long(64 * 1024 * 1024, &taken);
-            let ask = Ask::post("/stuck", "")
-                .header("x-request-id", "stuck")
-                .body(upload);
-            let asking = client.try_open(ask);
+            let id = format!("stuck-{http:?}");
+            let before = upstream.in_flight();
+            let ask = Ask::post("/stuck", "").header("x-request-id", &id);
+            let asking = client.try_open(ask.body(upload));
             let stuck = async {
-                let mut before = u64::MAX;
+                let mut last = u64::MAX;
                 loop {
                     let now = taken.load(Ordering::Relaxed);
-                    if now == before && upstream.in_flight() == 1 {
+                    if now == last && upstream.in_flight() > before {
                         return;
                     }
-                    before = now;
+                    last = now;
                     tokio::time::sleep(Duration::from_millis(200)).await;
                 }
             };
@@ -118,9 +119,11 @@ async fn a_client_that_leaves_while_its_upload_is_stuck_ends_the_upstream_reques
             }
             assert!(taken.load(Ordering::Relaxed) < 64 * 1024 * 1024);
             end.shutdown(std::net::Shutdown::Both).unwrap();
-            upstream.idle().await;
-            let line = daemon.logged_request("stuck").await;
+            let line = daemon.logged_request(&id).await;
             assert_eq!(line["outcome"], "client_left", "{line}");
+            if sees_the_end {
+                upstream.idle().await;
+            }
         }
     }
 }
