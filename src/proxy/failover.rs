@@ -196,7 +196,7 @@ impl Proxy {
     /// As [`Proxy::deliver`], to whichever of the upstream's URLs takes it.
     pub(super) async fn deliver_to_any(
         &self,
-        request: Request<RequestBody>,
+        request: &mut Request<RequestBody>,
         message: Option<&Bytes>,
         ticket: Option<&Ticket>,
         deadline: tokio::time::Instant,
@@ -211,7 +211,7 @@ impl Proxy {
 
     async fn try_all(
         &self,
-        mut request: Request<RequestBody>,
+        request: &mut Request<RequestBody>,
         message: Option<&Bytes>,
         ticket: Option<&Ticket>,
         mut deadline: tokio::time::Instant,
@@ -236,17 +236,16 @@ impl Proxy {
             let (site, path) = &sites.all[index];
             exchange.routed_to(site);
             *request.uri_mut() = Uri::from(path.clone());
-            let copy = attempts.copy(&request);
             attempts.begin(Instant::now());
-            let mut tried = self
+            let tried = self
                 .attempt(site, request, ticket, &mut deadline, exchange)
                 .await;
             self.learn(site, &tried, Instant::now());
             sites.tried[index] = true;
             attempts.has_alternative = sites.has_another();
             let site = &sites.all[index].0;
-            let next = self.again(site, &mut attempts, &mut tried, copy, message, deadline);
-            let Some((next, wait)) = next else {
+            let wait = self.again(site, &mut attempts, &tried, request, message, deadline);
+            let Some(wait) = wait else {
                 return tried.into_result(site);
             };
             failure = tried.into_failure(site).await;
@@ -254,7 +253,6 @@ impl Proxy {
                 tokio::time::sleep(wait).await;
                 sites.tried.fill(false);
             }
-            request = next;
         }
     }
 }

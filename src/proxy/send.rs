@@ -43,7 +43,7 @@ impl Proxy {
     pub(super) async fn deliver(
         &self,
         upstream: &Upstream,
-        mut request: Request<RequestBody>,
+        request: &mut Request<RequestBody>,
         message: Option<&Bytes>,
         ticket: Option<&Ticket>,
         mut deadline: Instant,
@@ -70,19 +70,17 @@ impl Proxy {
                         .unwrap_or_else(|| Error::unavailable(upstream, wait))
                 })?;
             }
-            let copy = attempts.copy(&request);
             attempts.begin(Instant::now().into_std());
-            let mut tried = self
+            let tried = self
                 .attempt(upstream, request, ticket, &mut deadline, exchange)
                 .await;
             self.learn(upstream, &tried, Instant::now().into_std());
-            let next = self.again(upstream, &mut attempts, &mut tried, copy, message, deadline);
-            let Some((next, wait)) = next else {
+            let wait = self.again(upstream, &mut attempts, &tried, request, message, deadline);
+            let Some(wait) = wait else {
                 return tried.into_result(upstream);
             };
             failure = tried.into_failure(upstream).await;
             tokio::time::sleep(wait).await;
-            request = next;
         }
     }
 
@@ -93,7 +91,7 @@ impl Proxy {
     pub(super) async fn send_own(
         &self,
         upstream: &Upstream,
-        request: Request<RequestBody>,
+        mut request: Request<RequestBody>,
     ) -> Result<Response<client::Body>, Error> {
         if let Some(breaker) = &upstream.breaker {
             let admitted = breaker.admit(std::time::Instant::now());
@@ -102,7 +100,7 @@ impl Proxy {
         let deadline = Instant::now() + upstream.config.request_timeout;
         let ticket = sign::ticket(upstream, &request, deadline).await?;
         let signing = |request: &mut _| drop(upstream.sign(ticket.as_ref(), request));
-        let sending = pin!(upstream.client.send(request, signing));
+        let sending = pin!(upstream.client.send(&mut request, signing));
         let tried = match deadline::before(deadline, sending).await {
             Ok(Ok(response)) => Tried::Answered(response, HeaderMap::new()),
             Ok(Err(failure)) => Tried::Failed(failure),
@@ -115,7 +113,7 @@ impl Proxy {
     pub(super) async fn attempt(
         &self,
         upstream: &Upstream,
-        request: Request<RequestBody>,
+        request: &mut Request<RequestBody>,
         ticket: Option<&Ticket>,
         deadline: &mut Instant,
         exchange: &mut Exchange,
@@ -176,7 +174,7 @@ impl Proxy {
             }
             Tried::Failed(failure) => {
                 upstream.health.failed(failure.cause.clone(), now);
-                if failure.unsent.is_some() {
+                if failure.unsent {
                     failover::lost(upstream, &failure.cause, now, &self.log);
                 }
                 false
@@ -222,40 +220,35 @@ impl Proxy {
         }
     }
 
-    /// The request to send again and how long to wait before, if that is safe, timely and within the budget.
+    /// How long to wait before the request is sent again, if that is safe, timely and within the budget.
     pub(super) fn again(
         &self,
         upstream: &Upstream,
         attempts: &mut Attempts<'_>,
-        tried: &mut Tried,
-        copy: Option<Request<RequestBody>>,
+        tried: &Tried,
+        request: &Request<RequestBody>,
         message: Option<&Bytes>,
         deadline: Instant,
-    ) -> Option<(Request<RequestBody>, Duration)> {
-        let only_reads = || {
-            let method = copy.as_ref().map(Request::method);
-            method.is_some_and(|method| retry::only_reads(upstream, method, message))
-        };
-        let (why, unsent) = match tried {
+    ) -> Option<Duration> {
+        if request.body().is_gone() {
+            return None;
+        }
+        let only_reads = || retry::only_reads(upstream, request.method(), message);
+        let why = match tried {
             Tried::Answered(response, _) => {
                 // A rate limit is the tenant's, whichever URL it is reached by.
                 attempts.has_alternative &= response.status() != StatusCode::TOO_MANY_REQUESTS;
-                (Why::of_answer(response, SystemTime::now, only_reads)?, None)
+                Why::of_answer(response, SystemTime::now, only_reads)?
             }
             // Whatever is wrong here, a certificate for one, need not be wrong there.
-            Tried::Failed(failure) if attempts.has_alternative && failure.unsent.is_some() => {
-                (Why::Unsent, failure.unsent.take())
-            }
-            Tried::Failed(failure) => {
-                (Why::of_failure(failure, only_reads)?, failure.unsent.take())
-            }
+            Tried::Failed(failure) if attempts.has_alternative && failure.unsent => Why::Unsent,
+            Tried::Failed(failure) => Why::of_failure(failure, only_reads)?,
             Tried::Late(_) | Tried::Over(_) => return None,
         };
         let is_refused = |breaker: &Breaker| breaker.access() != Access::Passing;
         if !attempts.has_alternative && upstream.breaker.as_deref().is_some_and(is_refused) {
             return None;
         }
-        let request = unsent.or(copy)?;
         let now = Instant::now();
         let left = deadline.saturating_duration_since(now);
         let wait = attempts.wait(why, now.into_std(), left)?;
@@ -267,7 +260,7 @@ impl Proxy {
         upstream.metrics.retry(why.as_str());
         debug!(self.log, "trying again"; "upstream" => &upstream.config.name,
             "why" => why.as_str(), "wait_ms" => wait.as_millis() as u64);
-        Some((request, wait))
+        Some(wait)
     }
 }
 
