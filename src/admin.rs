@@ -83,7 +83,8 @@ impl Admin {
                 reply(StatusCode::OK, JSON, r#"{"status":"ok"}"#.to_owned())
             }
             (&Method::GET | &Method::HEAD, "/readyz") => {
-                let (ready, page) = proxy::readiness(&self.state.proxy.snapshot()).await;
+                let proxy = &self.state.proxy;
+                let (ready, page) = proxy::readiness(&proxy.snapshot(), &proxy.log).await;
                 let status = if ready {
                     StatusCode::OK
                 } else {

@@ -287,6 +287,8 @@ pub struct Entry {
 pub struct Upstream {
     pub name: String,
     pub target: Target,
+    /// Where its requests go instead while `target` is down, in this order.
+    pub others: Vec<Target>,
     /// Index into [`Config::credentials`]; `None` sends requests unsigned.
     pub credential: Option<usize>,
     /// A fixed header added to every request.
@@ -338,6 +340,8 @@ pub struct Retry {
     pub tools_call: ToolsCall,
     /// Retries as a share of the recent requests.
     pub budget_percent: u32,
+    /// How long it is tried to connect, if nothing else fails.
+    pub connect_patience: Duration,
     pub min_backoff: Duration,
     pub max_backoff: Duration,
     /// A longer Retry-After is left to the client.

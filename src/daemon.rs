@@ -27,7 +27,7 @@ use crate::metrics::Metrics;
 use crate::privilege::Departure;
 use crate::proxy::{self, Proxy};
 use crate::serve::Workers;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Snapshot, Upstream};
 use crate::state::{Reloaded, State};
 use crate::worker;
 use crate::{client, exit, file, harden, privilege, sandbox};
@@ -363,10 +363,11 @@ impl Daemon {
             let auth = Arc::clone(&credential.auth);
             tokio::spawn(async move { timeout(WARM_UP, auth.warm_up()).await });
         }
+        let log = self.log.clone();
         tokio::spawn(async move {
-            for upstream in &snapshot.upstreams {
-                let _ = upstream.client.warm_up().await;
-                proxy::probe(upstream).await;
+            for site in snapshot.upstreams.iter().flat_map(Upstream::sites) {
+                let _ = site.client.warm_up().await;
+                proxy::probe(site, &log).await;
             }
         });
     }

@@ -24,7 +24,7 @@ use crate::client::ProxyVariables;
 use crate::config::{Config, Sources};
 use crate::exit;
 use crate::metrics::Metrics;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Site, Snapshot};
 
 pub use self::finding::{Code, Finding, Verdict};
 
@@ -92,10 +92,15 @@ fn upstreams(
         .map_err(std::io::Error::other)?;
     runtime.block_on(async {
         for index in 0..snapshot.upstreams.len() {
-            let upstream = &snapshot.upstreams[index];
             let route = args.route.as_ref().map(|route| route.path());
-            let found = upstream::examine(&snapshot, index, &proxies, route).await;
-            findings.extend(&upstream.config.name, found);
+            for site in snapshot.upstreams[index].sites() {
+                let found = upstream::examine(&snapshot, index, site, &proxies, route).await;
+                let name = &site.config.name;
+                match &site.site {
+                    Some(Site { label, .. }) => findings.extend(&format!("{name} {label}"), found),
+                    None => findings.extend(name, found),
+                }
+            }
         }
     });
     drop(context);

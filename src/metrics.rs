@@ -30,6 +30,7 @@ pub struct Metrics {
     errors: Family<Labels<1>, Counter>,
     retries: Family<Labels<2>, Counter>,
     refusing: Family<Labels<1>, Gauge<i64, AtomicI64>>,
+    url_down: Family<Labels<2>, Gauge<i64, AtomicI64>>,
     clock_skew: Family<Labels<1>, Gauge<i64, AtomicI64>>,
     connections_refused: Counter,
     reloads: Family<Labels<1>, Counter>,
@@ -82,6 +83,8 @@ pub struct UpstreamMetrics {
     name: String,
     retries: Family<Labels<2>, Counter>,
     refusing: Gauge<i64, AtomicI64>,
+    /// Without a member where there is one URL.
+    url_down: Family<Labels<2>, Gauge<i64, AtomicI64>>,
     /// Without a member until the upstream has told the time.
     clock_skew: Family<Labels<1>, Gauge<i64, AtomicI64>>,
     cache: [Counter; Self::CACHE_OUTCOMES.len()],
@@ -99,6 +102,21 @@ impl UpstreamMetrics {
     /// Whether requests are refused because the upstream keeps failing.
     pub fn refusing(&self, is_refusing: bool) {
         self.refusing.set(is_refusing.into());
+    }
+
+    /// Whether requests do not go to one of its several URLs, as that fails.
+    pub fn url_down(&self, url: &str, is_down: bool) {
+        let gauge = self.url_down.get_or_create(&self.url_labels(url));
+        gauge.set(is_down.into());
+    }
+
+    /// One of its URLs has left the configuration.
+    pub fn forget_url(&self, url: &str) {
+        self.url_down.remove(&self.url_labels(url));
+    }
+
+    fn url_labels(&self, url: &str) -> Labels<2> {
+        [("upstream", self.name.clone()), ("url", url.to_owned())]
     }
 
     /// By how many seconds the upstream's clock is ahead of ours.
@@ -151,6 +169,7 @@ impl Default for Metrics {
             errors: Family::default(),
             retries: Family::default(),
             refusing: Family::default(),
+            url_down: Family::default(),
             clock_skew: Family::default(),
             connections_refused: Counter::default(),
             reloads: Family::default(),
@@ -202,6 +221,11 @@ impl Default for Metrics {
             "upstream_refusing",
             "1 while requests are refused because the upstream keeps failing",
             metrics.refusing.clone(),
+        );
+        registry.register(
+            "upstream_url_down",
+            "1 while requests go to another of the upstream's URLs, as this one fails",
+            metrics.url_down.clone(),
         );
         registry.register_with_unit(
             "clock_skew",
@@ -321,6 +345,7 @@ impl Metrics {
             calls: self.calls.of(name),
             name: name.to_owned(),
             retries: self.retries.clone(),
+            url_down: self.url_down.clone(),
             clock_skew: self.clock_skew.clone(),
             refusing: self
                 .refusing

@@ -11,6 +11,7 @@ mod body;
 pub mod cache;
 mod error;
 mod exchange;
+mod failover;
 mod head;
 mod ids;
 mod lens;
@@ -208,7 +209,7 @@ impl Proxy {
                 admitted?;
             }
         }
-        if let Some(reply) = local::reply(call).await {
+        if let Some(reply) = local::reply(call, &self.log).await {
             return reply;
         }
         let decoded = path::check(call.head.uri.path(), true)?;
@@ -222,7 +223,8 @@ impl Proxy {
         path::check(call.head.uri.path(), upstream.config.allow_encoded_slash)?;
         access::to_route(call, route).await?;
         call.policy = policy::of_peer(route, call)?;
-        let upstream = access::upstream(call, route)?;
+        let first = access::upstream(call, route)?;
+        let upstream = failover::begin(call, route, first, &self.log, exchange)?;
         exchange.routed_to(upstream);
         call.upstream = Some(upstream);
         let (headers, since) = (&call.head.headers, exchange.since());
@@ -258,8 +260,8 @@ impl Proxy {
                 .insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
         let mut request = Request::from_parts(head, body);
-        let mut visit = Visit::of(self, call, upstream, &mut request, exchange.mcp_method());
-        let reopening =
+        let mut visit = Visit::of(self, call, upstream, &mut request, exchange);
+        let mut reopening =
             right.map(|right| Reopening::of(right, self, upstream, &mut request, visit.known()));
         let turn = limit::turn(upstream, exchange.patience(upstream)).await?;
         let message = call.message.as_ref();
@@ -267,10 +269,20 @@ impl Proxy {
         if let Some(known) = lens.as_mut().and_then(|lens| lens.stand_in(&sent)) {
             return Ok(recall::answer(known, lens, exchange));
         }
+        let upstream = failover::current(first, exchange);
         let (response, sent) = visit.answered(self, upstream, sent?, exchange).await?;
         drop(turn);
         if let Some(lens) = &mut lens {
             lens.until = exchange.deadline;
+        }
+        // Opening its session again may have taken it elsewhere.
+        let upstream = failover::current(first, exchange);
+        if let Some(sites) = &exchange.sites {
+            sites.note(&response);
+            call.upstream = Some(upstream);
+            if let Some(reopening) = &mut reopening {
+                reopening.may_go_on_at(sites);
+            }
         }
         if fallback.replaces(response.status()) {
             return Ok(stream::local(&self.draining).map(Source::events));

@@ -12,7 +12,7 @@ pub use health::{Health, Verdict};
 pub use partition::{Partition, Partitions};
 pub use refreshes::{Refreshes, Trouble};
 pub use router::{Match, Router};
-pub use upstream::Upstream;
+pub use upstream::{Site, Upstream};
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -101,6 +101,7 @@ impl Snapshot {
             if let Some(neighbour) = neighbour {
                 upstream.cache.public = Arc::clone(&neighbour.cache.public);
             }
+            upstream.add_others(previous, proxies);
             upstreams.push(Arc::new(upstream));
         }
         let listeners = config

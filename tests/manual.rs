@@ -584,6 +584,7 @@ fn every_metric_is_described_and_exported() {
     );
     upstream.retry("reads");
     upstream.clock_skew(0);
+    upstream.url_down("https://a.example", false);
     metrics.proxy_error("no_route");
     metrics.reloaded(true, SystemTime::now());
     metrics.credential("acme").fetched(true);

@@ -1,5 +1,6 @@
 //! `/status`: what the daemon serves and how it fares, without a secret in it.
 
+use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use nix::unistd::{getegid, geteuid};
@@ -65,12 +66,33 @@ pub fn status(state: &State) -> String {
     .to_string()
 }
 
-fn upstream_entry(snapshot: &Snapshot, upstream: &Upstream) -> Value {
+/// Of several URLs, what is said of the whole is what is said of the one that requests go to.
+fn upstream_entry(snapshot: &Snapshot, upstream: &Arc<Upstream>) -> Value {
+    let in_use = upstream.sites().find(|site| site.is_up());
+    let mut entry = site_entry(in_use.unwrap_or(upstream));
+    entry["name"] = upstream.config.name.as_str().into();
+    if upstream.site.is_some() {
+        entry["urls"] = upstream.sites().map(|site| site_entry(site)).collect();
+    }
+    if let Some(index) = upstream.config.credential {
+        entry["credential"] = credential_entry(snapshot, index);
+        if let Some((words, at)) = upstream.health.credential_refusal() {
+            entry["credential"]["refused"] = words.into();
+            entry["credential"]["refused_seconds_ago"] = since(at).into();
+        }
+    }
+    entry
+}
+
+fn site_entry(upstream: &Upstream) -> Value {
+    let url = upstream.site.as_ref().map(|site| site.label.to_string());
     let mut entry = json!({
-        "name": upstream.config.name,
-        "url": upstream.config.target.to_string(),
+        "url": url.unwrap_or_else(|| upstream.config.target.to_string()),
         "health": "unknown",
     });
+    if upstream.site.is_some() {
+        entry["up"] = upstream.is_up().into();
+    }
     if let Some(verdict) = upstream.health.verdict() {
         entry["health"] = if verdict.outcome.is_ok() {
             "reachable".into()
@@ -87,13 +109,6 @@ fn upstream_entry(snapshot: &Snapshot, upstream: &Upstream) -> Value {
     }
     if let Some(breaker) = &upstream.breaker {
         entry["requests"] = breaker.access().as_str().into();
-    }
-    if let Some(index) = upstream.config.credential {
-        entry["credential"] = credential_entry(snapshot, index);
-        if let Some((words, at)) = upstream.health.credential_refusal() {
-            entry["credential"]["refused"] = words.into();
-            entry["credential"]["refused_seconds_ago"] = since(at).into();
-        }
     }
     entry
 }

@@ -5,8 +5,9 @@ use std::task::{Context, Poll};
 
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
@@ -41,9 +42,48 @@ pub enum Carrier {
     },
     /// Driven by a task of its own.
     Detached(h1::Detached),
+    /// Its beginning has been looked at.
+    Seen(Box<Seen>),
+}
+
+pub struct Seen {
+    read: Bytes,
+    /// Why there was no more.
+    error: Option<Broken>,
+    rest: Carrier,
 }
 
 impl Body {
+    /// Its beginning: `most` bytes or a little more, unless it ends before or the time is over.
+    /// All of it is still to be read.
+    pub async fn peek(mut self, most: usize, patience: Duration) -> (Bytes, Self) {
+        let (mut read, mut error) = (BytesMut::new(), None);
+        let reading = async {
+            while read.len() < most {
+                match self.frame().await {
+                    Some(Ok(frame)) => {
+                        if let Some(data) = frame.data_ref() {
+                            read.extend_from_slice(data);
+                        }
+                    }
+                    Some(Err(broken)) => {
+                        error = Some(broken);
+                        return;
+                    }
+                    None => return,
+                }
+            }
+        };
+        let _ = tokio::time::timeout(patience, reading).await;
+        let (read, rest) = (read.freeze(), self.carrier);
+        let seen = Seen {
+            read: read.clone(),
+            error,
+            rest,
+        };
+        (read, Carrier::Seen(Box::new(seen)).into())
+    }
+
     /// Breaks it off when nothing comes for this long while somebody waits for it.
     #[must_use]
     pub fn within(mut self, patience: Duration) -> Self {
@@ -92,6 +132,37 @@ impl Carrier {
             Self::H1(bound) => bound.poll_frame(cx),
             Self::H2 { body, .. } => Pin::new(body).poll_frame(cx).map_err(Broken::Http2),
             Self::Detached(detached) => detached.poll_frame(cx),
+            Self::Seen(seen) if !seen.read.is_empty() => {
+                Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut seen.read)))))
+            }
+            Self::Seen(seen) => match seen.error.take() {
+                Some(error) => Poll::Ready(Some(Err(error))),
+                None => seen.rest.poll_frame(cx),
+            },
+        }
+    }
+}
+
+impl Carrier {
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::H1(bound) => bound.decoder().is_done(),
+            Self::H2 { body, .. } => body.is_end_stream(),
+            Self::Detached(detached) => detached.is_over(),
+            Self::Seen(seen) => {
+                seen.read.is_empty() && seen.error.is_none() && seen.rest.is_end_stream()
+            }
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::H1(bound) => bound
+                .decoder()
+                .remaining()
+                .map_or_else(SizeHint::default, SizeHint::with_exact),
+            Self::H2 { body, .. } => body.size_hint(),
+            Self::Detached(_) | Self::Seen(_) => SizeHint::default(),
         }
     }
 }
@@ -114,21 +185,10 @@ impl HttpBody for Body {
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.carrier {
-            Carrier::H1(bound) => bound.decoder().is_done(),
-            Carrier::H2 { body, .. } => body.is_end_stream(),
-            Carrier::Detached(detached) => detached.is_over(),
-        }
+        self.carrier.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.carrier {
-            Carrier::H1(bound) => bound
-                .decoder()
-                .remaining()
-                .map_or_else(SizeHint::default, SizeHint::with_exact),
-            Carrier::H2 { body, .. } => body.size_hint(),
-            Carrier::Detached(_) => SizeHint::default(),
-        }
+        self.carrier.size_hint()
     }
 }

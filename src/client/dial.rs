@@ -1,6 +1,7 @@
 //! Opening a connection: name, address, proxy, TLS.
 
 mod proxy;
+mod race;
 mod resolve;
 
 pub use proxy::{EnvProxy, ProxyVariables};
@@ -14,7 +15,6 @@ use http::Uri;
 use http::uri::{PathAndQuery, Scheme};
 use hyper::rt::{Read, Write};
 use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::proxy::Tunnel;
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
@@ -26,7 +26,7 @@ use super::io::Io;
 use super::{Settings, tls};
 use crate::config::{HttpVersion, Tls};
 
-use self::resolve::Resolver;
+use self::race::Tcp;
 
 /// What the upstream speaks on new connections, as far as known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,14 +36,6 @@ pub enum Protocol {
     H2 = 2,
 }
 
-/// The silence after which the kernel asks whether the other end is still there.
-const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
-
-/// How long the address family that the system puts first may take before the other is tried beside
-/// it (RFC 8305, section 5, where it is 250 ms).
-const HEAD_START: Duration = Duration::from_millis(250);
-
-type Tcp = HttpConnector<Resolver>;
 type Proxied = Tunnel<HttpsConnector<Tcp>>;
 
 /// How to reach an upstream. TLS is set up at the first connection, off the event loop.
@@ -166,7 +158,7 @@ impl Dialer {
     }
 
     async fn build(&self, seen: Option<Arc<tls::Seen>>) -> Result<Connector, Error> {
-        let tcp = tcp(Resolver::default(), self.connect_timeout);
+        let tcp = Tcp::default();
         if self.uri.scheme() != Some(&Scheme::HTTPS) {
             return Ok(Connector::Clear(tcp));
         }
@@ -181,17 +173,6 @@ impl Dialer {
             tunnel, config,
         )))))
     }
-}
-
-/// Tries a name's addresses of both families: one that is silent costs [`HEAD_START`], not the connection.
-fn tcp(resolver: Resolver, connect_timeout: Duration) -> Tcp {
-    let mut tcp = HttpConnector::new_with_resolver(resolver);
-    tcp.enforce_http(false);
-    tcp.set_nodelay(true);
-    tcp.set_keepalive(Some(TCP_KEEPALIVE));
-    tcp.set_connect_timeout(Some(connect_timeout));
-    tcp.set_happy_eyeballs_timeout(Some(HEAD_START));
-    tcp
 }
 
 async fn call<C>(connector: &mut C, uri: &Uri) -> Result<C::Response, Error>
@@ -230,86 +211,4 @@ async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work)
         .await
         .unwrap_or_else(|error| Err(Error::new(Kind::Tls, error.to_string())))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-    use std::time::Instant;
-    use tokio::net::{TcpListener, TcpSocket, TcpStream};
-
-    /// Both families at one port: IPv6 without an answer, IPv4 with one.
-    struct Pair {
-        port: u16,
-        _silent: TcpListener,
-        _queued: Vec<tokio::task::JoinHandle<std::io::Result<TcpStream>>>,
-        answering: TcpListener,
-    }
-
-    impl Pair {
-        async fn new() -> Self {
-            loop {
-                let socket = TcpSocket::new_v6().unwrap();
-                socket.bind((Ipv6Addr::LOCALHOST, 0).into()).unwrap();
-                let silent = socket.listen(1).unwrap();
-                let address = silent.local_addr().unwrap();
-                let Ok(answering) = TcpListener::bind((Ipv4Addr::LOCALHOST, address.port())).await
-                else {
-                    continue;
-                };
-                // Nobody accepts: once the queue is full, the kernel lets further ones wait.
-                let mut queued = Vec::new();
-                loop {
-                    let mut connecting = tokio::spawn(TcpStream::connect(address));
-                    let patience = Duration::from_millis(200);
-                    let is_full = tokio::time::timeout(patience, &mut connecting)
-                        .await
-                        .is_err();
-                    queued.push(connecting);
-                    if is_full {
-                        break;
-                    }
-                }
-                return Self {
-                    port: address.port(),
-                    _silent: silent,
-                    _queued: queued,
-                    answering,
-                };
-            }
-        }
-
-        fn v6(&self) -> SocketAddr {
-            (Ipv6Addr::LOCALHOST, self.port).into()
-        }
-
-        fn v4(&self) -> SocketAddr {
-            (Ipv4Addr::LOCALHOST, self.port).into()
-        }
-
-        fn uri(&self) -> Uri {
-            format!("http://both.example:{}/", self.port)
-                .parse()
-                .unwrap()
-        }
-    }
-
-    #[tokio::test]
-    async fn a_silent_address_of_one_family_does_not_hold_up_the_other() {
-        let pair = Pair::new().await;
-        let begun = Instant::now();
-        let mut tcp = tcp(
-            Resolver::Fixed(vec![pair.v6(), pair.v4()]),
-            Duration::from_secs(20),
-        );
-        let stream = call(&mut tcp, &pair.uri()).await.unwrap();
-        assert_eq!(stream.inner().peer_addr().unwrap(), pair.v4());
-        let took = begun.elapsed();
-        assert!(
-            took >= HEAD_START && took < Duration::from_secs(5),
-            "{took:?}"
-        );
-        drop(pair.answering);
-    }
 }

@@ -148,6 +148,14 @@ fn write_upstream(out: &mut String, upstream: &Value) -> std::fmt::Result {
         write!(out, " (seen {} ago)", ago(&upstream["seen_seconds_ago"]))?;
     }
     writeln!(out)?;
+    for url in list(&upstream["urls"]) {
+        let state = if url["up"] == true { "up" } else { "down" };
+        write!(out, "    {}  {state}", text(&url["url"]))?;
+        match url["error"].as_str() {
+            Some(error) => writeln!(out, ": {error}")?,
+            None => writeln!(out)?,
+        }
+    }
     if let Some(requests @ ("refusing" | "probing")) = upstream["requests"].as_str() {
         writeln!(
             out,

@@ -192,6 +192,10 @@ impl<'a> Field<'a> {
         }
     }
 
+    pub fn is_list(&self) -> bool {
+        matches!(self.node.value, Value::Array(_))
+    }
+
     /// The items of an array, with the array's key and their index from 1.
     pub fn items(&self) -> Option<Vec<Field<'a>>> {
         let Value::Array(items) = &self.node.value else {

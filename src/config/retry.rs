@@ -25,6 +25,7 @@ pub fn decode_retry(s: &mut Section<'_>) -> Option<Retry> {
     retry.tools_call = tools_call.unwrap_or_default();
     set(&mut retry.budget_percent, s.field("budget_percent"), 0, 100);
     for (key, into) in [
+        ("connect_patience", &mut retry.connect_patience),
         ("min_backoff", &mut retry.min_backoff),
         ("max_backoff", &mut retry.max_backoff),
         ("max_retry_after", &mut retry.max_retry_after),
@@ -79,6 +80,7 @@ impl Default for Retry {
             attempts: 5,
             tools_call: ToolsCall::Never,
             budget_percent: 20,
+            connect_patience: Duration::from_secs(1),
             min_backoff: Duration::from_millis(100),
             max_backoff: Duration::from_secs(2),
             max_retry_after: Duration::from_secs(5),

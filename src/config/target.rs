@@ -182,6 +182,20 @@ impl Target {
         })
     }
 
+    /// What tells it from an upstream's other targets: all of it but a query, which may hold what
+    /// is nobody's business.
+    pub fn label(&self) -> String {
+        let path = match &self.path {
+            TargetPath::Base(base) => base.as_str(),
+            TargetPath::Endpoint(endpoint) => endpoint.path(),
+        };
+        match path {
+            "" | "/" => self.to_string(),
+            path if self.unix.is_some() => format!("{self}:{path}"),
+            path => format!("{self}{path}"),
+        }
+    }
+
     /// Whether what is sent stays on this host.
     pub fn is_local(&self) -> bool {
         let host = self.authority.host();

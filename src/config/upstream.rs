@@ -24,6 +24,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const RESPONSE_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 const MAX_CONNECTION_AGE: Duration = Duration::from_secs(15 * 60);
 
+/// A request that finds all of them down has tried each.
+const MAX_URLS: usize = 8;
+
 /// Headers that are the connection's, the body's or the signature's own: a fixed value
 /// would break every request.
 const RESERVED_HEADERS: [&str; 17] = [
@@ -64,7 +67,7 @@ pub fn check_name(field: &Field<'_>) {
 pub fn decode_upstream(field: &Field<'_>, credentials: &[&str]) -> Option<Upstream> {
     check_name(field);
     let mut s = field.section()?;
-    let target = decode_target(&mut s);
+    let targets = decode_targets(&mut s);
     let credential = decode_credential_name(&mut s, credentials);
     let session = s.field("session").and_then(|field| decode_session(&field));
     let request_timeout = s.field("request_timeout").and_then(|f| f.duration());
@@ -109,13 +112,17 @@ pub fn decode_upstream(field: &Field<'_>, credentials: &[&str]) -> Option<Upstre
     let concurrency = s.field("concurrency").and_then(|f| decode_concurrency(&f));
     let cache = decode_cache(&mut s);
     s.finish();
-    let (target, place) = target?;
-    if target.scheme == Scheme::HTTP && !target.is_local() && credential.is_some() {
-        place.warn(IN_CLEAR);
+    let targets = targets?;
+    for (target, place) in &targets {
+        if target.scheme == Scheme::HTTP && !target.is_local() && credential.is_some() {
+            place.warn(IN_CLEAR);
+        }
     }
+    let mut targets = targets.into_iter().map(|(target, _)| target);
     Some(Upstream {
         name: field.key().to_owned(),
-        target,
+        target: targets.next()?,
+        others: targets.collect(),
         credential,
         session,
         request_timeout: request_timeout.unwrap_or(REQUEST_TIMEOUT),
@@ -139,8 +146,8 @@ pub fn decode_upstream(field: &Field<'_>, credentials: &[&str]) -> Option<Upstre
     })
 }
 
-/// The target, and the field that names it.
-fn decode_target<'a>(s: &mut Section<'a>) -> Option<(Target, Field<'a>)> {
+/// The targets, the first preferred, each with the field that names it; never empty.
+fn decode_targets<'a>(s: &mut Section<'a>) -> Option<Vec<(Target, Field<'a>)>> {
     let advice = "write url = \"https://…/\" (or endpoint = \"https://…/mcp\")";
     let field = s.exactly_one(&["url", "endpoint"], advice)?;
     let kind = if field.key() == "url" {
@@ -148,8 +155,30 @@ fn decode_target<'a>(s: &mut Section<'a>) -> Option<(Target, Field<'a>)> {
     } else {
         Kind::Endpoint
     };
-    let target = field.parse(|text| target::parse(text, kind))?;
-    Some((target, field))
+    let parse = |field: Field<'a>| {
+        let target = field.parse(|text| target::parse(text, kind))?;
+        Some((target, field))
+    };
+    if !field.is_list() {
+        return Some(vec![parse(field)?]);
+    }
+    let items = field.items()?;
+    if !(1..=MAX_URLS).contains(&items.len()) {
+        field.problem(format!(
+            "a list has from 1 to {MAX_URLS} URLs; write the one that is preferred first"
+        ));
+        return None;
+    }
+    // Every item is looked at before the first fault ends it.
+    let parsed: Vec<_> = items.into_iter().map(parse).collect();
+    let targets: Vec<_> = parsed.into_iter().collect::<Option<_>>()?;
+    for (index, (target, field)) in targets.iter().enumerate() {
+        let label = target.label();
+        if targets[..index].iter().any(|(it, _)| it.label() == label) {
+            field.problem("this URL is in the list already; leave it out");
+        }
+    }
+    Some(targets)
 }
 
 /// The credential's index. An upstream without one is legal: some want no signature.
@@ -213,6 +242,7 @@ impl Upstream {
         Self {
             name: name.to_owned(),
             target,
+            others: Vec::new(),
             credential: None,
             session: None,
             request_timeout: REQUEST_TIMEOUT,

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use super::Daemon;
 use crate::audit::Sink;
-use crate::config::{Audit, Config, Sources, TargetPath};
+use crate::config::{Audit, Config, Route, Sources, Target, TargetPath};
 use crate::lifecycle::Lifecycle;
 use crate::snapshot::Snapshot;
 use crate::state::Reloaded;
@@ -179,21 +179,24 @@ pub fn log_routes(log: &Logger, snapshot: &Snapshot) {
     for (index, route) in snapshot.config.routes.iter().enumerate() {
         let listener = snapshot.config.listener_of(index);
         let upstream = &snapshot.config.upstreams[route.upstream];
-        let target = &upstream.target;
-        let (from, to) = match &target.path {
-            TargetPath::Endpoint(endpoint) => (route.path.clone(), endpoint.to_string()),
-            TargetPath::Base(base) if route.strip_prefix => {
-                (format!("{}/*", route.path), format!("{base}/*"))
-            }
-            TargetPath::Base(base) => (
-                format!("{}/*", route.path),
-                format!("{base}{}/*", route.path),
-            ),
+        let from = match upstream.target.path {
+            TargetPath::Endpoint(_) => route.path.clone(),
+            TargetPath::Base(_) => format!("{}/*", route.path),
         };
+        let targets = std::iter::once(&upstream.target).chain(&upstream.others);
+        let to: Vec<_> = targets.map(|target| destination(route, target)).collect();
         let credential = upstream
             .credential
             .map_or("none", |index| &snapshot.config.credentials[index].name);
-        info!(log, "route"; "from" => from, "to" => format!("{target}{to}"), "upstream" => &upstream.name,
+        info!(log, "route"; "from" => from, "to" => to.join(" or "), "upstream" => &upstream.name,
             "credential" => credential, "listener" => listener.map(|listener| listener.address.to_string()));
+    }
+}
+
+fn destination(route: &Route, target: &Target) -> String {
+    match &target.path {
+        TargetPath::Endpoint(endpoint) => format!("{target}{endpoint}"),
+        TargetPath::Base(base) if route.strip_prefix => format!("{target}{base}/*"),
+        TargetPath::Base(base) => format!("{target}{base}{}/*", route.path),
     }
 }

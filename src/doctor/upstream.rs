@@ -11,18 +11,19 @@ use crate::config::{HttpVersion, TargetPath};
 use crate::path;
 use crate::snapshot::{Snapshot, Upstream};
 
+/// `upstream` is one of the URLs of the one with this index.
 pub async fn examine(
     snapshot: &Snapshot,
     index: usize,
+    upstream: &Upstream,
     proxies: &ProxyVariables,
     wanted: Option<&str>,
 ) -> Findings {
     let mut findings = Findings::default();
-    let upstream = &snapshot.upstreams[index];
     if !reach(upstream, &mut findings).await {
         return findings;
     }
-    let places = places(snapshot, index, wanted);
+    let places = places(snapshot, index, upstream, wanted);
     if places.is_empty() {
         let message = "no route leads here, so no client can ask for it";
         findings.add(
@@ -79,8 +80,12 @@ async fn reach(upstream: &Upstream, findings: &mut Findings) -> bool {
 }
 
 /// Where an MCP endpoint may be: as a client asks for it, and as the upstream gets it.
-fn places(snapshot: &Snapshot, index: usize, wanted: Option<&str>) -> Vec<Place> {
-    let upstream = &snapshot.upstreams[index];
+fn places(
+    snapshot: &Snapshot,
+    index: usize,
+    upstream: &Upstream,
+    wanted: Option<&str>,
+) -> Vec<Place> {
     let route = |route: &usize| &snapshot.config.routes[*route];
     let place = |number: usize, asked: String| {
         let upstream = upstream.path_for(route(&number), &asked, None)?;

@@ -11,6 +11,7 @@ use slog::{KV, Key, Record, Serializer, info, warn};
 
 use super::cache;
 use super::error::Error;
+use super::failover::Sites;
 use super::patience::Patience;
 use super::source::Source;
 use super::{Proxy, answer, audit, head, ids};
@@ -35,6 +36,8 @@ pub struct Exchange {
     pub(super) mcp_method: Option<Box<str>>,
     pub(super) mcp_name: Option<Box<str>>,
     pub(super) upstream: Option<Arc<Upstream>>,
+    /// Where it may go, if its upstream has several URLs.
+    pub sites: Option<Box<Sites>>,
     /// By which name the client proved who it is.
     pub client: Option<Arc<str>>,
     /// How long it may take; known with its route.
@@ -83,6 +86,7 @@ impl Exchange {
             mcp_method: None,
             mcp_name: None,
             upstream: None,
+            sites: None,
             client: None,
             patience: None,
             cache: None,
@@ -245,6 +249,9 @@ impl KV for AccessLine<'_> {
         }
         if let Some(upstream) = &exchange.upstream {
             out.emit_str(Key::from("upstream"), &upstream.config.name)?;
+            if let Some(site) = &upstream.site {
+                out.emit_str(Key::from("url"), &site.label)?;
+            }
         }
         if exchange.status != 0 {
             out.emit_u16(Key::from("status"), exchange.status)?;

@@ -1,16 +1,19 @@
 //! Paths that are answered here, on every listener.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use http::{Response, StatusCode};
 use serde_json::{Map, Value, json};
+use slog::Logger;
 
 use super::Call;
 use super::answer;
 use super::error::Error;
+use super::failover;
 use super::source::Source;
-use crate::snapshot::{Snapshot, Upstream};
+use crate::snapshot::{Site, Snapshot, Upstream};
 
 const OAUTH_DISCOVERY: [&str; 2] = [
     "/.well-known/oauth-authorization-server",
@@ -27,11 +30,11 @@ pub fn is_for_everybody(path: &str) -> bool {
 }
 
 /// The answer, if the path is one of ours.
-pub async fn reply(call: &Call<'_>) -> Option<Result<Response<Source>, Error>> {
+pub async fn reply(call: &Call<'_>, log: &Logger) -> Option<Result<Response<Source>, Error>> {
     match call.head.uri.path() {
         "/healthz" => Some(Ok(healthz())),
         "/readyz" => {
-            let (ready, report) = readiness(call.snapshot).await;
+            let (ready, report) = readiness(call.snapshot, log).await;
             Some(Ok(readyz(ready, &report)))
         }
         path if is_oauth_discovery(path) => Some(Err(answer::not_offered())),
@@ -65,13 +68,13 @@ fn readyz(ready: bool, report: &Value) -> Response<Source> {
 }
 
 /// Whether all is well, and one entry for each thing that has to be.
-pub async fn readiness(snapshot: &Snapshot) -> (bool, Value) {
+pub async fn readiness(snapshot: &Snapshot, log: &Logger) -> (bool, Value) {
     let mut ready = true;
     let mut upstreams = Map::new();
     let looks = snapshot
         .upstreams
         .iter()
-        .map(|upstream| upstream_entry(upstream));
+        .map(|upstream| upstream_entry(upstream, log));
     for (upstream, (ok, entry)) in snapshot.upstreams.iter().zip(join_all(looks).await) {
         ready &= ok;
         upstreams.insert(upstream.config.name.clone(), entry);
@@ -100,11 +103,30 @@ fn secrets_entry(snapshot: &Snapshot, age: u64) -> Value {
     entry
 }
 
-async fn upstream_entry(upstream: &Upstream) -> (bool, Value) {
-    probe(upstream).await;
+/// One of several URLs is enough.
+async fn upstream_entry(upstream: &Arc<Upstream>, log: &Logger) -> (bool, Value) {
+    if upstream.site.is_none() {
+        return site_entry(upstream, log).await;
+    }
+    let looks = upstream.sites().map(|site| site_entry(site, log));
+    let mut urls = join_all(looks).await;
+    for ((_, entry), site) in urls.iter_mut().zip(upstream.sites()) {
+        if let Some(Site { label, .. }) = &site.site {
+            entry["url"] = (**label).into();
+        }
+    }
+    // What is said of the whole is what is said of the first that is ready.
+    let best = urls.iter().position(|(ok, _)| *ok).unwrap_or(0);
+    let (ok, mut entry) = urls[best].clone();
+    entry["urls"] = urls.into_iter().map(|(_, entry)| entry).collect();
+    (ok, entry)
+}
+
+async fn site_entry(upstream: &Upstream, log: &Logger) -> (bool, Value) {
+    probe(upstream, log).await;
     let now = Instant::now();
     let Some(verdict) = upstream.health.verdict() else {
-        return (false, Value::Null);
+        return (false, json!({ "ok": false }));
     };
     let seconds = |since: Instant| now.saturating_duration_since(since).as_secs();
     let mut entry = json!({ "ok": verdict.outcome.is_ok(), "age_seconds": seconds(verdict.at) });
@@ -132,7 +154,7 @@ async fn upstream_entry(upstream: &Upstream) -> (bool, Value) {
 }
 
 /// Looks at the upstream, unless something fresh is known of it.
-pub async fn probe(upstream: &Upstream) {
+pub async fn probe(upstream: &Upstream, log: &Logger) {
     let is_fresh = || {
         upstream
             .health
@@ -149,9 +171,20 @@ pub async fn probe(upstream: &Upstream) {
     if is_fresh() {
         return;
     }
+    look(upstream, log).await;
+}
+
+/// Opens a connection, and notes what comes of it.
+pub async fn look(upstream: &Upstream, log: &Logger) {
     match upstream.client.probe().await {
-        Ok(()) => upstream.health.reached(Instant::now()),
-        Err(failure) => upstream.health.failed(failure.cause, Instant::now()),
+        Ok(()) => {
+            upstream.health.reached(Instant::now());
+            failover::reached(upstream, log);
+        }
+        Err(failure) => {
+            failover::lost(upstream, &failure.cause, Instant::now(), log);
+            upstream.health.failed(failure.cause, Instant::now());
+        }
     }
 }
 

@@ -26,7 +26,7 @@ pub async fn incoming(
     proxy: &Proxy,
     call: &Call<'_>,
     route: usize,
-    upstream: &Upstream,
+    upstream: &Arc<Upstream>,
     response: Response<client::Body>,
     sent: &HeaderMap,
     lens: Option<Box<Lens>>,
@@ -60,7 +60,8 @@ pub async fn incoming(
         body.within(upstream.config.response_idle_timeout)
     };
     let body = if stream::can_be_kept_alive(&head.headers) {
-        let endpoint = stream::Endpoint::new(Arc::clone(call.snapshot), route);
+        let endpoint =
+            stream::Endpoint::new(Arc::clone(call.snapshot), route, Arc::clone(upstream));
         Source::events(stream::passing(
             body,
             &call.head.method,

@@ -1,20 +1,23 @@
 //! Whether an attempt that came to nothing may be followed by another, and when.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use http::{Method, Response, StatusCode, header};
 use http_body_util::BodyExt;
 
+use crate::backoff;
 use crate::client::{self, Failure, Kind};
 use crate::config::{self, ToolsCall};
 use crate::mcp;
-use crate::resilience::backoff;
 use crate::snapshot::Upstream;
 
 /// Of an answer that is not passed on, this much is read to keep its connection.
 const MAX_DRAINED: usize = 64 * 1024;
 const DRAIN_PATIENCE: Duration = Duration::from_millis(100);
+
+/// The last attempt to connect is made this long before the time for them is over.
+const LAST_MOMENT: Duration = Duration::from_millis(10);
 
 /// Why another attempt does no harm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,6 +98,12 @@ pub struct Attempts<'a> {
     /// Those that may have reached the upstream.
     sent: u32,
     waits: u32,
+    /// When the present attempt began.
+    begun: Option<Instant>,
+    /// When the first of those began that did not leave, one after the other.
+    unsent_since: Option<Instant>,
+    /// Another URL can be asked at once.
+    pub has_alternative: bool,
 }
 
 impl<'a> Attempts<'a> {
@@ -103,28 +112,61 @@ impl<'a> Attempts<'a> {
             settings,
             sent: 0,
             waits: 0,
+            begun: None,
+            unsent_since: None,
+            has_alternative: false,
         }
+    }
+
+    /// An attempt begins.
+    pub fn begin(&mut self, now: Instant) {
+        self.begun = Some(now);
     }
 
     /// How long to wait before the next attempt. `None`: this one's fate is the answer.
     ///
-    /// Attempts that never left are bounded by the deadline alone: they cost the upstream nothing.
-    pub fn wait(&mut self, why: Why, left: Duration) -> Option<Duration> {
+    /// Attempts that never left cost the upstream nothing, but whoever asked waits for them:
+    /// they go on for `connect_patience`.
+    pub fn wait(&mut self, why: Why, now: Instant, left: Duration) -> Option<Duration> {
+        if self.has_alternative && why == Why::Unsent {
+            return Some(Duration::ZERO);
+        }
         let settings = self.settings?;
-        if why != Why::Unsent {
-            self.sent += 1;
-            if self.sent >= settings.attempts {
-                return None;
+        let left = match why {
+            Why::Unsent => left.min(self.patience(settings, now)?),
+            Why::Declined(_) | Why::Reads => {
+                self.unsent_since = None;
+                self.sent += 1;
+                if self.sent >= settings.attempts {
+                    return None;
+                }
+                left
             }
+        };
+        if self.has_alternative {
+            return Some(Duration::ZERO);
         }
         let asked = match why {
             Why::Declined(wait) => wait,
             Why::Unsent | Why::Reads => Duration::ZERO,
         };
         let jitter = backoff::full_jitter(settings.min_backoff, settings.max_backoff, self.waits);
-        let wait = asked.saturating_add(jitter);
+        let wait = match why {
+            // The dice do not end it early.
+            Why::Unsent => jitter.min(left.saturating_sub(LAST_MOMENT)),
+            Why::Declined(_) | Why::Reads => asked.saturating_add(jitter),
+        };
         self.waits += 1;
         (asked <= settings.max_retry_after && wait < left).then_some(wait)
+    }
+
+    /// What is left of `connect_patience`; `None` once nothing is.
+    fn patience(&mut self, settings: &config::Retry, now: Instant) -> Option<Duration> {
+        let begun = self.begun.unwrap_or(now);
+        let since = *self.unsent_since.get_or_insert(begun);
+        let waited = now.saturating_duration_since(since);
+        let left = settings.connect_patience.saturating_sub(waited);
+        (left > LAST_MOMENT).then_some(left)
     }
 }
 
@@ -190,25 +232,83 @@ mod tests {
     const LONG: Duration = Duration::from_secs(3600);
 
     #[test]
-    fn attempts_that_may_have_arrived_are_few_and_others_are_not_counted() {
+    fn attempts_that_may_have_arrived_are_few() {
         let settings = config::Retry::default();
-        let mut reads = attempts(&settings);
-        let granted = (0..100).take_while(|_| reads.wait(Why::Reads, LONG).is_some());
+        let (mut reads, now) = (attempts(&settings), Instant::now());
+        let granted = (0..100).take_while(|_| reads.wait(Why::Reads, now, LONG).is_some());
         assert_eq!(granted.count(), settings.attempts as usize - 1);
-        let mut unsent = attempts(&settings);
-        assert!((0..100).all(|_| unsent.wait(Why::Unsent, LONG).is_some()));
+    }
+
+    /// How long refused connections are tried again, each attempt taking `each`.
+    fn patience(attempts: &mut Attempts<'_>, start: Instant, each: Duration) -> (Duration, u32) {
+        let (mut now, mut count) = (start, 0);
+        loop {
+            attempts.begin(now);
+            now += each;
+            count += 1;
+            match attempts.wait(Why::Unsent, now, LONG) {
+                Some(wait) => now += wait,
+                None => return (now - start, count),
+            }
+        }
+    }
+
+    #[test]
+    fn what_cannot_connect_is_told_so_after_a_second_and_some_attempts() {
+        let settings = config::Retry::default();
+        for _ in 0..100 {
+            let (mut refused, start) = (attempts(&settings), Instant::now());
+            let (took, count) = patience(&mut refused, start, Duration::from_micros(100));
+            let expected = settings.connect_patience - LAST_MOMENT;
+            assert!(
+                (expected..=settings.connect_patience).contains(&took),
+                "{took:?}"
+            );
+            assert!((3..40).contains(&count), "{count}");
+        }
+        // One that took longer than that is not followed by another.
+        let mut silent = attempts(&settings);
+        let (took, count) = patience(&mut silent, Instant::now(), Duration::from_secs(5));
+        assert_eq!((took, count), (Duration::from_secs(5), 1));
+    }
+
+    #[test]
+    fn the_patience_for_connections_begins_when_they_fail() {
+        let settings = config::Retry::default();
+        let (mut attempts, start) = (attempts(&settings), Instant::now());
+        attempts.begin(start);
+        assert!(attempts.wait(Why::Reads, start, LONG).is_some());
+        let later = start + Duration::from_secs(60);
+        let (took, _) = patience(&mut attempts, later, Duration::ZERO);
+        assert!(took >= settings.connect_patience - LAST_MOMENT, "{took:?}");
+    }
+
+    #[test]
+    fn another_url_is_asked_at_once() {
+        let (mut off, now) = (Attempts::new(None), Instant::now());
+        off.has_alternative = true;
+        assert_eq!(off.wait(Why::Unsent, now, LONG), Some(Duration::ZERO));
+        assert_eq!(off.wait(Why::Reads, now, LONG), None);
+        let settings = config::Retry::default();
+        let mut on = attempts(&settings);
+        on.has_alternative = true;
+        let declined = Why::Declined(Duration::from_secs(60));
+        for why in [Why::Unsent, Why::Reads, declined] {
+            assert_eq!(on.wait(why, now, LONG), Some(Duration::ZERO));
+        }
     }
 
     #[test]
     fn a_wait_is_as_long_as_the_upstream_asks_or_is_not_waited_at_all() {
-        let settings = config::Retry::default();
+        let (settings, now) = (config::Retry::default(), Instant::now());
         let asked = Duration::from_secs(2);
         let wait = attempts(&settings)
-            .wait(Why::Declined(asked), LONG)
+            .wait(Why::Declined(asked), now, LONG)
             .unwrap();
         assert!((asked..=asked + settings.min_backoff).contains(&wait));
         let too_long = Why::Declined(Duration::from_secs(6));
-        assert_eq!(attempts(&settings).wait(too_long, LONG), None);
-        assert_eq!(attempts(&settings).wait(Why::Declined(asked), asked), None);
+        assert_eq!(attempts(&settings).wait(too_long, now, LONG), None);
+        let declined = Why::Declined(asked);
+        assert_eq!(attempts(&settings).wait(declined, now, asked), None);
     }
 }

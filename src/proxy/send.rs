@@ -4,15 +4,15 @@ use std::pin::pin;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, Request, Response, StatusCode};
 use slog::{debug, info, warn};
 use tokio::time::Instant;
 
-use super::Proxy;
 use super::error::Error;
 use super::exchange::Exchange;
 use super::patience::Patience;
 use super::retry::{self, Attempts, Why};
+use super::{Proxy, failover};
 use crate::auth::Ticket;
 use crate::client::{self, Failure};
 use crate::deadline;
@@ -21,8 +21,11 @@ use crate::resilience::breaker::{Access, Breaker};
 use crate::resilience::clock::{Change, Reading};
 use crate::snapshot::Upstream;
 
+/// An upload that has not moved for this long may be one whose client has left unseen.
+const STUCK: Duration = Duration::from_secs(1);
+
 /// What came of an attempt.
-enum Tried {
+pub(super) enum Tried {
     Answered(Response<client::Body>, HeaderMap),
     Failed(Box<Failure>),
     /// The upstream took all of its time.
@@ -46,6 +49,11 @@ impl Proxy {
         mut deadline: Instant,
         exchange: &mut Exchange,
     ) -> Result<(Response<client::Body>, HeaderMap), Error> {
+        if let Some(sites) = exchange.sites.take() {
+            let anywhere = self.deliver_to_any(request, message, ticket, deadline, exchange, sites);
+            // Boxed: its state would sit in every request's memory.
+            return Box::pin(anywhere).await;
+        }
         let begun = Instant::now();
         let mut attempts = Attempts::new(upstream.config.retry.as_ref());
         if let Some(budget) = &upstream.budget {
@@ -62,6 +70,7 @@ impl Proxy {
                         .unwrap_or_else(|| Error::unavailable(upstream, wait))
                 })?;
             }
+            attempts.begin(Instant::now().into_std());
             let tried = self
                 .attempt(upstream, request, ticket, &mut deadline, exchange)
                 .await;
@@ -70,14 +79,7 @@ impl Proxy {
             let Some(wait) = wait else {
                 return tried.into_result(upstream);
             };
-            failure = match tried {
-                Tried::Answered(response, _) => {
-                    retry::drain(response.into_body()).await;
-                    None
-                }
-                Tried::Failed(failure) => Some(Error::of_upstream(upstream, &failure)),
-                Tried::Late(error) | Tried::Over(error) => Some(error),
-            };
+            failure = tried.into_failure(upstream).await;
             tokio::time::sleep(wait).await;
         }
     }
@@ -105,7 +107,7 @@ impl Proxy {
         tried.into_result(upstream).map(|(response, _)| response)
     }
 
-    async fn attempt(
+    pub(super) async fn attempt(
         &self,
         upstream: &Upstream,
         request: &mut Request<RequestBody>,
@@ -125,7 +127,10 @@ impl Proxy {
             let mut sending = pin!(upstream.client.send(request, signing));
             loop {
                 let before = upload.as_ref().map_or(0, Progress::frames);
-                match deadline::before(*deadline, sending.as_mut()).await {
+                let until = upload
+                    .as_ref()
+                    .map_or(*deadline, |_| (*deadline).min(Instant::now() + STUCK));
+                match deadline::before(until, sending.as_mut()).await {
                     Ok(result) => break result,
                     // A long upload that moves is no slow answer: the time runs from its last piece.
                     Err(_)
@@ -136,6 +141,7 @@ impl Proxy {
                     {
                         *deadline = patience.deadline(Instant::now());
                     }
+                    Err(_) if Instant::now() < *deadline => exchange.connection.suspect(),
                     Err(_) => return Tried::too_late(upstream, patience, upload.as_ref()),
                 }
             }
@@ -155,15 +161,19 @@ impl Proxy {
     }
 
     /// Notes what an attempt says of the upstream's health.
-    fn learn(&self, upstream: &Upstream, tried: &Tried, now: std::time::Instant) {
+    pub(super) fn learn(&self, upstream: &Upstream, tried: &Tried, now: std::time::Instant) {
         let is_well = match tried {
             Tried::Answered(response, _) => {
                 upstream.health.reached(now);
+                failover::reached(upstream, &self.log);
                 self.compare_clocks(upstream, response.headers());
                 !retry::is_outage(response.status())
             }
             Tried::Failed(failure) => {
                 upstream.health.failed(failure.cause.clone(), now);
+                if failure.unsent {
+                    failover::lost(upstream, &failure.cause, now, &self.log);
+                }
                 false
             }
             Tried::Late(_) => false,
@@ -174,13 +184,18 @@ impl Proxy {
             return;
         };
         let name = &upstream.config.name;
+        let url = upstream.site.as_ref().map(|site| &*site.label);
         if is_well && breaker.succeeded(now) {
             upstream.metrics.refusing(false);
-            info!(self.log, "upstream answers again; requests pass"; "upstream" => name);
+            info!(self.log, "upstream answers again; requests pass"; "upstream" => name, "url" => url);
         } else if !is_well && breaker.failed(now) {
-            upstream.metrics.refusing(true);
-            warn!(self.log, "upstream keeps failing; requests are refused until it answers"; "upstream" => name);
+            // Of several URLs, another may still answer.
+            upstream.metrics.refusing(url.is_none());
+            warn!(self.log, "upstream keeps failing; requests are refused until it answers"; "upstream" => name, "url" => url);
+        } else {
+            return;
         }
+        failover::show(upstream);
     }
 
     fn compare_clocks(&self, upstream: &Upstream, headers: &HeaderMap) {
@@ -203,7 +218,7 @@ impl Proxy {
     }
 
     /// How long to wait before the request is sent again, if that is safe, timely and within the budget.
-    fn again(
+    pub(super) fn again(
         &self,
         upstream: &Upstream,
         attempts: &mut Attempts<'_>,
@@ -217,16 +232,23 @@ impl Proxy {
         }
         let only_reads = || retry::only_reads(upstream, request.method(), message);
         let why = match tried {
-            Tried::Answered(response, _) => Why::of_answer(response, SystemTime::now, only_reads)?,
+            Tried::Answered(response, _) => {
+                // A rate limit is the tenant's, whichever URL it is reached by.
+                attempts.has_alternative &= response.status() != StatusCode::TOO_MANY_REQUESTS;
+                Why::of_answer(response, SystemTime::now, only_reads)?
+            }
+            // Whatever is wrong here, a certificate for one, need not be wrong there.
+            Tried::Failed(failure) if attempts.has_alternative && failure.unsent => Why::Unsent,
             Tried::Failed(failure) => Why::of_failure(failure, only_reads)?,
             Tried::Late(_) | Tried::Over(_) => return None,
         };
         let is_refused = |breaker: &Breaker| breaker.access() != Access::Passing;
-        if upstream.breaker.as_deref().is_some_and(is_refused) {
+        if !attempts.has_alternative && upstream.breaker.as_deref().is_some_and(is_refused) {
             return None;
         }
         let now = Instant::now();
-        let wait = attempts.wait(why, deadline.saturating_duration_since(now))?;
+        let left = deadline.saturating_duration_since(now);
+        let wait = attempts.wait(why, now.into_std(), left)?;
         // What never left costs the upstream nothing.
         if why != Why::Unsent && !upstream.budget.as_ref()?.retry(now.into_std()) {
             upstream.metrics.retry("over_budget");
@@ -251,7 +273,19 @@ impl Tried {
         }
     }
 
-    fn into_result(
+    /// What it is told as if no further attempt can be made. An answer is read to its end, and forgotten.
+    pub(super) async fn into_failure(self, upstream: &Upstream) -> Option<Error> {
+        match self {
+            Self::Answered(response, _) => {
+                retry::drain(response.into_body()).await;
+                None
+            }
+            Self::Failed(failure) => Some(Error::of_upstream(upstream, &failure)),
+            Self::Late(error) | Self::Over(error) => Some(error),
+        }
+    }
+
+    pub(super) fn into_result(
         self,
         upstream: &Upstream,
     ) -> Result<(Response<client::Body>, HeaderMap), Error> {

@@ -1,7 +1,7 @@
 //! Sessions of the revisions before 2026-07-28: opened again, for clients that need not know, where an upstream forgot them.
 //!
 //! A 404 to a request with a session's id says that there is no such session
-//! (Streamable HTTP, "Session Management"). The upstream looks a session up
+//! (Streamable HTTP, "Session Management"); a 400 does in some words. The upstream looks a session up
 //! before it reads what is asked in it, so such a request was not carried out,
 //! whatever it is: it may be sent once more. Not sent again are a client's
 //! answers, for another request of the new session's might bear the same id; a
@@ -18,12 +18,12 @@ pub use reopen::Known;
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode, Uri};
 
 use self::map::{Key, Owner};
 use self::opening::{Opening, Reader};
@@ -39,6 +39,17 @@ use crate::{client, deadline};
 
 /// A longer `initialize` is passed on, and its session not known.
 const MAX_INITIALIZE: usize = 64 * 1024;
+
+/// How a 400 says that there is no such session: the examples and older versions of the official
+/// SDKs answer so (TypeScript SDK, issue 389; Python SDK, issue 1727).
+const GONE: [&str; 3] = [
+    "no valid session id provided",
+    "invalid or missing session id",
+    "server not initialized",
+];
+/// These stand at the beginning, if anywhere.
+const MAX_WORDS: usize = 1024;
+const WORDS_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What a request has to do with a session that could be opened again.
 pub enum Visit {
@@ -77,19 +88,23 @@ impl Visit {
         call: &Call<'_>,
         upstream: &Arc<Upstream>,
         request: &mut Request<RequestBody>,
-        mcp_method: Option<&str>,
+        exchange: &Exchange,
     ) -> Self {
         if upstream.config.session_recovery == SessionRecovery::Off
             || mcp::is_stateless(request.headers())
         {
             return Self::Nothing;
         }
+        let sites = exchange.sites.as_ref();
+        let path: &str = sites.map_or(request.uri().path(), |sites| sites.first_path());
+        let path: Box<str> = path.into();
         let key = |id: HeaderValue| Key {
             owner: Owner::of(&call.connection.peer, call.client.as_ref()),
             upstream: upstream.config.name.as_str().into(),
-            path: request.uri().path().into(),
+            path: path.clone(),
             id,
         };
+        let mcp_method = exchange.mcp_method();
         let whole = match request.body() {
             RequestBody::Full(bytes) => Some(bytes.clone().unwrap_or_default()),
             RequestBody::Stream(_) | RequestBody::Gone => None,
@@ -147,10 +162,9 @@ impl Visit {
         let Self::Within(within) = self else {
             return Ok(sent);
         };
-        let status = sent.0.status();
         let sent = match within.again.take() {
             // Boxed: it is rare, and its state would sit in every request's memory.
-            Some(again) if status == StatusCode::NOT_FOUND => {
+            Some(again) if may_be_gone(sent.0.status()) => {
                 Box::pin(within.replay(proxy, upstream, again, sent, exchange)).await?
             }
             _ => sent,
@@ -186,6 +200,13 @@ impl Within {
         sent: Sent,
         exchange: &mut Exchange,
     ) -> Result<Sent, Error> {
+        let (is_gone, sent) = is_gone(sent).await;
+        if !is_gone {
+            return Ok(sent);
+        }
+        if let Some(sites) = &exchange.sites {
+            head.uri = Uri::from(sites.path().clone());
+        }
         let opening = self
             .known
             .open(upstream, &self.sight, &head.uri, &head.headers);
@@ -252,6 +273,23 @@ impl Pending {
             opening,
         );
     }
+}
+
+/// 404 is how an upstream says it; many say 400 instead, in [`GONE`]'s words.
+fn may_be_gone(status: StatusCode) -> bool {
+    matches!(status, StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST)
+}
+
+/// Whether the answer says that there is no such session; the answer, whole.
+async fn is_gone((response, headers): Sent) -> (bool, Sent) {
+    if response.status() == StatusCode::NOT_FOUND {
+        return (true, (response, headers));
+    }
+    let (head, body) = response.into_parts();
+    let (words, body) = body.peek(MAX_WORDS, WORDS_PATIENCE).await;
+    let words = String::from_utf8_lossy(&words).to_ascii_lowercase();
+    let is_gone = GONE.iter().any(|said| words.contains(said));
+    (is_gone, (Response::from_parts(head, body), headers))
 }
 
 fn may_be_sent_again(request: &Request<RequestBody>, body: &[u8]) -> bool {

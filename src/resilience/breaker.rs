@@ -139,6 +139,11 @@ impl Breaker {
         }
     }
 
+    /// Whether everybody may send.
+    pub fn is_passing(&self) -> bool {
+        self.is_calm.load(Relaxed) || self.access() == Access::Passing
+    }
+
     pub fn access(&self) -> Access {
         match *self.lock() {
             State::Passing(_) => Access::Passing,

@@ -48,6 +48,9 @@ pub struct Connection {
     tls: OnceLock<Option<Certified>>,
     pub(super) activity: Activity,
     aborted: AtomicBool,
+    /// Whether its stream is to be asked if the peer is there still.
+    suspected: AtomicBool,
+    left: AtomicBool,
     waker: OnceLock<Waker>,
 }
 
@@ -85,6 +88,8 @@ impl Connection {
             tls: OnceLock::new(),
             activity: Activity::new(),
             aborted: AtomicBool::new(false),
+            suspected: AtomicBool::new(false),
+            left: AtomicBool::new(false),
             waker: OnceLock::new(),
         }
     }
@@ -157,6 +162,22 @@ impl Connection {
         self.wake();
     }
 
+    /// Has it looked at whether the peer is there still: while a request's body waits for its
+    /// upstream nothing is read, and its end would not be seen.
+    pub fn suspect(&self) {
+        self.suspected.store(true, Relaxed);
+        self.wake();
+    }
+
+    pub(super) fn is_suspected(&self) -> bool {
+        self.suspected.load(Relaxed) && self.suspected.swap(false, Relaxed)
+    }
+
+    /// The peer has closed its end.
+    pub(super) fn leave(&self) {
+        self.left.store(true, Relaxed);
+    }
+
     /// Reads on for a while after the last answer: closing on a client that still
     /// sends would reset the connection, and the answer with it.
     pub fn linger(&self) {
@@ -209,6 +230,7 @@ pub async fn serve<H: Handler>(
     .await;
     match end {
         End::Clean => {}
+        End::GivenUp if connection.left.load(Relaxed) => {}
         End::GivenUp => debug!(log, "connection closed by a timeout"; "peer" => %connection.peer),
         End::Broken(error)
             if error
@@ -304,7 +326,7 @@ impl<'a> Deadlines<'a> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Verdict> {
         // A spawned task keeps one waker for life.
         self.connection.waker.get_or_init(|| cx.waker().clone());
-        if self.connection.aborted.load(Relaxed) {
+        if self.connection.aborted.load(Relaxed) || self.connection.left.load(Relaxed) {
             return Poll::Ready(Verdict::GiveUp);
         }
         if self.connection.is_closing()

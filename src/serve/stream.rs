@@ -5,9 +5,9 @@
 use std::future::Future;
 use std::io;
 use std::os::fd::AsRawFd;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use nix::sys::socket::{MsgFlags, recv};
@@ -128,6 +128,17 @@ impl Watched {
         }
     }
 
+    /// Whether the peer has closed its end, though what it sent before is not read yet.
+    fn has_left(&self) -> bool {
+        let mut cx = Context::from_waker(Waker::noop());
+        let ready = match &*self.stream.lock() {
+            Stream::Unix(stream) => pin!(stream.ready(Interest::READABLE)).poll(&mut cx),
+            Stream::Tcp(stream) => pin!(stream.ready(Interest::READABLE)).poll(&mut cx),
+            Stream::Tls(stream) => pin!(stream.get_ref().0.ready(Interest::READABLE)).poll(&mut cx),
+        };
+        matches!(ready, Poll::Ready(Ok(ready)) if ready.is_read_closed())
+    }
+
     fn note_write<T>(&self, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         self.connection.activity.wrote(polled.is_pending());
         polled
@@ -183,7 +194,11 @@ impl AsyncWrite for Watched {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        either!(self.get_mut().stream, s => Pin::new(s).poll_flush(cx))
+        let this = self.get_mut();
+        if this.connection.is_suspected() && this.has_left() {
+            this.connection.leave();
+        }
+        either!(this.stream, s => Pin::new(s).poll_flush(cx))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -15,10 +15,12 @@ use crate::config::{self, ClockSource, Config, Route, TargetPath};
 use crate::mcp::params::Catalog;
 use crate::metrics::{Metrics, UpstreamMetrics};
 use crate::path;
+use crate::resilience::affinity::Affinity;
 use crate::resilience::annotations::Annotations;
 use crate::resilience::breaker::Breaker;
 use crate::resilience::budget::Budget;
 use crate::resilience::clock::Clock;
+use crate::resilience::reach::Reach;
 
 pub struct Upstream {
     pub config: config::Upstream,
@@ -40,6 +42,25 @@ pub struct Upstream {
     /// The fixed header's value, ready to send.
     pub session: Option<HeaderValue>,
     pub cache: Partitions,
+    /// Where its requests go while its own URL is down, in this order: the same upstream at
+    /// another URL, with a way there, a health and a breaker of its own. They have no others.
+    pub others: Vec<Arc<Upstream>>,
+    /// What several URLs have; `None` where there is one.
+    pub site: Option<Site>,
+    /// The first URL's health: what belongs to all of the URLs hangs on it.
+    pub anchor: Arc<Health>,
+}
+
+/// One URL of several.
+#[derive(Clone)]
+pub struct Site {
+    /// 0 is preferred.
+    pub index: u8,
+    /// The URL, for people.
+    pub label: Arc<str>,
+    pub reach: Arc<Reach>,
+    /// Which URL has which session.
+    pub affinity: Arc<Affinity>,
 }
 
 impl Upstream {
@@ -64,15 +85,19 @@ impl Upstream {
             .map(|(_, before)| before);
         let session = upstream.session.as_ref().map(session_value).transpose();
         let credential = upstream.credential.map(|index| &credentials[index]);
+        let health = kept_client
+            .and(kept_credential)
+            .map_or_else(Arc::default, |before| Arc::clone(&before.health));
         Ok(Self {
             auth: credential.map(|credential| Arc::clone(&credential.auth)),
             client: kept_client.map_or_else(
                 || Arc::new(Client::new(&upstream, proxies)),
                 |before| Arc::clone(&before.client),
             ),
-            health: kept_client
-                .and(kept_credential)
-                .map_or_else(Arc::default, |before| Arc::clone(&before.health)),
+            site: site(&upstream, 0, kept_client, before),
+            others: Vec::new(),
+            anchor: Arc::clone(&health),
+            health,
             clock: kept_client.map_or_else(Arc::default, |before| Arc::clone(&before.clock)),
             catalog: kept_client
                 .and(kept_credential)
@@ -91,6 +116,108 @@ impl Upstream {
         })
     }
 
+    /// Adds the other URLs of its configuration.
+    pub fn add_others(&mut self, previous: Option<&Snapshot>, proxies: &ProxyVariables) {
+        let before = previous.and_then(|previous| previous.upstream_named(&self.config.name));
+        let others = (1..).zip(&self.config.others);
+        self.others = others
+            .map(|(index, target)| Arc::new(self.at(index, target, before, proxies)))
+            .collect();
+        let urls = |upstream: &Self| {
+            let others = upstream.others.iter().filter_map(|it| it.site.clone());
+            upstream.site.iter().cloned().chain(others).collect()
+        };
+        let now: Vec<Site> = urls(self);
+        let gone: Vec<Site> = before.map(|before| urls(before)).unwrap_or_default();
+        for Site { label, .. } in gone {
+            if !now.iter().any(|site| site.label == label) {
+                self.metrics.forget_url(&label);
+            }
+        }
+        for Site { label, reach, .. } in now {
+            self.metrics.url_down(&label, reach.is_lost());
+        }
+    }
+
+    fn at(
+        &self,
+        index: u8,
+        target: &config::Target,
+        before: Option<&Arc<Upstream>>,
+        proxies: &ProxyVariables,
+    ) -> Self {
+        let config = config::Upstream {
+            target: target.clone(),
+            ..self.config.clone()
+        };
+        let kept = before
+            .into_iter()
+            .flat_map(|before| before.sites())
+            .find(|before| before.client.fits(&config, proxies));
+        let health = kept.map_or_else(Arc::default, |before| Arc::clone(&before.health));
+        Self {
+            client: kept.map_or_else(
+                || Arc::new(Client::new(&config, proxies)),
+                |before| Arc::clone(&before.client),
+            ),
+            health,
+            clock: kept.map_or_else(Arc::default, |before| Arc::clone(&before.clock)),
+            breaker: breaker(&config, kept),
+            site: self.site.as_ref().map(|first| Site {
+                affinity: Arc::clone(&first.affinity),
+                ..new_site(target, index, kept)
+            }),
+            config,
+            ..self.shared()
+        }
+    }
+
+    /// The same once more, with all that it has in common with others of itself.
+    fn shared(&self) -> Self {
+        Self {
+            config: self.config.clone(),
+            auth: self.auth.clone(),
+            client: Arc::clone(&self.client),
+            health: Arc::clone(&self.health),
+            clock: Arc::clone(&self.clock),
+            catalog: Arc::clone(&self.catalog),
+            breaker: self.breaker.clone(),
+            budget: self.budget.clone(),
+            gate: self.gate.clone(),
+            tools: Arc::clone(&self.tools),
+            metrics: Arc::clone(&self.metrics),
+            credential_since: self.credential_since,
+            session: self.session.clone(),
+            cache: self.cache.clone(),
+            others: Vec::new(),
+            site: self.site.clone(),
+            anchor: Arc::clone(&self.anchor),
+        }
+    }
+
+    /// All of its URLs, the preferred first.
+    pub fn sites(self: &Arc<Self>) -> impl Iterator<Item = &Arc<Self>> {
+        std::iter::once(self).chain(&self.others)
+    }
+
+    /// The URL with this index; the first if there is none.
+    pub fn site(self: &Arc<Self>, index: usize) -> &Arc<Self> {
+        let other = index.checked_sub(1).and_then(|at| self.others.get(at));
+        other.unwrap_or(self)
+    }
+
+    /// Whether no connection to this URL of several could be made.
+    pub fn is_lost(&self) -> bool {
+        let site = self.site.as_ref();
+        site.is_some_and(|site| site.reach.is_lost())
+    }
+
+    /// Whether requests may go there, as far as known.
+    pub fn is_up(&self) -> bool {
+        let breaker = self.breaker.as_ref();
+        !self.is_lost() && breaker.is_none_or(|breaker| breaker.is_passing())
+    }
+
     /// The same place by another credential: the way there is shared, and nothing that was
     /// learned or kept under the first. `before` is the same of the snapshot before.
     pub fn with_credential(
@@ -105,25 +232,36 @@ impl Upstream {
         };
         let kept = before.filter(|before| Arc::ptr_eq(&before.client, &self.client));
         let kept_cache = kept.filter(|before| before.config == config);
-        Self {
+        let health = kept.map_or_else(Arc::default, |before| Arc::clone(&before.health));
+        let anchor = kept.map_or_else(|| Arc::clone(&health), |before| Arc::clone(&before.anchor));
+        let catalog = kept.map_or_else(Arc::default, |before| Arc::clone(&before.catalog));
+        let tools = kept.map_or_else(Arc::default, |before| Arc::clone(&before.tools));
+        let cache = Partitions {
+            public: Arc::clone(&self.cache.public),
+            ..kept_cache.map_or_else(Partitions::default, |before| before.cache.clone())
+        };
+        let with = |site: &Self, health: Arc<Health>, others| Self {
             auth: Some(Arc::clone(&credential.auth)),
-            client: Arc::clone(&self.client),
-            health: kept.map_or_else(Arc::default, |before| Arc::clone(&before.health)),
-            clock: Arc::clone(&self.clock),
-            catalog: kept.map_or_else(Arc::default, |before| Arc::clone(&before.catalog)),
-            breaker: self.breaker.clone(),
-            budget: self.budget.clone(),
-            gate: self.gate.clone(),
-            tools: kept.map_or_else(Arc::default, |before| Arc::clone(&before.tools)),
-            metrics: Arc::clone(&self.metrics),
+            anchor: Arc::clone(&anchor),
+            health,
+            catalog: Arc::clone(&catalog),
+            tools: Arc::clone(&tools),
             credential_since: credential.since,
-            session: self.session.clone(),
-            cache: Partitions {
-                public: Arc::clone(&self.cache.public),
-                ..kept_cache.map_or_else(Partitions::default, |before| before.cache.clone())
+            cache: cache.clone(),
+            others,
+            config: config::Upstream {
+                credential: Some(index),
+                ..site.config.clone()
             },
-            config,
-        }
+            ..site.shared()
+        };
+        let others = self.others.iter().map(|other| {
+            let mut before = kept.into_iter().flat_map(|before| &before.others);
+            let kept = before.find(|before| Arc::ptr_eq(&before.client, &other.client));
+            let health = kept.map_or_else(Arc::default, |before| Arc::clone(&before.health));
+            Arc::new(with(other, health, Vec::new()))
+        });
+        with(self, Arc::clone(&health), others.collect())
     }
 
     /// Adds the credential as of now; returns what has to be kept out of sight: it, and the fixed
@@ -179,7 +317,9 @@ impl Upstream {
             } = &upstream.config.target;
             (scheme.clone(), authority.clone(), unix.clone())
         };
-        place(self) == place(other) && self.config.tls == other.config.tls
+        place(self) == place(other)
+            && self.config.others == other.config.others
+            && self.config.tls == other.config.tls
     }
 
     /// Where a request goes: the raw path and query for the wire. `None` if it does not make a URI.
@@ -253,6 +393,38 @@ fn budget(upstream: &config::Upstream, kept: Option<&Arc<Upstream>>) -> Option<A
         Some(before) => Arc::clone(before),
         None => Arc::new(Budget::new(settings.budget_percent, Instant::now())),
     })
+}
+
+/// `None` where there is one URL.
+fn site(
+    upstream: &config::Upstream,
+    index: u8,
+    kept: Option<&Arc<Upstream>>,
+    before: Option<&Arc<Upstream>>,
+) -> Option<Site> {
+    if upstream.others.is_empty() {
+        return None;
+    }
+    // What is known of sessions counts URLs.
+    let same = |before: &&Arc<Upstream>| {
+        before.config.target == upstream.target && before.config.others == upstream.others
+    };
+    let affinity = before.filter(same).and_then(|before| before.site.as_ref());
+    let mut site = new_site(&upstream.target, index, kept);
+    if let Some(before) = affinity {
+        site.affinity = Arc::clone(&before.affinity);
+    }
+    Some(site)
+}
+
+fn new_site(target: &config::Target, index: u8, kept: Option<&Arc<Upstream>>) -> Site {
+    let before = kept.and_then(|before| before.site.as_ref());
+    Site {
+        index,
+        label: target.label().into(),
+        reach: before.map_or_else(Arc::default, |before| Arc::clone(&before.reach)),
+        affinity: Arc::default(),
+    }
 }
 
 fn credential<'a>(

@@ -12,6 +12,7 @@ mod credentials;
 mod differential;
 mod doctor;
 mod events;
+mod failover;
 mod figures;
 mod guards;
 mod headers;

@@ -223,6 +223,24 @@ async fn an_upstream_that_is_not_there_yet_is_waited_for() {
     assert_eq!(upstream.count(), 1);
 }
 
+#[tokio::test]
+async fn an_upstream_that_is_not_there_is_waited_for_no_longer_than_a_second() {
+    for (retry, patience) in [
+        ("", 1000),
+        ("retry = { connect_patience = \"100ms\" }", 100),
+    ] {
+        let setup = Setup::at(&format!("http://{}", unused())).upstream(retry);
+        let daemon = setup.start().await;
+        let begun = Instant::now();
+        let answer = daemon.post("/x", CALL).await;
+        let took = begun.elapsed();
+        answer.assert_refused(502, "upstream_unreachable");
+        let patience = Duration::from_millis(patience);
+        assert!(took >= patience.mul_f64(0.9), "given up after {took:?}");
+        assert!(took < patience + Duration::from_millis(700), "{took:?}");
+    }
+}
+
 /// An address where nobody listens.
 fn unused() -> SocketAddr {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -60,6 +60,33 @@ async fn a_forgotten_session_is_opened_again_and_its_client_keeps_its_id() {
 }
 
 #[tokio::test]
+async fn a_400_means_a_forgotten_session_only_in_the_words_of_those_who_say_it_so() {
+    const TYPESCRIPT: &str = r#"{"jsonrpc":"2.0","error":{"code":-32000,"message":"Bad Request: No valid session ID provided"},"id":null}"#;
+    for (words, recovers) in [
+        (TYPESCRIPT, true),
+        ("Invalid or missing session ID", true),
+        ("Bad Request: Server not initialized", true),
+        ("Bad Request: Unsupported protocol version", false),
+        ("", false),
+    ] {
+        for upstream in [Upstream::https(), Upstream::https_h1()] {
+            let server = Server::at(&upstream, "/mcp");
+            server.says_of_forgotten(400, words);
+            let daemon = before(&upstream).await;
+            open(&daemon, "/mcp").await;
+            server.forget();
+            let answer = daemon.ask(request("/mcp", "s1", 7, "tools/call")).await;
+            if recovers {
+                assert_eq!(answer.json()["result"]["in"], "s2", "{words}");
+            } else {
+                assert_eq!((answer.status.as_u16(), answer.text()), (400, words));
+                assert_eq!(server.count("initialize"), 1);
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn what_is_sent_again_is_what_the_client_sent() {
     let upstream = Upstream::https();
     let server = Server::at(&upstream, "/mcp");

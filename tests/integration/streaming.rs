@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::Response;
 
-use crate::common::{Ask, Http, Pipe, Setup, Upstream, Way, body, until};
+use crate::common::{Ask, Client, Http, Pipe, Setup, Upstream, Way, body, until};
 
 /// Whoever waits for the next stream of a path.
 async fn next(pipes: &crate::common::journal::Journal<Pipe>, before: usize) -> Pipe {
@@ -74,6 +74,56 @@ async fn a_client_that_leaves_ends_the_upstream_request() {
             client.leave();
             crate::common::within("the stream upstream was given up", pipe.closed()).await;
             upstream.idle().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_while_its_upload_is_stuck_ends_the_upstream_request() {
+    // They take the head, and nothing of the body. One that reads nothing over HTTP/1.1 does not
+    // see that the proxy leaves either.
+    for (upstream, sees_the_end) in [(Upstream::https(), true), (Upstream::http(), false)] {
+        let daemon = Setup::before(&upstream)
+            .upstream("request_timeout = \"1h\"")
+            .start()
+            .await;
+        upstream.at("/stuck", |call| async move {
+            let _unread = call;
+            std::future::pending().await
+        });
+        // A TCP connection's end comes behind all that was sent, for which there may be no room.
+        for http in [Http::One, Http::Two] {
+            let taken = Arc::default();
+            let stream = std::os::unix::net::UnixStream::connect(daemon.socket()).unwrap();
+            let end = stream.try_clone().unwrap();
+            let mut client = Client::over_unix(stream, http).await;
+            let upload = body::long(64 * 1024 * 1024, &taken);
+            let id = format!("stuck-{http:?}");
+            let before = upstream.in_flight();
+            let ask = Ask::post("/stuck", "").header("x-request-id", &id);
+            let asking = client.try_open(ask.body(upload));
+            let stuck = async {
+                let mut last = u64::MAX;
+                loop {
+                    let now = taken.load(Ordering::Relaxed);
+                    if now == last && upstream.in_flight() > before {
+                        return;
+                    }
+                    last = now;
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                }
+            };
+            tokio::select! {
+                _ = asking => panic!("nobody answers"),
+                () = stuck => {}
+            }
+            assert!(taken.load(Ordering::Relaxed) < 64 * 1024 * 1024);
+            end.shutdown(std::net::Shutdown::Both).unwrap();
+            let line = daemon.logged_request(&id).await;
+            assert_eq!(line["outcome"], "client_left", "{line}");
+            if sees_the_end {
+                upstream.idle().await;
+            }
         }
     }
 }

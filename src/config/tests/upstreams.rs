@@ -30,6 +30,49 @@ fn an_endpoint_is_one_url_and_its_route_is_mcp() {
 }
 
 #[test]
+fn a_list_names_several_urls_the_preferred_first() {
+    let config = with_url("url = [\"https://a.example/x/\", \"unix:/run/b.sock:/y\"]").load();
+    let upstream = &config.upstreams[0];
+    assert_eq!(upstream.target.label(), "https://a.example/x");
+    let others: Vec<_> = upstream.others.iter().map(Target::label).collect();
+    assert_eq!(others, ["unix:/run/b.sock:/y"]);
+    let endpoints = "endpoint = [\"https://a.example/mcp?secret=1\", \"https://a.example/two\"]";
+    let config = with_url(endpoints).load();
+    assert_eq!(config.upstreams[0].target.label(), "https://a.example/mcp");
+    assert_eq!(config.routes[0].path, "/mcp");
+    let one = with_url("url = [\"https://a.example/\"]").load();
+    assert!(one.upstreams[0].others.is_empty());
+}
+
+#[test]
+fn a_list_of_urls_is_neither_empty_nor_long_nor_repetitive_and_every_fault_has_its_place() {
+    for (line, problems) in [
+        (
+            "url = []",
+            &["upstream.acme.url: a list has from 1 to 8 URLs"][..],
+        ),
+        (
+            "url = [\"https://a/\", \"https://A:443\"]",
+            &["upstream.acme.url[2]: this URL is in the list already"],
+        ),
+        (
+            "url = [\"https://a/?q\", \"ftp://b/\", 3]",
+            &[
+                "upstream.acme.url[1]: a base URL has no query",
+                "upstream.acme.url[2]: \"ftp\" is no scheme",
+                "upstream.acme.url[3]: expected a string",
+            ],
+        ),
+    ] {
+        let told = with_url(line).problems();
+        assert_eq!(told.len(), problems.len(), "{told:#?}");
+        for (told, problem) in told.iter().zip(problems) {
+            assert!(told.contains(problem), "{told}");
+        }
+    }
+}
+
+#[test]
 fn an_upstream_can_be_a_unix_socket() {
     for (line, path) in [
         (

@@ -107,7 +107,7 @@ impl Session {
         Self {
             initialize,
             opening,
-            upstream: Arc::downgrade(&upstream.health),
+            upstream: Arc::downgrade(&upstream.anchor),
             turn: Arc::new(Semaphore::new(1)),
             state: Mutex::new(State {
                 now: Sight {
@@ -160,7 +160,7 @@ impl Session {
     }
 
     fn is_at(&self, upstream: &Upstream) -> bool {
-        std::ptr::eq(self.upstream.as_ptr(), Arc::as_ptr(&upstream.health))
+        std::ptr::eq(self.upstream.as_ptr(), Arc::as_ptr(&upstream.anchor))
     }
 
     fn bytes(&self) -> usize {

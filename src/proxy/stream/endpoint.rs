@@ -20,6 +20,8 @@ const MAX_EVENT: usize = 16 * 1024;
 pub struct Endpoint {
     snapshot: Arc<Snapshot>,
     route: usize,
+    /// Who sends it.
+    upstream: Arc<Upstream>,
     splitter: Splitter,
 }
 
@@ -33,10 +35,11 @@ pub enum Seen {
 }
 
 impl Endpoint {
-    pub fn new(snapshot: Arc<Snapshot>, route: usize) -> Self {
+    pub fn new(snapshot: Arc<Snapshot>, route: usize, upstream: Arc<Upstream>) -> Self {
         Self {
             snapshot,
             route,
+            upstream,
             splitter: Splitter::default(),
         }
     }
@@ -48,7 +51,7 @@ impl Endpoint {
 
     pub fn look(&mut self, data: &[u8]) -> Seen {
         let route = &self.snapshot.config.routes[self.route];
-        let upstream = &self.snapshot.upstreams[route.upstream];
+        let upstream = &self.upstream;
         look(&mut self.splitter, data, |target| {
             through_proxy(target, route, upstream).or_else(|| through_nowhere(target, upstream))
         })

@@ -8,11 +8,13 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{self, HeaderMap, HeaderName};
+use http::uri::PathAndQuery;
 use http::{Method, Request, Response, StatusCode, Uri};
 use slog::{debug, info};
 use tokio::time::Instant;
@@ -24,6 +26,7 @@ use crate::client;
 use crate::config::Target;
 use crate::mcp::SESSION_ID;
 use crate::message::RequestBody;
+use crate::proxy::failover::Sites;
 use crate::proxy::session::Known;
 use crate::proxy::source::Source;
 use crate::proxy::{Proxy, head};
@@ -44,8 +47,13 @@ pub struct Reopening {
     proxy: Arc<Proxy>,
     right: Right,
     upstream: Box<str>,
+    /// The preferred one.
     target: Target,
+    others: Vec<Target>,
     uri: Uri,
+    /// Where the stream is, and its path at each of several URLs.
+    at: AtomicUsize,
+    paths: Vec<PathAndQuery>,
     headers: HeaderMap,
     known: Option<Known>,
 }
@@ -67,10 +75,32 @@ impl Reopening {
             right,
             upstream: config.name.as_str().into(),
             target: config.target.clone(),
+            others: config.others.clone(),
             uri: request.uri().clone(),
+            at: AtomicUsize::new(0),
+            paths: Vec::new(),
             headers: request.headers().clone(),
             known: known.cloned(),
         })
+    }
+
+    /// The stream began at one of several URLs, and may go on at another when that is down.
+    pub fn may_go_on_at(&mut self, sites: &Sites) {
+        let (first, paths) = sites.paths();
+        self.target = first.config.target.clone();
+        self.paths = paths;
+        *self.at.get_mut() = sites.current();
+    }
+
+    /// Where to go on now.
+    fn now_at<'a>(&self, first: &'a Arc<Upstream>) -> (usize, &'a Arc<Upstream>, Uri) {
+        let at = self.at.load(Ordering::Relaxed);
+        let mut order = std::iter::once(at).chain(0..self.paths.len());
+        let found = order.find(|&index| first.site(index).is_up());
+        let index = found.unwrap_or(at);
+        let path = self.paths.get(index).cloned();
+        let uri = path.map_or_else(|| self.uri.clone(), Uri::from);
+        (index, first.site(index), uri)
     }
 
     /// Makes the answer's stream one that is opened again.
@@ -108,13 +138,15 @@ impl Reopening {
         let snapshot = self.proxy.snapshot();
         let is_same = |now: &&Arc<Upstream>| {
             let config = &now.config;
-            *config.name == *self.upstream && config.target == self.target && config.stream_recovery
+            let is_there = config.target == self.target && config.others == self.others;
+            *config.name == *self.upstream && is_there && config.stream_recovery
         };
-        let granted = self.right.upstream(&snapshot).await;
-        let Some(upstream) = granted.filter(is_same) else {
+        let now = self.right.upstream(&snapshot).await.filter(is_same);
+        let Some((index, upstream, uri)) = now.map(|first| self.now_at(first)) else {
             return Attempt::Refused;
         };
         let mut request = self.request(place);
+        *request.uri_mut() = uri.clone();
         // The others are the client's, or the same for good.
         if let (Some(header), Some(value)) = (&upstream.config.session, &upstream.session) {
             let headers = request.headers_mut();
@@ -131,10 +163,11 @@ impl Reopening {
         };
         match (response.status(), &self.known, sight) {
             (StatusCode::OK, ..) if can_be_kept_alive(response.headers()) => {
+                self.at.store(index, Ordering::Relaxed);
                 Attempt::Open(response.into_body())
             }
             (StatusCode::NOT_FOUND, Some(known), Some(seen)) => {
-                let opening = known.open(upstream, &seen, &self.uri, &self.headers);
+                let opening = known.open(upstream, &seen, &uri, &self.headers);
                 if opening.await.is_none() {
                     return Attempt::Refused;
                 }
@@ -155,7 +188,6 @@ impl Reopening {
     fn request(&self, place: &Place) -> Request<RequestBody> {
         let mut request = Request::new(RequestBody::empty());
         *request.method_mut() = Method::GET;
-        *request.uri_mut() = self.uri.clone();
         *request.headers_mut() = self.headers.clone();
         let headers = request.headers_mut();
         match &place.last_id {

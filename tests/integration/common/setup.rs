@@ -116,6 +116,13 @@ impl Setup {
         self
     }
 
+    /// The upstream's `url` becomes these, in this order; all else stays.
+    pub fn upstream_urls(mut self, urls: &[&str]) -> Self {
+        let rest = self.upstream.split_once('\n').unwrap().1.to_owned();
+        self.upstream = format!("url = {urls:?}\n{rest}");
+        self
+    }
+
     /// The TCP listener's table becomes this.
     pub fn replaced_tcp_listener(mut self, lines: &str) -> Self {
         self.tcp_listener = lines.to_owned();

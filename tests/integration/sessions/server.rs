@@ -30,6 +30,8 @@ struct State {
     answers_in_events: bool,
     initialize_fails: Option<u16>,
     names_session: bool,
+    /// How it says that it does not know a session.
+    gone: (u16, &'static str),
 }
 
 impl Server {
@@ -48,6 +50,7 @@ impl Server {
                 answers_in_events: false,
                 initialize_fails: None,
                 names_session: true,
+                gone: (404, "Session not found"),
             }),
             asked: Journal::default(),
             pipes: Arc::default(),
@@ -74,6 +77,10 @@ impl Server {
 
     pub fn initialize_fails(&self, status: Option<u16>) {
         self.state().initialize_fails = status;
+    }
+
+    pub fn says_of_forgotten(&self, status: u16, words: &'static str) {
+        self.state().gone = (status, words);
     }
 
     pub fn names_no_session(&self) {
@@ -115,7 +122,8 @@ impl Server {
             return Ok(self.initialize(&message));
         }
         if !self.state().open.contains(&session) {
-            return Ok(plain(404, "Session not found"));
+            let (status, words) = self.state().gone;
+            return Ok(plain(status, words));
         }
         let asked = method.unwrap_or(&call.seen.method).to_owned();
         self.0.asked.push((asked, session.clone()));
