@@ -14,7 +14,7 @@ use slog::{Logger, debug};
 
 use crate::guard::{self, Policy};
 use crate::listen;
-use crate::metrics::Gauges;
+use crate::metrics::{Gauges, UpstreamGauges};
 use crate::proxy;
 use crate::serve::{self, Connection, Handler, Timeouts};
 use crate::state::{Reloaded, State};
@@ -94,7 +94,17 @@ impl Admin {
     fn metrics(&self) -> Response<Full<Bytes>> {
         let registry = self.state.workers.registry();
         let (in_flight, event_streams) = registry.requests();
+        let snapshot = self.state.proxy.snapshot();
+        let upstreams = snapshot.upstreams.iter().map(|upstream| UpstreamGauges {
+            name: &upstream.config.name,
+            certificate_expiry: upstream.client.certificate_expiry(),
+            credential: upstream.config.credential.map(|index| {
+                let name = &snapshot.config.credentials[index].name;
+                (name.as_str(), upstream.credential_since)
+            }),
+        });
         let gauges = Gauges {
+            upstreams: upstreams.collect(),
             in_flight,
             connections: registry.len(),
             sessions: self.state.proxy.sessions.count(Instant::now()),

@@ -172,7 +172,7 @@ impl Proxy {
             .ok_or_else(|| Error::no_route(&call.head))?;
         let route = &call.snapshot.config.routes[found];
         let upstream = &call.snapshot.upstreams[route.upstream];
-        exchange.routed_to(upstream);
+        exchange.routed_to(upstream, &call.snapshot.route_metrics[found]);
         path::check(call.head.uri.path(), upstream.config.allow_encoded_slash)?;
         call.policy = policy::of_peer(route, call)?;
         limit::by_head(call, route)?;
@@ -241,6 +241,7 @@ impl Proxy {
         call.has_body = true;
         if !call.is_json_rpc {
             let upload = Upload::new(Bytes::new(), body, limits.max_body, stall);
+            exchange.uploads(upload.progress());
             return Ok(RequestBody::Stream(Box::new(upload)));
         }
         match read_ahead(&mut body, limits.replay_buffer, stall).await? {
@@ -249,12 +250,14 @@ impl Proxy {
             }
             ReadAhead::Whole(bytes) => {
                 exchange.carries(mcp::peek(&bytes));
+                exchange.received = bytes.len() as u64;
                 call.message = Some(bytes.clone());
                 Ok(RequestBody::full(bytes))
             }
             ReadAhead::Part(_) if call.policy.is_some() => Err(Error::too_large_to_judge()),
             ReadAhead::Part(bytes) => {
                 let upload = Upload::new(bytes, body, limits.max_body, stall);
+                exchange.uploads(upload.progress());
                 Ok(RequestBody::Stream(Box::new(upload)))
             }
         }

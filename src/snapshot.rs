@@ -17,7 +17,7 @@ use std::time::{Instant, SystemTime};
 
 use crate::client::ProxyVariables;
 use crate::config::{Config, ListenAddress, Listener, RateLimit};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, RouteMetrics};
 use crate::resilience::rate::Rate;
 
 pub struct Snapshot {
@@ -27,6 +27,8 @@ pub struct Snapshot {
     pub router: Router,
     /// In the order of `limits.rate`; counts outlive a reload that does not change the limit.
     pub rates: Vec<Arc<Rate>>,
+    /// In the order of [`Config::routes`].
+    pub route_metrics: Vec<Arc<RouteMetrics>>,
     pub loaded_at: SystemTime,
     /// Listener policies by [`listener_key`].
     listeners: HashMap<u64, usize>,
@@ -59,11 +61,17 @@ impl Snapshot {
             .enumerate()
             .map(|(index, listener)| (listener_key(&listener.address), index))
             .collect();
+        let route_metrics = config.routes.iter().map(|route| {
+            let upstream = &config.upstreams[route.upstream];
+            metrics.route(&route.path, &upstream.name)
+        });
+        let route_metrics = route_metrics.collect();
         let rates = config.limits.rate.iter();
         Self {
             rates: rates.map(|limit| rate(limit, previous)).collect(),
             router: Router::new(&config),
             upstreams,
+            route_metrics,
             loaded_at: SystemTime::now(),
             listeners,
             config,

@@ -8,7 +8,8 @@ pub use proxy::{EnvProxy, ProxyVariables};
 use std::error::Error as StdError;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
 
 use http::Uri;
 use http::uri::{PathAndQuery, Scheme};
@@ -17,13 +18,15 @@ use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::proxy::Tunnel;
 use hyper_util::rt::TokioIo;
+use rustls::HandshakeKind;
 use tokio::net::UnixStream;
 use tokio::sync::OnceCell;
 use tower_service::Service;
 
 use super::error::{Error, Kind};
-use super::{Settings, tls};
+use super::{Settings, certificate, tls};
 use crate::config::{HttpVersion, Tls};
+use crate::metrics::{Handshake, UpstreamMetrics};
 
 use self::resolve::Resolver;
 
@@ -55,6 +58,9 @@ pub struct Dialer {
     http_version: HttpVersion,
     connect_timeout: Duration,
     connector: OnceCell<Connector>,
+    pub metrics: Option<Arc<UpstreamMetrics>>,
+    /// Seconds since 1970; 0 until a certificate was seen.
+    certificate_expiry: AtomicU64,
 }
 
 enum Way {
@@ -87,6 +93,8 @@ impl Dialer {
             http_version: settings.http_version,
             connect_timeout: settings.connect_timeout,
             connector: OnceCell::new(),
+            metrics: None,
+            certificate_expiry: AtomicU64::new(0),
         }
     }
 
@@ -99,17 +107,21 @@ impl Dialer {
                 Way::Network(_) => self.dial_network().await,
             }
         });
-        tokio::time::timeout(self.connect_timeout, dialling)
-            .await
-            .unwrap_or_else(|_| {
-                Err(Error::new(
-                    Kind::ConnectTimeout,
-                    format!(
-                        "no connection within connect_timeout ({:?})",
-                        self.connect_timeout
-                    ),
-                ))
-            })
+        let dialled = tokio::time::timeout(self.connect_timeout, dialling).await;
+        if let Ok(Err(error)) = &dialled
+            && error.kind == Kind::Tls
+        {
+            self.handshake(Handshake::Failed);
+        }
+        dialled.unwrap_or_else(|_| {
+            Err(Error::new(
+                Kind::ConnectTimeout,
+                format!(
+                    "no connection within connect_timeout ({:?})",
+                    self.connect_timeout
+                ),
+            ))
+        })
     }
 
     pub async fn prepare(&self) -> Result<(), Error> {
@@ -132,8 +144,8 @@ impl Dialer {
                 let stream = call(&mut tcp, &self.uri).await?;
                 Ok((Box::new(stream), self.clear_protocol()))
             }
-            Connector::Direct(mut tls) => Ok(encrypted(call(&mut tls, &self.uri).await?)),
-            Connector::Proxied(mut tls) => Ok(encrypted(call(&mut *tls, &self.uri).await?)),
+            Connector::Direct(mut tls) => Ok(self.encrypted(call(&mut tls, &self.uri).await?)),
+            Connector::Proxied(mut tls) => Ok(self.encrypted(call(&mut *tls, &self.uri).await?)),
         }
     }
 
@@ -165,6 +177,41 @@ impl Dialer {
         )))))
     }
 
+    pub fn certificate_expiry(&self) -> Option<SystemTime> {
+        let at = self.certificate_expiry.load(Ordering::Relaxed);
+        (at != 0).then(|| SystemTime::UNIX_EPOCH + Duration::from_secs(at))
+    }
+
+    fn handshake(&self, outcome: Handshake) {
+        if let Some(metrics) = &self.metrics {
+            metrics.handshake(outcome);
+        }
+    }
+
+    fn encrypted<T>(&self, stream: MaybeHttpsStream<T>) -> (Io, Protocol)
+    where
+        T: Read + Write + Unpin + Send + 'static,
+    {
+        let MaybeHttpsStream::Https(tls) = &stream else {
+            return (Box::new(stream), Protocol::H1);
+        };
+        let session = &tls.inner().get_ref().1;
+        let is_h2 = session.alpn_protocol() == Some(b"h2");
+        self.handshake(match session.handshake_kind() {
+            Some(HandshakeKind::Resumed) => Handshake::Resumed,
+            _ => Handshake::Full,
+        });
+        let shown = session.peer_certificates().and_then(<[_]>::first);
+        if let Some(end) = shown.and_then(|first| certificate::not_after(first))
+            && let Ok(end) = end.duration_since(SystemTime::UNIX_EPOCH)
+        {
+            self.certificate_expiry
+                .store(end.as_secs(), Ordering::Relaxed);
+        }
+        let protocol = if is_h2 { Protocol::H2 } else { Protocol::H1 };
+        (Box::new(stream), protocol)
+    }
+
     fn tcp(&self) -> Tcp {
         let mut tcp = HttpConnector::new_with_resolver(Resolver::default());
         tcp.enforce_http(false);
@@ -186,19 +233,6 @@ where
         Err(error) => Err(error),
     };
     result.map_err(|error| Error::of_connect(&*error.into()))
-}
-
-fn encrypted<T>(stream: MaybeHttpsStream<T>) -> (Io, Protocol)
-where
-    T: Read + Write + Unpin + Send + 'static,
-{
-    let protocol = match &stream {
-        MaybeHttpsStream::Https(tls) if tls.inner().get_ref().1.alpn_protocol() == Some(b"h2") => {
-            Protocol::H2
-        }
-        _ => Protocol::H1,
-    };
-    (Box::new(stream), protocol)
 }
 
 async fn blocking<T: Send + 'static>(

@@ -16,6 +16,8 @@ use super::{Proxy, answer, head, ids};
 use crate::listen::Peer;
 use crate::log::InOrder;
 use crate::mcp::Peek;
+use crate::message::Progress;
+use crate::metrics::{RouteMetrics, class_of};
 use crate::serve::Connection;
 use crate::snapshot::Upstream;
 
@@ -30,6 +32,7 @@ pub struct Exchange {
     mcp_method: Option<Box<str>>,
     mcp_name: Option<Box<str>>,
     upstream: Option<Arc<Upstream>>,
+    route: Option<Arc<RouteMetrics>>,
     /// Where the answer came from, if it is one that may be kept.
     pub cache: Option<cache::Outcome>,
     /// Part of the request's time that went by before it was sent.
@@ -39,6 +42,9 @@ pub struct Exchange {
     pub session_recovered: bool,
     status: u16,
     pub bytes: u64,
+    /// Of the request's body, where it was read whole.
+    pub received: u64,
+    upload: Option<Progress>,
     code: Option<&'static str>,
     cause: Option<String>,
     outcome: Outcome,
@@ -66,12 +72,15 @@ impl Exchange {
             mcp_method: None,
             mcp_name: None,
             upstream: None,
+            route: None,
             cache: None,
             waited: Duration::ZERO,
             attempts: 0,
             session_recovered: false,
             status: 0,
             bytes: 0,
+            received: 0,
+            upload: None,
             code: None,
             cause: None,
             outcome: Outcome::ClientLeft,
@@ -82,8 +91,14 @@ impl Exchange {
         &self.id
     }
 
-    pub fn routed_to(&mut self, upstream: &Arc<Upstream>) {
+    pub fn routed_to(&mut self, upstream: &Arc<Upstream>, route: &Arc<RouteMetrics>) {
         self.upstream = Some(Arc::clone(upstream));
+        self.route = Some(Arc::clone(route));
+    }
+
+    /// The request's body is passed on piece by piece.
+    pub fn uploads(&mut self, progress: Progress) {
+        self.upload = Some(progress);
     }
 
     pub fn carries(&mut self, message: Option<Peek<'_>>) {
@@ -107,6 +122,9 @@ impl Exchange {
     /// Notes what is answered, and gives it the request's id.
     pub fn answer(&mut self, mut response: Response<Source>) -> Response<Source> {
         self.status = response.status().as_u16();
+        if let Some(upstream) = &self.upstream {
+            upstream.metrics.answering(self.started.elapsed());
+        }
         let headers = response.headers_mut();
         if self.attempts > 1 {
             headers.insert(answer::ATTEMPTS_HEADER, self.attempts.into());
@@ -147,9 +165,15 @@ impl Drop for Exchange {
             upstream
                 .metrics
                 .finished(self.status, duration, method, name);
+            let uploaded = self.upload.as_ref().map_or(0, Progress::bytes);
+            let received = self.received + uploaded;
+            upstream.metrics.moved(received, self.bytes);
             if let Some(outcome) = self.cache {
                 upstream.metrics.cache_answered(outcome as usize);
             }
+        }
+        if let Some(route) = &self.route {
+            route.count(&self.method, class_of(self.status));
         }
         let proxy = Arc::clone(&self.proxy);
         let line = AccessLine {

@@ -57,10 +57,11 @@ impl Upstream {
                 credential(&previous.config, &before.config) == credential(config, &upstream)
             })
             .map(|(_, before)| before);
+        let metrics = metrics.upstream(&upstream.name);
         Self {
             auth: credential(config, &upstream).map(|credential| Auth::new(&credential.scheme)),
             client: kept_client.map_or_else(
-                || Arc::new(Client::new(&upstream, proxies)),
+                || Arc::new(Client::new(&upstream, proxies).counted_in(&metrics)),
                 |before| Arc::clone(&before.client),
             ),
             health: kept_client
@@ -73,7 +74,7 @@ impl Upstream {
             budget: budget(&upstream, kept_client),
             gate: gate(&upstream, before),
             tools: kept_client.map_or_else(Arc::default, |before| Arc::clone(&before.tools)),
-            metrics: metrics.upstream(&upstream.name),
+            metrics,
             credential_since: kept_credential
                 .map_or_else(SystemTime::now, |before| before.credential_since),
             session: upstream.session.as_ref().and_then(|session| {

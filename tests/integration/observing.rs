@@ -2,6 +2,7 @@
 
 use std::io::Read;
 use std::process::{Command, Stdio};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -127,6 +128,45 @@ async fn admin_pages_have_their_methods_and_nothing_else_is_there() {
         assert_eq!(daemon.admin(method, page).0, status, "{method} {page}");
     }
     assert!(daemon.status()["last_reload"].is_null());
+}
+
+#[tokio::test]
+async fn a_request_counts_for_its_route_its_bytes_its_handshake_and_its_credential() {
+    let upstream = Upstream::https();
+    let setup = Setup::before(&upstream)
+        .more("[[route]]\npath = \"/acme\"\nupstream = \"up\"\nstrip_prefix = false\n");
+    let daemon = setup.start().await;
+    let body = r#"{"id":1,"method":"tools/list"}"#;
+    daemon.post("/acme/mcp", body).await;
+    let count = |series: &str| daemon.metric(&format!("mcp_auth_proxy_{series}"));
+    until("it was counted", || {
+        count(r#"route_requests_total{route="/acme",upstream="up",method="POST",status="2xx"}"#)
+            == 1.0
+    })
+    .await;
+    assert_eq!(
+        count(r#"received_bytes_total{upstream="up"}"#),
+        body.len() as f64
+    );
+    assert!(count(r#"sent_bytes_total{upstream="up"}"#) > 0.0);
+    assert_eq!(
+        count(r#"time_to_first_byte_seconds_count{upstream="up"}"#),
+        1.0
+    );
+    let full = count(r#"upstream_tls_handshakes_total{upstream="up",outcome="full"}"#);
+    let resumed = count(r#"upstream_tls_handshakes_total{upstream="up",outcome="resumed"}"#);
+    assert!(full >= 1.0, "{full}");
+    assert_eq!(
+        (full + resumed) as usize,
+        upstream.connections(),
+        "each connection is one handshake"
+    );
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let ends = count(r#"upstream_certificate_expiry_timestamp_seconds{upstream="up"}"#);
+    assert!(ends > now.as_secs_f64(), "{ends}");
+    let since = count(r#"credential_since_timestamp_seconds{upstream="up",credential="key"}"#);
+    assert!(now.as_secs_f64() - since < 60.0, "{since}");
+    assert!(daemon.metric("process_resident_memory_bytes") > 1e6);
 }
 
 #[tokio::test]
