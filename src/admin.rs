@@ -1,6 +1,9 @@
-//! The admin socket: `/status`, `/metrics`, `/-/reload`, and the health pages.
+//! The admin socket: `/debug`, `/status`, `/metrics`, `/-/reload`, and the health pages.
 
+mod debug;
 mod report;
+
+use debug::Order;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,12 +11,12 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use slog::{Logger, debug};
 
 use crate::guard::{self, Policy};
-use crate::listen;
+use crate::listen::{self, Peer};
 use crate::metrics::{Gauges, UpstreamGauges};
 use crate::proxy;
 use crate::serve::{self, Connection, Handler, Timeouts};
@@ -45,6 +48,40 @@ impl Admin {
                 debug!(log, "admin connection lost"; "reason" => %error);
             }
         });
+    }
+
+    /// `None` where there is no such page: these show what people do, and the port is open to all.
+    async fn debug_page(
+        &self,
+        request: &mut Request<Incoming>,
+        peer: &Peer,
+    ) -> Option<Response<Full<Bytes>>> {
+        if matches!(peer, Peer::Tcp(_)) {
+            return None;
+        }
+        Some(match (request.method(), request.uri().path()) {
+            (&Method::GET | &Method::HEAD, "/debug/log-level") => {
+                reply(StatusCode::OK, JSON, debug::levels(&self.state))
+            }
+            (&Method::PUT, "/debug/log-level") => self.set_log_level(request.body_mut()).await,
+            (_, "/debug/log-level") => not_allowed("GET, HEAD, PUT"),
+            (&Method::GET | &Method::HEAD, "/debug/requests") => {
+                reply(StatusCode::OK, JSON, debug::requests(&self.state))
+            }
+            (_, "/debug/requests") => not_allowed("GET, HEAD"),
+            _ => return None,
+        })
+    }
+
+    async fn set_log_level(&self, body: &mut Incoming) -> Response<Full<Bytes>> {
+        let order = Limited::new(body, debug::MAX_ORDER).collect().await;
+        let order = order.map_err(|_| "what was sent is too long, or broke off".to_owned());
+        let order =
+            order.and_then(|order| Order::parse(&String::from_utf8_lossy(&order.to_bytes())));
+        match order {
+            Ok(order) => reply(StatusCode::OK, JSON, order.apply(&self.state)),
+            Err(reason) => problem(StatusCode::BAD_REQUEST, "bad_request", &reason),
+        }
     }
 
     async fn route(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
@@ -80,7 +117,7 @@ impl Admin {
             _ => problem(
                 StatusCode::NOT_FOUND,
                 "no_page",
-                "the admin socket has /status, /metrics, /healthz, /readyz and /-/reload",
+                "the admin socket has /status, /metrics, /healthz, /readyz, /-/reload, /debug/log-level and /debug/requests; its port has no /debug",
             ),
         }
     }
@@ -162,7 +199,11 @@ impl Handler for Admin {
             let error = proxy::Error::from(refused);
             return problem(error.code.status(), error.code.as_str(), &error.message);
         }
-        self.route(&Request::from_parts(head, body)).await
+        let mut request = Request::from_parts(head, body);
+        match self.debug_page(&mut request, &connection.peer).await {
+            Some(page) => page,
+            None => self.route(&request).await,
+        }
     }
 }
 

@@ -23,6 +23,7 @@ use crate::proxy::{self, Proxy};
 use crate::serve::Workers;
 use crate::snapshot::Snapshot;
 use crate::state::{Reloaded, State};
+use crate::telemetry::Telemetry;
 use crate::worker;
 use crate::{exit, harden};
 
@@ -99,6 +100,12 @@ pub fn run(sources: Sources, config: Config, ready: impl FnOnce(Handle)) -> Resu
         .enable_all()
         .max_blocking_threads(4)
         .build()?;
+    match Telemetry::from_env(&env, &proxies, runtime.handle().clone(), &proxy.metrics) {
+        Ok(Some(telemetry)) => drop(proxy.telemetry.set(telemetry)),
+        Ok(None) => {}
+        Err(reason) => warn!(log, "no traces are sent"; "reason" => %reason),
+    }
+    let served = Arc::clone(&proxy);
     let result = runtime.block_on(async {
         let daemon = Daemon::start(
             sources,
@@ -112,11 +119,20 @@ pub fn run(sources: Sources, config: Config, ready: impl FnOnce(Handle)) -> Resu
         )
         .await?;
         daemon.serve(ready).await;
+        say_farewell(served).await;
         Ok(())
     });
     workers.stop();
     runtime.shutdown_background();
     result
+}
+
+/// Lets the last spans leave.
+async fn say_farewell(proxy: Arc<Proxy>) {
+    if proxy.telemetry.get().is_some() {
+        let sending = move || proxy.telemetry.get().map(Telemetry::flush);
+        let _ = tokio::task::spawn_blocking(sending).await;
+    }
 }
 
 struct Daemon {

@@ -32,4 +32,5 @@ pub mod serve;
 pub mod snapshot;
 pub mod sse;
 pub mod state;
+pub mod telemetry;
 pub mod worker;

@@ -41,6 +41,7 @@ pub struct Metrics {
     handshakes: Family<Labels<2>, Counter>,
     certificates: Family<Labels<1>, Gauge<f64, AtomicU64>>,
     credentials: Family<Labels<2>, Gauge<f64, AtomicU64>>,
+    exports: Family<Labels<1>, Counter>,
     errors: Family<Labels<1>, Counter>,
     retries: Family<Labels<2>, Counter>,
     refusing: Family<Labels<1>, Gauge<i64, AtomicI64>>,
@@ -180,6 +181,7 @@ impl Default for Metrics {
             handshakes: Family::default(),
             certificates: Family::default(),
             credentials: Family::default(),
+            exports: Family::default(),
             errors: Family::default(),
             retries: Family::default(),
             refusing: Family::default(),
@@ -245,6 +247,11 @@ impl Default for Metrics {
             "Since when the upstream's present credential is in use",
             Unit::Seconds,
             metrics.credentials.clone(),
+        );
+        registry.register(
+            "telemetry_exports",
+            "Batches of spans by outcome: success or failure",
+            metrics.exports.clone(),
         );
         registry.register(
             "errors",
@@ -378,6 +385,13 @@ impl Metrics {
 
     pub fn route(&self, path: &str, upstream: &str) -> Arc<RouteMetrics> {
         self.routes.of(path, upstream)
+    }
+
+    /// Batches of spans that reached the collector, or did not.
+    pub fn export(&self, outcome: &'static str) -> Counter {
+        self.exports
+            .get_or_create(&[("outcome", outcome.to_owned())])
+            .clone()
     }
 
     pub fn proxy_error(&self, code: &'static str) {

@@ -17,22 +17,26 @@ mod local;
 mod mirror;
 mod policy;
 mod recall;
+mod recent;
 mod respond;
 mod retry;
 mod send;
 mod session;
 mod source;
 mod stream;
+mod watch;
 
 pub use answer::ERROR_HEADER;
 pub use body::Body;
 pub use error::{Code, Error};
 pub use head::clean;
 pub use local::{probe, readiness};
+pub use recent::{Finished, Recent};
 pub use session::Sessions;
 pub use stream::Boundary;
+pub use watch::{Watch, Watches};
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -45,12 +49,14 @@ use slog::Logger;
 use tokio_util::sync::CancellationToken;
 
 use crate::guard::{self, Policy};
+use crate::log::Focused;
 use crate::mcp::{self, Waiting};
 use crate::message::{BodyError, ReadAhead, RequestBody, Upload, read_ahead};
 use crate::metrics::Metrics;
 use crate::path;
 use crate::serve::{Connection, Handler};
 use crate::snapshot::Snapshot;
+use crate::telemetry::Telemetry;
 
 use self::cache::Cache;
 use self::exchange::Exchange;
@@ -69,6 +75,11 @@ pub struct Proxy {
     pub log: Logger,
     pub sessions: Sessions,
     pub cache: Arc<Cache>,
+    /// Set at the start where the environment names a collector.
+    pub telemetry: OnceLock<Telemetry>,
+    pub recent: Recent,
+    /// Whose requests are logged at `debug` for a while.
+    pub watches: Watches,
     /// Cancelled when event streams shall end.
     pub draining: CancellationToken,
 }
@@ -101,6 +112,7 @@ impl Handler for Proxy {
         let snapshot = self.snapshot();
         let (head, body) = request.into_parts();
         let mut exchange = Exchange::begin(&self, &head, &connection);
+        let is_watched = exchange.is_watched;
         let mut call = Call {
             snapshot: &snapshot,
             connection: &connection,
@@ -111,7 +123,17 @@ impl Handler for Proxy {
             has_body: false,
             policy: None,
         };
-        let response = match self.forward(&mut call, &mut exchange).await {
+        let forwarding = self.forward(&mut call, &mut exchange);
+        let forwarded = if is_watched {
+            Focused {
+                on: true,
+                future: Box::pin(forwarding),
+            }
+            .await
+        } else {
+            forwarding.await
+        };
+        let response = match forwarded {
             Ok(response) => exchange.answer(response),
             Err(error) => {
                 let waiting = waiting_for(&mut call, &error).await;
@@ -137,6 +159,9 @@ impl Proxy {
             metrics,
             log,
             sessions: Sessions::default(),
+            telemetry: OnceLock::new(),
+            recent: Recent::default(),
+            watches: Watches::default(),
             draining: CancellationToken::new(),
         }
     }
@@ -203,6 +228,9 @@ impl Proxy {
             head.headers
                 .insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
+        if let Some(own) = exchange.traceparent(call.message.as_deref()) {
+            head.headers.insert(head::TRACEPARENT, own);
+        }
         let mut request = Request::from_parts(head, body);
         let mut visit = Visit::of(self, call, upstream, &mut request, exchange.mcp_method());
         let reopening = Reopening::of(self, upstream, &mut request, visit.known());
@@ -214,6 +242,7 @@ impl Proxy {
             return Ok(recall::answer(known, lens, exchange));
         }
         let (response, sent) = visit.answered(self, upstream, sent?, exchange).await?;
+        exchange.answered_by_upstream(response.status(), &sent);
         if fallback.replaces(response.status()) {
             return Ok(stream::local(&self.draining).map(Source::events));
         }

@@ -30,7 +30,16 @@ const PAGES: [&str; 6] = [
 ];
 
 /// Variables that libraries read for us, which no line of ours names.
-const READ_BY_LIBRARIES: [&str; 2] = ["SSL_CERT_DIR", "SSL_CERT_FILE"];
+const READ_BY_LIBRARIES: [&str; 8] = [
+    "OTEL_BSP_MAX_QUEUE_SIZE",
+    "OTEL_BSP_SCHEDULE_DELAY",
+    "OTEL_EXPORTER_OTLP_HEADERS",
+    "OTEL_EXPORTER_OTLP_TIMEOUT",
+    "OTEL_TRACES_SAMPLER",
+    "OTEL_TRACES_SAMPLER_ARG",
+    "SSL_CERT_DIR",
+    "SSL_CERT_FILE",
+];
 
 type Names = BTreeSet<String>;
 
@@ -544,6 +553,7 @@ fn exported() -> Names {
     );
     upstream.retry("reads");
     metrics.route("/acme", "acme").count(&http::Method::POST, 2);
+    metrics.export("success");
     metrics.proxy_error("no_route");
     metrics.reloaded(true, SystemTime::now());
     metrics.session_recovery("acme", "recovered");

@@ -62,6 +62,14 @@ pub struct RouteMetrics {
 }
 
 impl RouteMetrics {
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    pub fn upstream(&self) -> &str {
+        &self.upstream
+    }
+
     /// `class` is the hundreds of the status, 0 if there was none.
     pub fn count(&self, method: &Method, class: usize) {
         let method = match *method {

@@ -52,7 +52,9 @@ impl HttpBody for Body {
         let polled = this.source.poll_frame(cx);
         match &polled {
             Poll::Ready(Some(Ok(frame))) => {
-                this.exchange.bytes += frame.data_ref().map_or(0, Bytes::len) as u64;
+                if let Some(data) = frame.data_ref() {
+                    this.exchange.passes(data);
+                }
                 if this.source.is_end_stream() {
                     this.exchange.ended(Outcome::Complete);
                 }

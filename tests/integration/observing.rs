@@ -86,7 +86,7 @@ async fn the_admin_pages_are_nowhere_but_on_the_admin_listeners() {
         .start()
         .await;
     for way in Way::ALL {
-        for page in ["/metrics", "/status", "/-/reload", "/debug/pprof"] {
+        for page in ["/metrics", "/status", "/-/reload", "/debug/requests"] {
             // For the upstream, like any other path.
             assert_eq!(daemon.ask_by(way, Ask::get(page)).await.status, 200);
             assert_eq!(upstream.last().path(), page);
@@ -112,6 +112,10 @@ async fn the_admin_pages_are_nowhere_but_on_the_admin_listeners() {
             .starts_with("application/openmetrics-text")
     );
     assert!(answer.text().ends_with("# EOF\n"));
+    for page in ["/debug/requests", "/debug/log-level"] {
+        let mut client = crate::common::Client::tcp(admin_tcp, Http::One).await;
+        assert_eq!(client.ask(Ask::get(page)).await.status, 404, "{page}");
+    }
 }
 
 #[tokio::test]
@@ -310,7 +314,9 @@ async fn the_log_can_be_had_as_text_without_colours_where_no_terminal_is() {
         .await;
     let line = daemon
         .log
-        .find("the request's line", |line| line.contains("as-text"))
+        .find("the request's line", |line| {
+            line.contains(" request ") && line.contains("as-text")
+        })
         .await;
     assert!(
         !line.contains('\u{1b}') && !line.starts_with('{'),
