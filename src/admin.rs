@@ -147,6 +147,8 @@ impl Admin {
             sessions: self.state.proxy.sessions.count(Instant::now()),
             event_streams,
             log_dropped: self.state.log_control.dropped(),
+            audit_lost: self.state.proxy.audit.lost(),
+            audit_failing: self.state.proxy.audit.is_failing(),
             cache_bytes: self.state.proxy.cache.bytes(),
             cache_entries: self.state.proxy.cache.entries(),
         };

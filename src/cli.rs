@@ -36,6 +36,8 @@ pub enum Command {
     Reload(AdminArgs),
     /// Show what the running daemon serves
     Status(StatusArgs),
+    /// Find why it does not work: configuration, daemon, network, TLS, clock, signature, MCP
+    Doctor(DoctorArgs),
     /// Print the headers that sign one request, for curl and for tests
     Sign(SignArgs),
     /// Print a shell's completions: sourced by it, or put where it looks for them
@@ -78,7 +80,7 @@ impl From<ServeArgs> for Flags {
     }
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct AdminArgs {
     /// The daemon's admin socket, where it is not the configured or default one
     #[arg(long, value_name = "PATH")]
@@ -95,6 +97,23 @@ pub struct StatusArgs {
     /// Only tell whether it is ready, as /readyz does: fail while an upstream cannot be used
     #[arg(long)]
     pub ready: bool,
+    /// Go on, every 2 seconds, until Ctrl-C; latencies are those of the time between
+    #[arg(long, conflicts_with = "ready")]
+    pub watch: bool,
+}
+
+/// Each check passes, warns or fails, in one sentence with the next step. The daemon need not run.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    #[command(flatten)]
+    pub admin: AdminArgs,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// The path to ask for as a client of the daemon would, where it is neither the route's nor
+    /// /mcp behind it
+    #[arg(long, value_name = "PATH", value_parser = absolute_path)]
+    pub route: Option<http::uri::PathAndQuery>,
 }
 
 #[derive(Debug, Args)]
@@ -106,6 +125,15 @@ pub struct SignArgs {
     /// The credential to sign with, where the configuration has several
     #[arg(long, value_name = "NAME")]
     pub credential: Option<String>,
+    /// The request's body, for schemes that sign it too
+    #[arg(long, value_name = "TEXT", conflicts_with = "data_file")]
+    pub data: Option<String>,
+    /// A file with the request's body
+    #[arg(long, value_name = "FILE")]
+    pub data_file: Option<PathBuf>,
+    /// A header of the request, as curl takes it, for schemes that sign it too
+    #[arg(long = "header", short = 'H', value_name = "HEADER")]
+    pub headers: Vec<String>,
 }
 
 /// The MCP client launches this and speaks with it; nothing has to be configured in the client.

@@ -9,16 +9,17 @@
 //! connections with it.
 
 mod body;
-mod certificate;
 mod dial;
 mod error;
-mod h1;
+pub(crate) mod h1;
 mod h2;
+mod io;
 mod pool;
 mod tls;
 
 pub use body::Body;
-pub use error::{Failure, Kind};
+pub use error::{Broken, Failure, Kind};
+pub use tls::Shown;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -45,6 +46,7 @@ struct Settings {
     tls: Arc<Tls>,
     http_version: HttpVersion,
     connect_timeout: Duration,
+    max_connection_age: Duration,
     proxy: EnvProxy,
 }
 
@@ -64,7 +66,7 @@ impl Client {
         Self {
             dialer: Dialer::new(&settings),
             pools: (0..worker::slots())
-                .map(|_| Pool::new(settings.http_version))
+                .map(|_| Pool::new(settings.http_version, settings.max_connection_age))
                 .collect(),
             settings,
         }
@@ -153,13 +155,30 @@ impl Client {
                 }
             }
             _ => {
-                let connection = Box::new(h1::handshake(io).await?);
+                let connection = Box::new(h1::Connection::new(io));
                 if is_wanted {
                     pool.put_h1(connection);
                 }
             }
         }
         Ok(())
+    }
+
+    /// Opens a connection as [`Client::probe`] does, keeps nothing, and tells what TLS showed.
+    pub async fn inspect(&self) -> Inspection {
+        let seen = Arc::default();
+        let outcome = self.dialer.inspect(&seen).await;
+        Inspection {
+            shown: seen.shown(),
+            is_h2: outcome
+                .map(|protocol| protocol == Protocol::H2)
+                .map_err(|error| Box::new(Failure::from(error))),
+        }
+    }
+
+    /// Host and port of the proxy on the way, if the environment names one.
+    pub fn proxy(&self) -> Option<(String, u16)> {
+        self.settings.proxy.address()
     }
 
     /// Prepares what the first connection would have to wait for: certificates and trust roots.
@@ -196,7 +215,7 @@ impl Client {
         pool.set_protocol(protocol);
         match protocol {
             Protocol::H2 => Ok(Ready::H2(pool.add_h2(h2::handshake(io).await?))),
-            _ => Ok(Ready::H1(Box::new(h1::handshake(io).await?))),
+            _ => Ok(Ready::H1(Box::new(h1::Connection::new(io)))),
         }
     }
 
@@ -232,9 +251,17 @@ impl Settings {
             tls: Arc::clone(&upstream.tls),
             http_version: upstream.http_version,
             connect_timeout: upstream.connect_timeout,
+            max_connection_age: upstream.max_connection_age,
             proxy: proxies.for_target(&upstream.target),
         }
     }
+}
+
+/// What a look at an upstream's TLS showed.
+pub struct Inspection {
+    pub shown: Shown,
+    /// Whether HTTP/2 was agreed on, or what stood in the way.
+    pub is_h2: Result<bool, Box<Failure>>,
 }
 
 /// A connection that can take a request now.

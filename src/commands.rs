@@ -1,22 +1,25 @@
 //! The commands that are short: one function each, from arguments to exit code.
 
-mod ask;
+pub(crate) mod ask;
+mod latency;
 mod page;
+mod sign;
+mod watch;
+
+pub use sign::sign;
 
 use std::io::Write;
 use std::process::ExitCode;
-use std::time::SystemTime;
 
 use clap::CommandFactory;
-use http::header::HeaderMap;
 use http::{Method, StatusCode};
 
-use crate::auth::Auth;
-use crate::cli::{AdminArgs, Cli, CompletionsArgs, SignArgs, StatusArgs};
+use crate::cli::{AdminArgs, Cli, CompletionsArgs, StatusArgs};
 use crate::config::{Config, Problems, Sources};
-use crate::{daemon, exit, lifecycle, path};
+use crate::{daemon, exit, lifecycle};
 
 use self::ask::Unanswered;
+use self::latency::Latencies;
 
 pub fn serve(sources: Sources) -> ExitCode {
     let config = match Config::load(&sources) {
@@ -98,12 +101,11 @@ pub fn reload(sources: &Sources, args: AdminArgs) -> ExitCode {
 }
 
 pub fn status(sources: &Sources, args: StatusArgs) -> ExitCode {
-    let (from, human): (_, fn(&str) -> String) = if args.ready {
-        ("/readyz", page::readiness)
-    } else {
-        ("/status", page::status)
-    };
-    let (status, page) = match ask::daemon(sources, args.admin, Method::GET, from) {
+    if args.watch {
+        return watch::status(sources, &args);
+    }
+    let from = if args.ready { "/readyz" } else { "/status" };
+    let (status, page) = match ask::daemon(sources, args.admin.clone(), Method::GET, from) {
         Ok(answer) => answer,
         Err(unanswered) => return not_answered(&unanswered),
     };
@@ -114,13 +116,23 @@ pub fn status(sources: &Sources, args: StatusArgs) -> ExitCode {
     }
     if args.json {
         println!("{page}");
+    } else if args.ready {
+        print!("{}", page::readiness(&page));
     } else {
-        print!("{}", human(&page));
+        print!("{}", page::status(&page, &latencies(sources, &args.admin)));
     }
     if not_ready {
         exit::UNAVAILABLE.into()
     } else {
         exit::OK.into()
+    }
+}
+
+/// None are shown where the metrics cannot be had.
+fn latencies(sources: &Sources, admin: &AdminArgs) -> Latencies {
+    match ask::daemon(sources, admin.clone(), Method::GET, "/metrics") {
+        Ok((StatusCode::OK, page)) => Latencies::of(&page),
+        _ => Latencies::default(),
     }
 }
 
@@ -130,50 +142,6 @@ fn not_answered(unanswered: &Unanswered) -> ExitCode {
         Unanswered::Forbidden(_) => exit::NO_PERMISSION.into(),
         _ => exit::UNAVAILABLE.into(),
     }
-}
-
-/// Prints one `name: value` a line: what `curl -H @-` reads.
-pub fn sign(sources: &Sources, args: &SignArgs) -> ExitCode {
-    let config = match Config::load(sources) {
-        Ok(config) => config,
-        Err(problems) => return configuration_error(&problems),
-    };
-    match signed(&config, args) {
-        Ok(headers) => {
-            for (name, value) in &headers {
-                println!("{name}: {}", value.to_str().unwrap_or_default());
-            }
-            exit::OK.into()
-        }
-        Err(message) => {
-            eprintln!("mcp-auth-proxy: {message}");
-            exit::USAGE.into()
-        }
-    }
-}
-
-fn signed(config: &Config, args: &SignArgs) -> Result<HeaderMap, String> {
-    path::check(args.url.path(), true).map_err(|refused| refused.reason().to_owned())?;
-    let named = |name: &String| {
-        config
-            .credentials
-            .iter()
-            .find(|credential| credential.name == *name)
-    };
-    let credential = match (&args.credential, &config.credentials[..]) {
-        (Some(name), _) => named(name)
-            .ok_or_else(|| format!("there is no credential {name}; see [credential.*]"))?,
-        (None, [only]) => only,
-        (None, []) => return Err("no credential is configured; see [credential.*]".to_owned()),
-        (None, _) => {
-            return Err(
-                "there are several credentials; say which with --credential NAME".to_owned(),
-            );
-        }
-    };
-    let mut headers = HeaderMap::new();
-    Auth::new(&credential.scheme).apply(&args.method, &args.url, &mut headers, SystemTime::now());
-    Ok(headers)
 }
 
 pub fn completions(args: &CompletionsArgs) -> ExitCode {

@@ -7,7 +7,9 @@
 //! Sources, lowest precedence first: defaults, the file, the fragments of
 //! `conf.d/` beside it in name order, the `MCP_*` environment, the flags.
 
+mod access;
 mod admin;
+mod audit;
 mod browser;
 mod cache;
 mod credential;
@@ -21,50 +23,69 @@ mod limits;
 mod listener;
 mod load;
 mod overlay;
-mod parse;
+pub(crate) mod parse;
 mod peers;
 mod policy;
 mod report;
 mod retry;
 mod route;
+mod scheme;
+mod secret;
 mod server;
+mod server_tls;
 mod suggest;
 mod target;
 #[cfg(test)]
 mod tests;
 mod tls;
-mod tree;
+mod tokens;
+pub(crate) mod tree;
 mod upstream;
 mod url_path;
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderName;
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderName, HeaderValue};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::secret::Secret;
+use crate::sandbox;
+use crate::secret::{Command, Secret};
 
+pub use access::Access;
+pub use audit::{Audit, AuditTarget, OnFailure};
 pub use env::Env;
 pub use error::{Problem, Problems};
-pub use peers::Peers;
+pub use peers::{Known, Peers, Who};
 pub use policy::{Policy, Rules};
+pub use scheme::{
+    AuthGateway, AwsKeys, AwsProcess, AwsSigv4, ClientProof, Component, CredentialScheme,
+    GatewayHeaders, GatewayKey, HttpSignature, Oauth, Text, TokenIssuer, aws_process,
+};
+pub use server_tls::ServerTls;
+pub use tokens::Tokens;
 
 /// Everything one generation of the daemon works from.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Config {
     pub upstreams: Vec<Upstream>,
     pub credentials: Vec<Credential>,
-    /// Never empty; order as written. The longest matching path wins, not the first.
+    /// The shared ones first, in the order written, then those of listeners. The longest
+    /// matching path wins, not the first.
     pub routes: Vec<Route>,
+    /// How many of [`Config::routes`] are for every listener that has none of its own.
+    pub shared_routes: usize,
     pub listeners: Vec<Listener>,
     /// Whether nobody chose [`Config::listeners`]: sockets that are handed over replace them then.
     pub listeners_are_default: bool,
     pub admin: Admin,
+    /// `None`: no records are kept.
+    pub audit: Option<Audit>,
     pub log: Log,
     pub limits: Limits,
     pub server: Server,
@@ -74,6 +95,20 @@ pub struct Config {
     pub warnings: Vec<String>,
     /// The environment variables that hold secrets, for [`crate::env::scrub`].
     pub secret_variables: Vec<String>,
+    /// The secrets that programs printed and print anew from time to time.
+    pub refreshed: Vec<Refreshed>,
+    /// The files whose change is a reason to reload.
+    pub watched: Vec<PathBuf>,
+}
+
+/// A secret that a program printed.
+#[derive(Debug, Clone)]
+pub struct Refreshed {
+    /// Where it stands, such as `credential.acme.auth-gateway.secret`; several places may share one.
+    pub places: Vec<String>,
+    pub command: Command,
+    pub every: Duration,
+    pub secret: Secret,
 }
 
 /// Where the configuration comes from; kept for reloads.
@@ -112,6 +147,43 @@ impl Config {
         load::load(sources)
     }
 
+    /// Whether a rule asks which program a client is.
+    pub fn asks_for_programs(&self) -> bool {
+        let listeners = self.listeners.iter().map(|listener| &listener.access);
+        let mut accesses = listeners.chain(self.routes.iter().map(|route| &route.access));
+        let mut policies = self.routes.iter().flat_map(|route| &route.policies);
+        accesses.any(Access::asks_for_program)
+            || policies.any(|policy| policy.peers.ask_for_program())
+    }
+
+    /// The listener that a route belongs to alone.
+    pub fn listener_of(&self, route: usize) -> Option<&Listener> {
+        self.listeners.iter().find(|listener| {
+            listener
+                .routes
+                .as_ref()
+                .is_some_and(|own| own.contains(&route))
+        })
+    }
+
+    /// The same configuration with another value wherever `old` itself stands.
+    #[must_use]
+    pub fn with_secret(&self, old: &Secret, new: &Secret) -> Config {
+        let mut config = self.clone();
+        let schemes = config.credentials.iter_mut();
+        let in_schemes = schemes.flat_map(|credential| credential.scheme.secrets_mut());
+        let sessions = config.upstreams.iter_mut().flat_map(|it| &mut it.session);
+        let refreshed = config.refreshed.iter_mut().map(|it| &mut it.secret);
+        for secret in in_schemes
+            .chain(sessions.map(|session| &mut session.value))
+            .chain(refreshed)
+            .filter(|secret| secret.is(old))
+        {
+            *secret = new.clone();
+        }
+        config
+    }
+
     /// Where the daemon of these sources has its admin socket, as far as they can be read:
     /// secrets are not needed, and a file at fault counts as far as it goes.
     pub fn admin_socket(sources: &Sources) -> Option<PathBuf> {
@@ -146,6 +218,11 @@ pub struct Upstream {
     /// Until the response's head has arrived, retries included.
     pub request_timeout: Duration,
     pub connect_timeout: Duration,
+    /// The longest silence in the middle of a response that is no event stream.
+    pub response_idle_timeout: Duration,
+    /// For how long a connection takes further requests.
+    pub max_connection_age: Duration,
+    pub clock: ClockSource,
     pub tls: Arc<Tls>,
     pub http_version: HttpVersion,
     /// Lets `%2F`, `%5C`, `%3F` and `%23` through; they are signed decoded.
@@ -286,6 +363,16 @@ pub enum HttpVersion {
     Http2,
 }
 
+/// Whose time signatures are made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ClockSource {
+    /// This machine's.
+    #[default]
+    Local,
+    /// The upstream's, as the `Date` of its answers tells.
+    Upstream,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Upstream401 {
     /// A 401 to our own credential becomes a 503 `upstream_rejected_credential`.
@@ -319,12 +406,6 @@ pub struct Credential {
     pub scheme: CredentialScheme,
 }
 
-/// One variant per scheme; the sub-table's name in the file.
-#[derive(Debug, Clone, PartialEq)]
-pub enum CredentialScheme {
-    AuthGateway { key_id: HeaderValue, secret: Secret },
-}
-
 #[derive(Debug, Clone, PartialEq)]
 pub struct Route {
     /// Percent-decoded prefix without its trailing slash: "" for `/`, "/acme" for `/acme/`.
@@ -332,6 +413,11 @@ pub struct Route {
     pub strip_prefix: bool,
     /// Index into [`Config::upstreams`].
     pub upstream: usize,
+    pub access: Access,
+    /// Which a client may name instead of its upstream's: into [`Config::credentials`].
+    pub credentials: Vec<usize>,
+    /// In place of the upstream's own.
+    pub request_timeout: Option<Duration>,
     /// The first that is for a peer applies to it. Empty: everybody may ask for everything.
     pub policies: Vec<Policy>,
 }
@@ -343,6 +429,25 @@ pub struct Listener {
     pub allowed_hosts: Vec<String>,
     /// `Origin` values accepted; lower case, as browsers send them.
     pub allowed_origins: Vec<String>,
+    /// Its own routes, which replace the shared ones: a range of [`Config::routes`].
+    pub routes: Option<Range<usize>>,
+    pub access: Access,
+    /// By which clients prove who they are; none: they need not.
+    pub tokens: Tokens,
+    pub tls: Option<ServerTls>,
+}
+
+impl Listener {
+    /// Whether it serves clients otherwise than one without a word about it would.
+    pub fn has_rules(&self) -> bool {
+        self.routes.is_some() || !self.access.is_open() || self.tls.is_some() || self.asks_who()
+    }
+
+    /// Whether a client has to prove who it is.
+    pub fn asks_who(&self) -> bool {
+        let certificates = self.tls.as_ref().map(|tls| &tls.client_roots);
+        !self.tokens.is_empty() || certificates.is_some_and(|roots| !roots.is_empty())
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -357,6 +462,14 @@ impl fmt::Display for ListenAddress {
             Self::Unix(unix) => write!(f, "{}", unix.path.display()),
             Self::Tcp(address) => write!(f, "{address}"),
         }
+    }
+}
+
+impl Route {
+    /// Whether it asks for users or groups of this host, or their programs.
+    pub fn asks_for_owner(&self) -> bool {
+        let mut policies = self.policies.iter();
+        self.access.asks_for_owner() || policies.any(|policy| policy.peers.ask_for_owner())
     }
 }
 
@@ -398,6 +511,10 @@ pub struct Limits {
     pub replay_buffer: usize,
     /// What all cached results together may take, in bytes. 0: none are kept.
     pub cache: usize,
+    /// Of clients, at each listener; `None`: half of the descriptors.
+    pub max_connections: Option<usize>,
+    /// Of one user at the Unix sockets, of one address at the ports; `None`: half of all.
+    pub max_connections_per_peer: Option<usize>,
     /// A request must be within each of them.
     pub rate: Vec<RateLimit>,
 }
@@ -434,4 +551,6 @@ pub struct Server {
     pub graceful_shutdown: Duration,
     /// Event-loop threads; a restart changes it.
     pub workers: usize,
+    /// Put up at start; a restart changes it.
+    pub sandbox: sandbox::Mode,
 }

@@ -1,8 +1,10 @@
 //! Wiring: listeners, workers, and one loop for everything that happens to the daemon as a whole.
 
 mod listeners;
+mod refresh;
 mod reload;
 mod signals;
+mod watch;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -13,6 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::admin::Admin;
+use crate::audit::Sink;
 use crate::client::ProxyVariables;
 use crate::config::{Config, Sources};
 use crate::lifecycle::{Lifecycle, Notifier};
@@ -25,9 +28,10 @@ use crate::snapshot::Snapshot;
 use crate::state::{Reloaded, State};
 use crate::telemetry::Telemetry;
 use crate::worker;
-use crate::{exit, harden};
+use crate::{exit, harden, sandbox};
 
 use self::listeners::Listeners;
+use self::refresh::Refresher;
 use self::signals::{Signal, Signals};
 
 /// What drained connections get beyond `graceful_shutdown` to notice that they are cut.
@@ -85,6 +89,10 @@ pub fn run(sources: Sources, config: Config, ready: impl FnOnce(Handle)) -> Resu
     // SAFETY: no other thread runs yet, so nobody reads the environment meanwhile.
     unsafe { crate::env::scrub(&config.secret_variables) };
     harden::apply();
+    let sandbox = sandbox::enter(&config).map_err(|message| Failure {
+        message,
+        exit: exit::UNAVAILABLE.into(),
+    })?;
     let (log, log_control, _flush) = log::start(config.log);
     let env = |name: &str| sources.env.get(name).map(str::to_owned);
     let inherited = Inherited::take(&env)?;
@@ -92,9 +100,14 @@ pub fn run(sources: Sources, config: Config, ready: impl FnOnce(Handle)) -> Resu
     let proxies = ProxyVariables::new(env);
     worker::set_count(config.server.workers);
     let metrics = Metrics::default();
-    let snapshot = Snapshot::new(config, None, &proxies, &metrics);
+    let snapshot =
+        Snapshot::new(config, None, &proxies, &metrics, &log).map_err(|message| Failure {
+            message,
+            exit: exit::CONFIG.into(),
+        })?;
     metrics.reloaded(true, snapshot.loaded_at);
     let proxy = Arc::new(Proxy::new(snapshot, metrics, log.clone()));
+    let audited = Arc::clone(&proxy);
     let workers = Arc::new(Workers::start(worker::count(), &proxy, &log)?);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -116,6 +129,7 @@ pub fn run(sources: Sources, config: Config, ready: impl FnOnce(Handle)) -> Resu
             lifecycle,
             log,
             log_control,
+            sandbox,
         )
         .await?;
         daemon.serve(ready).await;
@@ -123,6 +137,7 @@ pub fn run(sources: Sources, config: Config, ready: impl FnOnce(Handle)) -> Resu
         Ok(())
     });
     workers.stop();
+    audited.audit.close();
     runtime.shutdown_background();
     result
 }
@@ -162,6 +177,7 @@ impl Daemon {
         lifecycle: Arc<Lifecycle>,
         log: Logger,
         log_control: Arc<LogControl>,
+        sandbox: sandbox::Report,
     ) -> Result<Self, Failure> {
         // First of all, or a signal in the next moments would end the process.
         let signals = Signals::listen()?;
@@ -171,12 +187,20 @@ impl Daemon {
             Arc::clone(&workers),
             Arc::clone(&lifecycle),
             Arc::clone(&log_control),
+            sandbox,
             ask,
         ));
         let admin = Arc::new(Admin::new(Arc::clone(&state)));
         let mut listeners = Listeners::new(proxy, Arc::clone(&workers), admin, log.clone());
         listeners.inherit(inherited)?;
         let snapshot = state.proxy.snapshot();
+        let audit = snapshot.config.audit.as_ref();
+        let sink = audit.map(|audit| Sink::open(&audit.target)).transpose();
+        let sink = sink.map_err(|message| Failure {
+            message,
+            exit: exit::UNAVAILABLE.into(),
+        })?;
+        state.proxy.audit.switch(sink, audit)?;
         let opened = listeners.open(&snapshot.config)?;
         listeners.switch(&snapshot.config, opened).await;
         state.set_listeners(listeners.describe());
@@ -200,6 +224,7 @@ impl Daemon {
         self.lifecycle.ready(&self.state.summary());
         self.watch_event_loops();
         self.warm_up();
+        self.keep_secrets_fresh();
         ready(Handle {
             state: Arc::clone(&self.state),
             stop,
@@ -249,6 +274,13 @@ impl Daemon {
             info!(self.log, "listening"; "on" => listener.address, "for" => listener.role, "inherited" => listener.inherited);
         }
         reload::log_routes(&self.log, &snapshot);
+        for (what, outcome) in self.state.sandbox.walls() {
+            if let Err(why) = outcome
+                && snapshot.config.server.sandbox != sandbox::Mode::Off
+            {
+                warn!(self.log, "not restricted by the daemon itself"; "what" => what, "reason" => why);
+            }
+        }
         info!(self.log, "ready"; "version" => env!("CARGO_PKG_VERSION"), "workers" => self.workers.count());
     }
 
@@ -267,9 +299,25 @@ impl Daemon {
         });
     }
 
+    /// Runs programs again that print secrets, and looks after watched files.
+    fn keep_secrets_fresh(&self) {
+        let refresher = Refresher {
+            proxy: Arc::clone(&self.state.proxy),
+            proxies: self.proxies.clone(),
+            env: self.sources.env.clone(),
+            log: self.log.clone(),
+        };
+        tokio::spawn(refresher.run());
+        tokio::spawn(watch::run(Arc::clone(&self.state)));
+    }
+
     /// What the first request would otherwise wait for: trust roots, and a first look at each upstream.
     fn warm_up(&self) {
         let snapshot = self.state.proxy.snapshot();
+        for credential in &snapshot.credentials {
+            let auth = Arc::clone(&credential.auth);
+            tokio::spawn(async move { auth.warm_up().await });
+        }
         tokio::spawn(async move {
             for upstream in &snapshot.upstreams {
                 let _ = upstream.client.warm_up().await;

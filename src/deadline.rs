@@ -40,13 +40,13 @@ pub async fn before<F: Future>(
 }
 
 /// A timer of this thread's, given back when dropped.
-struct Lent {
+pub struct Lent {
     runtime: Id,
     timer: Option<Timer>,
 }
 
 impl Lent {
-    fn take(deadline: Instant) -> Self {
+    pub fn take(deadline: Instant) -> Self {
         let runtime = Handle::current().id();
         let kept = KEPT.with_borrow_mut(|kept| {
             // One that is due later would have to be moved, which is what shall not happen.
@@ -63,7 +63,8 @@ impl Lent {
         }
     }
 
-    fn poll(&mut self, deadline: Instant, cx: &mut Context<'_>) -> Poll<Passed> {
+    /// `deadline` is never before the one it was taken for.
+    pub fn poll(&mut self, deadline: Instant, cx: &mut Context<'_>) -> Poll<Passed> {
         let Some(timer) = &mut self.timer else {
             return Poll::Pending;
         };

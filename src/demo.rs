@@ -31,6 +31,7 @@ use crate::config::{Config, Env, Flags, Sources};
 use crate::daemon::{self, Failure, Handle};
 use crate::exit;
 use crate::lifecycle::State;
+use crate::sandbox;
 
 use self::agent::Agent;
 use self::certificate::Certificate;
@@ -78,6 +79,8 @@ fn perform(once: bool, outcome: &Arc<Outcome>) -> Result<(), Failure> {
     })?;
     // The log would talk into the story; `play` turns it up afterwards.
     config.log.level = slog::Level::Error;
+    // The stage shares this process, and is cleared away at the end.
+    config.server.sandbox = sandbox::Mode::Off;
     daemon::run(sources, config, |handle| {
         if hurry.load(Ordering::Relaxed) {
             return handle.stop();

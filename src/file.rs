@@ -1,12 +1,16 @@
 //! Reading small regular files, with no way to hang and no way to fill the memory.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use zeroize::Zeroizing;
+
+use crate::sandbox;
 
 /// What a file held and who may look at it.
 pub struct Contents {
@@ -20,6 +24,8 @@ pub struct Contents {
 #[derive(Debug)]
 pub enum ReadError {
     Missing,
+    /// The daemon's own walls are in the way.
+    Hidden,
     /// This user may not read it.
     Denied(u32),
     NotRegular(&'static str),
@@ -28,9 +34,27 @@ pub enum ReadError {
     Io(io::Error),
 }
 
+/// Directories from which something was read, by the name it was asked for and by its own.
+static DIRECTORIES: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+/// All directories from which something was read so far, absolute.
+pub fn directories() -> Vec<PathBuf> {
+    let directories = DIRECTORIES.lock().unwrap_or_else(PoisonError::into_inner);
+    directories.iter().cloned().collect()
+}
+
+/// Links are not resolved in the first: what they lead to may change.
+fn note_directory(path: &Path) {
+    let names = [std::path::absolute(path), path.canonicalize()];
+    let parents = names.iter().flatten().filter_map(|path| path.parent());
+    let mut directories = DIRECTORIES.lock().unwrap_or_else(PoisonError::into_inner);
+    directories.extend(parents.map(Path::to_owned));
+}
+
 /// Reads at most `limit` bytes of a regular file. Links are followed; a FIFO, a
 /// socket or a device is refused without waiting for its other end.
 pub fn read(path: &Path, limit: usize) -> Result<Contents, ReadError> {
+    note_directory(path);
     let mut file = open(path)?;
     let meta = file.metadata().map_err(ReadError::Io)?;
     if let Some(kind) = irregular(meta.file_type()) {
@@ -55,6 +79,7 @@ fn open(path: &Path) -> Result<File, ReadError> {
     let opened = OpenOptions::new().read(true).custom_flags(flags).open(path);
     opened.map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => ReadError::Missing,
+        io::ErrorKind::PermissionDenied if sandbox::hides(path) => ReadError::Hidden,
         io::ErrorKind::PermissionDenied => ReadError::Denied(nix::unistd::geteuid().as_raw()),
         _ if error.raw_os_error() == Some(libc::ENXIO) => ReadError::NotRegular("a socket"),
         _ => ReadError::Io(error),
@@ -88,6 +113,11 @@ impl fmt::Display for ReadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ReadError::Missing => write!(f, "does not exist; create it or correct the path"),
+            ReadError::Hidden => write!(
+                f,
+                "is out of the daemon's sight, which is limited to the directories it knew when it \
+                 started; restart it (server.sandbox)"
+            ),
             ReadError::Denied(uid) => {
                 write!(
                     f,

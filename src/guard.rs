@@ -38,18 +38,25 @@ impl Refused {
 pub struct Policy<'a> {
     hosts: &'a [String],
     origins: &'a [String],
+    /// How pages of this very listener begin.
+    own_origin: &'static str,
 }
 
 impl<'a> Policy<'a> {
     pub const NONE: Policy<'static> = Policy {
         hosts: &[],
         origins: &[],
+        own_origin: "http://",
     };
 
     pub fn of(listener: &'a Listener) -> Self {
         Self {
             hosts: &listener.allowed_hosts,
             origins: &listener.allowed_origins,
+            own_origin: match listener.tls {
+                Some(_) => "https://",
+                None => "http://",
+            },
         }
     }
 }
@@ -72,13 +79,13 @@ pub fn admit(head: &Parts, policy: Policy<'_>, has_two_lengths: bool) -> Result<
             "TRACE is not supported: its answer would show the proxy's credential",
         ));
     }
+    if let Some(fault) = message::framing_fault(&head.headers) {
+        return Err(Refused::Malformed(fault));
+    }
     if head.version < Version::HTTP_2 && has_two_lengths {
         return Err(Refused::Malformed(
             "the request has both Content-Length and Transfer-Encoding",
         ));
-    }
-    if let Some(fault) = message::framing_fault(&head.headers) {
-        return Err(Refused::Malformed(fault));
     }
     host(head, policy)?;
     origin(head, policy)?;
@@ -141,14 +148,14 @@ fn without_port(authority: &str) -> &str {
 
 /// A page's own origin must be one of ours, or listed.
 ///
-/// Our own is `http://` and the `Host` that was just accepted: only a page that
+/// Our own is the scheme and the `Host` that was just accepted: only a page that
 /// came from this very listener has it, and other ports of this host do not.
 fn origin(head: &Parts, policy: Policy<'_>) -> Result<(), Refused> {
     let own_host = head.headers.get(header::HOST).map(HeaderValue::as_bytes);
     let allowed = |origin: &HeaderValue| {
         let origin = origin.as_bytes();
         let is_own = origin
-            .strip_prefix(b"http://")
+            .strip_prefix(policy.own_origin.as_bytes())
             .zip(own_host)
             .is_some_and(|(origin, host)| origin.eq_ignore_ascii_case(host));
         is_own

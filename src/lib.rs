@@ -1,9 +1,11 @@
 //! The ssh-agent of MCP: holds API credentials, signs what local agents send, forwards it over TLS.
 
 pub mod admin;
+pub mod audit;
 pub mod auth;
 pub mod backoff;
 pub mod bridge;
+pub mod certificate;
 pub mod cli;
 pub mod client;
 pub mod client_config;
@@ -12,11 +14,15 @@ pub mod config;
 pub mod daemon;
 pub mod deadline;
 pub mod demo;
+pub mod doctor;
 pub mod env;
 pub mod exit;
 pub mod file;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod guard;
 pub mod harden;
+pub mod key;
 pub mod lifecycle;
 pub mod listen;
 pub mod log;
@@ -27,10 +33,12 @@ pub mod path;
 pub mod paths;
 pub mod proxy;
 pub mod resilience;
+pub mod sandbox;
 pub mod secret;
 pub mod serve;
 pub mod snapshot;
 pub mod sse;
 pub mod state;
 pub mod telemetry;
+pub mod wipe;
 pub mod worker;

@@ -14,6 +14,7 @@ use tokio::io::unix::AsyncFd;
 use crate::config::{ListenAddress, UnixAddress};
 pub use error::{AcceptError, ListenError};
 pub use inherited::Inherited;
+pub use owner::Owner;
 pub use peer::Peer;
 use socket::Socket;
 pub use socket::Stream;
@@ -21,6 +22,7 @@ use unix::SocketFile;
 
 mod error;
 mod inherited;
+mod owner;
 mod peer;
 mod socket;
 mod tcp;

@@ -164,6 +164,17 @@ fn stderr() -> Box<dyn Write + Send> {
     }
 }
 
+/// Renders a record as JSON, newline included, in a buffer of this thread's.
+pub fn json_line(record: &Record, values: &OwnedKVList, take: impl FnOnce(&[u8])) {
+    let mut scratch = SCRATCH.try_with(Cell::take).unwrap_or_default();
+    scratch.clear();
+    json::render(record, values, &mut scratch);
+    scratch.line.push(b'\n');
+    take(&scratch.line);
+    scratch.shrink();
+    let _ = SCRATCH.try_with(|cell| cell.set(scratch));
+}
+
 struct Root(Arc<LogControl>);
 
 thread_local! {

@@ -9,6 +9,9 @@ use mcp_auth_proxy::cli::{Cli, Command, ServeArgs};
 use mcp_auth_proxy::config::{Env, Sources};
 use mcp_auth_proxy::{commands, exit};
 
+#[global_allocator]
+static MEMORY: mcp_auth_proxy::wipe::Wiping = mcp_auth_proxy::wipe::Wiping;
+
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -37,6 +40,9 @@ fn main() -> ExitCode {
         Some(Command::Check(args)) => commands::check(&sources(args)),
         Some(Command::Reload(args)) => commands::reload(&sources(ServeArgs::default()), args),
         Some(Command::Status(args)) => commands::status(&sources(ServeArgs::default()), args),
+        Some(Command::Doctor(args)) => {
+            mcp_auth_proxy::doctor::run(&sources(ServeArgs::default()), &args)
+        }
         Some(Command::Sign(args)) => commands::sign(&sources(ServeArgs::default()), &args),
         Some(Command::Completions(args)) => commands::completions(&args),
         Some(Command::ClientConfig(args)) => {

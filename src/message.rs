@@ -53,6 +53,14 @@ impl RequestBody {
         Self::Full((!bytes.is_empty()).then_some(bytes))
     }
 
+    /// The bytes, if they are all there; `None` too for a body without any.
+    pub fn whole(&self) -> Option<&Bytes> {
+        match self {
+            Self::Full(bytes) => bytes.as_ref(),
+            Self::Stream(_) => None,
+        }
+    }
+
     /// How the upload fares, for whoever has to explain a failed exchange. `None` for whole bodies.
     pub fn progress(&self) -> Option<Progress> {
         match self {

@@ -45,6 +45,8 @@ pub struct Metrics {
     errors: Family<Labels<1>, Counter>,
     retries: Family<Labels<2>, Counter>,
     refusing: Family<Labels<1>, Gauge<i64, AtomicI64>>,
+    clock_skew: Family<Labels<1>, Gauge<i64, AtomicI64>>,
+    connections_refused: Counter,
     reloads: Family<Labels<1>, Counter>,
     session_recoveries: Family<Labels<2>, Counter>,
     stream_recoveries: Family<Labels<2>, Counter>,
@@ -57,6 +59,34 @@ pub struct Metrics {
     cache: Family<Labels<2>, Counter>,
     cache_bytes: Gauge<i64, AtomicI64>,
     cache_entries: Gauge<i64, AtomicI64>,
+    credential_fetches: Family<Labels<2>, Counter>,
+    credential_previous: Family<Labels<1>, Counter>,
+    audit_lost: Gauge<i64, AtomicI64>,
+    audit_failing: Gauge<i64, AtomicI64>,
+}
+
+/// The families' members for one credential, looked up once.
+pub struct CredentialMetrics {
+    fetched: Counter,
+    not_fetched: Counter,
+    previous: Counter,
+}
+
+impl CredentialMetrics {
+    /// A token was asked for, or a program run again.
+    pub fn fetched(&self, succeeded: bool) {
+        let counter = if succeeded {
+            &self.fetched
+        } else {
+            &self.not_fetched
+        };
+        counter.inc();
+    }
+
+    /// A request was accepted with the previous key.
+    pub fn previous_used(&self) {
+        self.previous.inc();
+    }
 }
 
 /// How a TLS handshake with an upstream went.
@@ -91,6 +121,8 @@ pub struct UpstreamMetrics {
     name: String,
     retries: Family<Labels<2>, Counter>,
     refusing: Gauge<i64, AtomicI64>,
+    /// Without a member until the upstream has told the time.
+    clock_skew: Family<Labels<1>, Gauge<i64, AtomicI64>>,
     cache: [Counter; Self::CACHE_OUTCOMES.len()],
 }
 
@@ -106,6 +138,12 @@ impl UpstreamMetrics {
     /// Whether requests are refused because the upstream keeps failing.
     pub fn refusing(&self, is_refusing: bool) {
         self.refusing.set(is_refusing.into());
+    }
+
+    /// By how many seconds the upstream's clock is ahead of ours.
+    pub fn clock_skew(&self, seconds: i64) {
+        let labels = [("upstream", self.name.clone())];
+        self.clock_skew.get_or_create(&labels).set(seconds);
     }
 
     /// Another attempt was made, and why, or was not: `over_budget`.
@@ -185,6 +223,8 @@ impl Default for Metrics {
             errors: Family::default(),
             retries: Family::default(),
             refusing: Family::default(),
+            clock_skew: Family::default(),
+            connections_refused: Counter::default(),
             reloads: Family::default(),
             session_recoveries: Family::default(),
             stream_recoveries: Family::default(),
@@ -194,6 +234,10 @@ impl Default for Metrics {
             in_flight: Gauge::default(),
             connections: Gauge::default(),
             log_dropped: Gauge::default(),
+            audit_lost: Gauge::default(),
+            audit_failing: Gauge::default(),
+            credential_fetches: Family::default(),
+            credential_previous: Family::default(),
             cache: Family::default(),
             cache_bytes: Gauge::default(),
             cache_entries: Gauge::default(),
@@ -264,9 +308,20 @@ impl Default for Metrics {
             metrics.retries.clone(),
         );
         registry.register(
+            "connections_refused",
+            "Client connections over a limit",
+            metrics.connections_refused.clone(),
+        );
+        registry.register(
             "upstream_refusing",
             "1 while requests are refused because the upstream keeps failing",
             metrics.refusing.clone(),
+        );
+        registry.register_with_unit(
+            "clock_skew",
+            "By how much the upstream's clock is ahead of ours",
+            Unit::Seconds,
+            metrics.clock_skew.clone(),
         );
         registry.register(
             "reloads",
@@ -313,6 +368,26 @@ impl Default for Metrics {
             "log_lines_dropped",
             "Log lines lost because nobody read them in time",
             metrics.log_dropped.clone(),
+        );
+        registry.register(
+            "audit_records_lost",
+            "Audit records lost because their stream took none for too long",
+            metrics.audit_lost.clone(),
+        );
+        registry.register(
+            "audit_failing",
+            "1 while audit records cannot be written and wait",
+            metrics.audit_failing.clone(),
+        );
+        registry.register(
+            "credential_fetches",
+            "Tokens fetched and programs run again, by credential and outcome",
+            metrics.credential_fetches.clone(),
+        );
+        registry.register(
+            "credential_previous",
+            "Requests that the upstream took with the credential's previous key",
+            metrics.credential_previous.clone(),
         );
         registry.register(
             "cache_requests",
@@ -372,6 +447,7 @@ impl Metrics {
             calls: self.calls.of(name),
             name: name.to_owned(),
             retries: self.retries.clone(),
+            clock_skew: self.clock_skew.clone(),
             refusing: self.refusing.get_or_create(&of(name)).clone(),
             cache: UpstreamMetrics::CACHE_OUTCOMES.map(|outcome| {
                 let labels = [
@@ -392,6 +468,27 @@ impl Metrics {
         self.exports
             .get_or_create(&[("outcome", outcome.to_owned())])
             .clone()
+    }
+
+    /// A client's connection was over a limit.
+    pub fn connection_refused(&self) {
+        self.connections_refused.inc();
+    }
+
+    pub fn credential(&self, name: &str) -> Arc<CredentialMetrics> {
+        let fetches = |outcome: &str| {
+            let labels = [
+                ("credential", name.to_owned()),
+                ("outcome", outcome.to_owned()),
+            ];
+            self.credential_fetches.get_or_create(&labels).clone()
+        };
+        let labels = [("credential", name.to_owned())];
+        Arc::new(CredentialMetrics {
+            fetched: fetches("success"),
+            not_fetched: fetches("failure"),
+            previous: self.credential_previous.get_or_create(&labels).clone(),
+        })
     }
 
     pub fn proxy_error(&self, code: &'static str) {
@@ -428,6 +525,8 @@ impl Metrics {
         self.sessions.set(now.sessions as i64);
         self.event_streams.set(now.event_streams as i64);
         self.log_dropped.set(now.log_dropped as i64);
+        self.audit_lost.set(now.audit_lost as i64);
+        self.audit_failing.set(now.audit_failing.into());
         self.cache_bytes.set(now.cache_bytes as i64);
         self.cache_entries.set(now.cache_entries as i64);
         self.set_upstreams(&now.upstreams);
@@ -478,6 +577,8 @@ pub struct Gauges<'a> {
     pub sessions: usize,
     pub event_streams: usize,
     pub log_dropped: u64,
+    pub audit_lost: u64,
+    pub audit_failing: bool,
     pub cache_bytes: u64,
     pub cache_entries: usize,
     pub upstreams: Vec<UpstreamGauges<'a>>,
@@ -510,6 +611,8 @@ mod tests {
             sessions: 0,
             event_streams: 0,
             log_dropped: 0,
+            audit_lost: 0,
+            audit_failing: false,
             cache_bytes: 0,
             cache_entries: 0,
             upstreams: Vec::new(),

@@ -4,7 +4,9 @@
 //! outlives a reload is kept here. Every `Err` on the way becomes a response in
 //! one place, [`Proxy::handle`].
 
+mod access;
 mod answer;
+mod audit;
 mod body;
 pub mod cache;
 mod error;
@@ -15,26 +17,33 @@ mod lens;
 mod limit;
 mod local;
 mod mirror;
+mod patience;
 mod policy;
 mod recall;
 mod recent;
+mod requests;
 mod respond;
 mod retry;
 mod send;
 mod session;
+mod sign;
 mod source;
 mod stream;
-mod watch;
+mod watches;
 
 pub use answer::ERROR_HEADER;
 pub use body::Body;
 pub use error::{Code, Error};
 pub use head::clean;
 pub use local::{probe, readiness};
-pub use recent::{Finished, Recent};
+pub use recent::Recent;
+pub use requests::{Finished, Requests};
 pub use session::Sessions;
 pub use stream::Boundary;
-pub use watch::{Watch, Watches};
+pub use watches::{Watch, Watches};
+
+#[cfg(any(test, fuzzing))]
+pub(crate) use policy::filter as filter_listing;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -46,8 +55,10 @@ use http::request::Parts;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use slog::Logger;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::audit::Audit;
 use crate::guard::{self, Policy};
 use crate::log::Focused;
 use crate::mcp::{self, Waiting};
@@ -55,12 +66,13 @@ use crate::message::{BodyError, ReadAhead, RequestBody, Upload, read_ahead};
 use crate::metrics::Metrics;
 use crate::path;
 use crate::serve::{Connection, Handler};
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Snapshot, Upstream};
 use crate::telemetry::Telemetry;
 
 use self::cache::Cache;
 use self::exchange::Exchange;
 use self::lens::Lens;
+use self::patience::Patience;
 use self::recall::Recalled;
 use self::session::Visit;
 use self::source::Source;
@@ -73,15 +85,20 @@ pub struct Proxy {
     snapshot: ArcSwap<Snapshot>,
     pub metrics: Metrics,
     pub log: Logger,
+    pub audit: Audit,
     pub sessions: Sessions,
     pub cache: Arc<Cache>,
     /// Set at the start where the environment names a collector.
     pub telemetry: OnceLock<Telemetry>,
+    /// The last answers of the proxy's own.
     pub recent: Recent,
+    /// The last requests.
+    pub requests: Requests,
     /// Whose requests are logged at `debug` for a while.
     pub watches: Watches,
     /// Cancelled when event streams shall end.
     pub draining: CancellationToken,
+    replaced: watch::Sender<()>,
 }
 
 /// A request on its way in: what is left of it at each step.
@@ -99,6 +116,10 @@ struct Call<'a> {
     has_body: bool,
     /// Which of its route's policies its peer is under.
     policy: Option<usize>,
+    /// The name of the token or certificate by which the client proved who it is.
+    client: Option<Arc<str>>,
+    /// Where it goes, and by which credential, once that is known.
+    upstream: Option<&'a Arc<Upstream>>,
 }
 
 impl Handler for Proxy {
@@ -111,7 +132,7 @@ impl Handler for Proxy {
     ) -> Response<Body> {
         let snapshot = self.snapshot();
         let (head, body) = request.into_parts();
-        let mut exchange = Exchange::begin(&self, &head, &connection);
+        let mut exchange = Exchange::begin(&self, &snapshot, &head, &connection);
         let is_watched = exchange.is_watched;
         let mut call = Call {
             snapshot: &snapshot,
@@ -122,6 +143,8 @@ impl Handler for Proxy {
             message: None,
             has_body: false,
             policy: None,
+            client: None,
+            upstream: None,
         };
         let forwarding = self.forward(&mut call, &mut exchange);
         let forwarded = if is_watched {
@@ -157,12 +180,15 @@ impl Proxy {
             cache: Arc::new(Cache::new(snapshot.config.limits.cache)),
             snapshot: ArcSwap::from_pointee(snapshot),
             metrics,
+            audit: Audit::new(log.clone()),
             log,
             sessions: Sessions::default(),
             telemetry: OnceLock::new(),
             recent: Recent::default(),
+            requests: Requests::default(),
             watches: Watches::default(),
             draining: CancellationToken::new(),
+            replaced: watch::Sender::new(()),
         }
     }
 
@@ -174,6 +200,12 @@ impl Proxy {
     pub fn replace(&self, snapshot: Snapshot) {
         self.cache.set_capacity(snapshot.config.limits.cache);
         self.snapshot.store(Arc::new(snapshot));
+        self.replaced.send_replace(());
+    }
+
+    /// Tells of every [`Proxy::replace`] from now on.
+    pub fn replacements(&self) -> watch::Receiver<()> {
+        self.replaced.subscribe()
     }
 
     async fn forward(
@@ -181,17 +213,30 @@ impl Proxy {
         call: &mut Call<'_>,
         exchange: &mut Exchange,
     ) -> Result<Response<Source>, Error> {
-        let policy = call
+        let entrance = call
             .snapshot
-            .listener(call.connection.listener)
-            .map_or(Policy::NONE, Policy::of);
+            .entrance(call.connection.listener)
+            .ok_or_else(Error::listener_gone)?;
+        let policy = entrance.listener.map_or(Policy::NONE, Policy::of);
         guard::admit(&call.head, policy, call.connection.saw_two_lengths())?;
+        if self.audit.is_on() {
+            // Its record says who it was.
+            call.connection.owner().await;
+        }
+        if !local::is_for_everybody(call.head.uri.path()) {
+            if !self.audit.admits() {
+                return Err(Error::unaudited());
+            }
+            if let Some(listener) = entrance.listener {
+                access::to_listener(call, listener).await?;
+                exchange.client = call.client.clone();
+            }
+        }
         if let Some(reply) = local::reply(call).await {
             return reply;
         }
         let decoded = path::check(call.head.uri.path(), true)?;
-        let found = call
-            .snapshot
+        let found = entrance
             .router
             .find(&decoded)
             .ok_or_else(|| Error::no_route(&call.head))?;
@@ -199,7 +244,13 @@ impl Proxy {
         let upstream = &call.snapshot.upstreams[route.upstream];
         exchange.routed_to(upstream, &call.snapshot.route_metrics[found]);
         path::check(call.head.uri.path(), upstream.config.allow_encoded_slash)?;
+        access::to_route(call, route).await?;
         call.policy = policy::of_peer(route, call)?;
+        let upstream = access::upstream(call, route)?;
+        exchange.signed_as(upstream);
+        call.upstream = Some(upstream);
+        let (headers, since) = (&call.head.headers, exchange.since());
+        exchange.patience = Some(Patience::of(headers, route, &upstream.config, since)?);
         limit::by_head(call, route)?;
         let target = upstream
             .path_for(route, call.head.uri.path(), call.head.uri.query())
@@ -209,7 +260,8 @@ impl Proxy {
         if fallback.is_always() {
             return Ok(stream::local(&self.draining).map(Source::events));
         }
-        let body = self.read_body(call, exchange).await?;
+        let covered = upstream.auth.as_ref().is_some_and(|it| it.covers_body());
+        let body = self.read_body(call, covered, exchange).await?;
         if let Some(policy) = call.policy {
             self.judge(&route.policies[policy], call)?;
         }
@@ -234,7 +286,7 @@ impl Proxy {
         let mut request = Request::from_parts(head, body);
         let mut visit = Visit::of(self, call, upstream, &mut request, exchange.mcp_method());
         let reopening = Reopening::of(self, upstream, &mut request, visit.known());
-        let turn = limit::turn(upstream).await?;
+        let turn = limit::turn(upstream, exchange.patience(upstream)).await?;
         let message = call.message.as_ref();
         let sent = self.send(upstream, request, message, exchange).await;
         drop(turn);
@@ -251,10 +303,11 @@ impl Proxy {
         Ok(visit.settle(Reopening::attach(reopening, response)))
     }
 
-    /// Reads what has to be understood, and leaves the rest to be streamed.
+    /// Reads what has to be understood or signed, and leaves the rest to be streamed.
     async fn read_body(
         &self,
         call: &mut Call<'_>,
+        covered: bool,
         exchange: &mut Exchange,
     ) -> Result<RequestBody, Error> {
         let snapshot = call.snapshot;
@@ -268,7 +321,7 @@ impl Proxy {
             return Ok(RequestBody::empty());
         }
         call.has_body = true;
-        if !call.is_json_rpc {
+        if !call.is_json_rpc && !covered {
             let upload = Upload::new(Bytes::new(), body, limits.max_body, stall);
             exchange.uploads(upload.progress());
             return Ok(RequestBody::Stream(Box::new(upload)));
@@ -278,11 +331,14 @@ impl Proxy {
                 Err(BodyError::TooLarge.into())
             }
             ReadAhead::Whole(bytes) => {
-                exchange.carries(mcp::peek(&bytes));
                 exchange.received = bytes.len() as u64;
-                call.message = Some(bytes.clone());
+                if call.is_json_rpc {
+                    exchange.carries(mcp::peek(&bytes));
+                    call.message = Some(bytes.clone());
+                }
                 Ok(RequestBody::full(bytes))
             }
+            ReadAhead::Part(_) if covered => Err(Error::too_large_to_sign(limits.replay_buffer)),
             ReadAhead::Part(_) if call.policy.is_some() => Err(Error::too_large_to_judge()),
             ReadAhead::Part(bytes) => {
                 let upload = Upload::new(bytes, body, limits.max_body, stall);

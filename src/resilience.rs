@@ -4,4 +4,5 @@ pub mod annotations;
 pub mod backoff;
 pub mod breaker;
 pub mod budget;
+pub mod clock;
 pub mod rate;

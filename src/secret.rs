@@ -1,5 +1,9 @@
 //! Secrets: what they are allowed to do, and where they come from.
 
+mod command;
+
+pub use command::Command;
+
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,6 +26,11 @@ impl Secret {
     /// Takes the bytes over, without a copy that would have to be wiped too.
     pub fn new(bytes: impl Into<Zeroizing<Vec<u8>>>) -> Secret {
         Secret(Arc::new(bytes.into()))
+    }
+
+    /// Whether both are the same secret in memory, and not just equal.
+    pub fn is(&self, other: &Secret) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
     /// The bytes themselves. Callers put them into a MAC or a header and nowhere else.
@@ -59,6 +68,8 @@ pub enum Source {
         name: String,
         insecure_permissions: bool,
     },
+    /// What a program prints.
+    Command(Command),
 }
 
 /// Why there is no secret: a sentence that names the source and the next step.
@@ -86,6 +97,7 @@ impl Source {
                 name,
                 insecure_permissions,
             } => from_file(&credential_path(name, env)?, *insecure_permissions),
+            Source::Command(command) => command.run(env),
         }
     }
 }

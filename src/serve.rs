@@ -5,13 +5,17 @@
 
 mod activity;
 mod connection;
-mod head;
+mod crowd;
+pub(crate) mod head;
+mod protocol;
 mod registry;
 mod stream;
+mod tls;
 mod tracked;
 mod workers;
 
 pub use connection::{Connection, Handler};
+pub use crowd::{Counted, Crowd, Most, TooMany};
 pub use registry::Registry;
 pub use tracked::Tracked;
 pub use workers::{Arrival, Workers};
@@ -22,6 +26,7 @@ use std::time::Duration;
 
 use slog::{Logger, debug, error};
 
+use self::protocol::Protocol;
 use crate::config::Server;
 use crate::listen::{AcceptError, Bound, Stream};
 
@@ -89,7 +94,7 @@ pub async fn serve_here<H: Handler>(
 ) -> IoResult<()> {
     let stream = stream::Stream::adopt(stream)?;
     connection::serve(
-        &connection::protocol(),
+        &Protocol::default(),
         stream,
         connection,
         timeouts,

@@ -118,7 +118,9 @@ pub fn message(event: &[u8]) -> Option<Cow<'_, [u8]>> {
 /// The event with other data, which has no line end in it; everything else stays.
 pub fn with_message(event: &[u8], message: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(message.len() + 64);
-    for (name, value) in fields(event).filter(|(name, _)| *name != b"data") {
+    // A name that begins with the mark means nothing, and would become another at the beginning.
+    let stays = |(name, _): &(&[u8], _)| *name != b"data" && !name.starts_with(BYTE_ORDER_MARK);
+    for (name, value) in fields(event).filter(stays) {
         out.extend_from_slice(name);
         out.extend_from_slice(b": ");
         out.extend_from_slice(value);

@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::lifecycle::Lifecycle;
 use crate::log::LogControl;
 use crate::proxy::Proxy;
+use crate::sandbox;
 use crate::serve::Workers;
 
 pub struct State {
@@ -16,6 +17,7 @@ pub struct State {
     pub lifecycle: Arc<Lifecycle>,
     pub log_control: Arc<LogControl>,
     pub started_at: SystemTime,
+    pub sandbox: sandbox::Report,
     listeners: Mutex<Vec<Description>>,
     last_reload: Mutex<Option<Reloaded>>,
     reload: mpsc::Sender<oneshot::Sender<Reloaded>>,
@@ -43,6 +45,7 @@ impl State {
         workers: Arc<Workers>,
         lifecycle: Arc<Lifecycle>,
         log_control: Arc<LogControl>,
+        sandbox: sandbox::Report,
         reload: mpsc::Sender<oneshot::Sender<Reloaded>>,
     ) -> Self {
         Self {
@@ -51,6 +54,7 @@ impl State {
             lifecycle,
             log_control,
             started_at: SystemTime::now(),
+            sandbox,
             listeners: Mutex::default(),
             last_reload: Mutex::default(),
             reload,

@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 use clap::CommandFactory;
 use mcp_auth_proxy::cli::Cli;
 use mcp_auth_proxy::config::{Config, Env, Flags, Problems, Sources};
+use mcp_auth_proxy::doctor;
 use mcp_auth_proxy::metrics::{Gauges, Metrics, UpstreamGauges};
 use mcp_auth_proxy::proxy::Code;
 
@@ -19,11 +20,13 @@ const ARCHITECTURE: &str = include_str!("../man/mcp-auth-proxy-architecture.7");
 const OPERATIONS: &str = include_str!("../man/mcp-auth-proxy-operations.7");
 const PERFORMANCE: &str = include_str!("../man/mcp-auth-proxy-performance.7");
 const TROUBLESHOOTING: &str = include_str!("../man/mcp-auth-proxy-troubleshooting.7");
+const CREDENTIALS: &str = include_str!("../man/mcp-auth-proxy-credentials.7");
 const CLIENT_CONFIG: &str = include_str!("../man/mcp-auth-proxy-client-config.1");
-const PAGES: [&str; 6] = [
+const PAGES: [&str; 7] = [
     DAEMON,
     FILE,
     ARCHITECTURE,
+    CREDENTIALS,
     OPERATIONS,
     PERFORMANCE,
     TROUBLESHOOTING,
@@ -182,13 +185,21 @@ impl Place {
         for secret in [
             "secrets/acme",
             "secrets/acme-session",
+            "secrets/red",
+            "secrets/blue",
+            "secrets/ci-token",
             "credentials/reports",
             "acme.key",
         ] {
-            place.write(secret, "s3cret\n");
+            place.write(secret, "s3cret of many bytes\n");
         }
         let authority = rcgen::generate_simple_self_signed(["acme.example".to_owned()]).unwrap();
         place.write("acme-ca.pem", &authority.cert.pem());
+        for directory in ["", "conf.d/"] {
+            place.write(&format!("{directory}server.pem"), &authority.cert.pem());
+            let key = authority.signing_key.serialize_pem();
+            place.write(&format!("{directory}server.key"), &key);
+        }
         place
     }
 
@@ -207,7 +218,10 @@ impl Place {
     fn load(&self, name: &str, text: &str) -> Result<Config, Problems> {
         let text = text.replace("/etc/mcp-auth-proxy", self.0.path().to_str().unwrap());
         // The package's group need not exist where the tests run.
-        let text = text.replace("group = \"mcp-auth-proxy\"", "group = \"0\"");
+        let groups = ["mcp-auth-proxy", "red", "blue"];
+        let known =
+            |text: String, name| text.replace(&format!("group = \"{name}\""), "group = \"0\"");
+        let text = groups.iter().fold(text.to_owned(), known);
         self.write(name, &text);
         let credentials = self.path("credentials");
         Config::load(&Sources {
@@ -331,6 +345,26 @@ const SECTIONS: &[(&str, &str)] = &[
         "[credential.acme.auth-gateway]\nqqqqqqqq = 1",
     ),
     (
+        "[credential.NAME.auth-gateway.previous]",
+        "[credential.acme.auth-gateway.previous]\nqqqqqqqq = 1",
+    ),
+    (
+        "[credential.NAME.bearer]",
+        "[credential.acme.bearer]\nqqqqqqqq = 1",
+    ),
+    (
+        "[credential.NAME.oauth-client-credentials]",
+        "[credential.acme.oauth-client-credentials]\nqqqqqqqq = 1",
+    ),
+    (
+        "[credential.NAME.http-signature]",
+        "[credential.acme.http-signature]\nqqqqqqqq = 1",
+    ),
+    (
+        "[credential.NAME.aws-sigv4]",
+        "[credential.acme.aws-sigv4]\nqqqqqqqq = 1",
+    ),
+    (
         "Secrets",
         "[credential.acme.auth-gateway]\nsecret = { qqqqqqqq = 1 }",
     ),
@@ -338,12 +372,18 @@ const SECTIONS: &[(&str, &str)] = &[
         "[[listener]]",
         "[[listener]]\ntcp = \"127.0.0.1:0\"\nqqqqqqqq = 1",
     ),
+    (
+        "[listener.tls]",
+        "[[listener]]\ntcp = \"127.0.0.1:0\"\ntls.qqqqqqqq = 1",
+    ),
     ("[[route]]", "[[route]]\nqqqqqqqq = 1"),
+    ("Clients", "[[route]]\nallow.qqqqqqqq = 1"),
     (
         "[[route.policy]]",
         "[[route]]\n[[route.policy]]\nqqqqqqqq = 1",
     ),
     ("[admin]", "[admin]\nqqqqqqqq = 1"),
+    ("[audit]", "[audit]\nqqqqqqqq = 1"),
     ("[log]", "[log]\nqqqqqqqq = 1"),
     (
         "[upstream.NAME.concurrency]",
@@ -554,8 +594,10 @@ fn exported() -> Names {
     upstream.retry("reads");
     metrics.route("/acme", "acme").count(&http::Method::POST, 2);
     metrics.export("success");
+    upstream.clock_skew(0);
     metrics.proxy_error("no_route");
     metrics.reloaded(true, SystemTime::now());
+    metrics.credential("acme").fetched(true);
     metrics.session_recovery("acme", "recovered");
     metrics.stream_recovery("acme", "recovered");
     let mut page = String::new();
@@ -565,6 +607,8 @@ fn exported() -> Names {
         sessions: 0,
         event_streams: 0,
         log_dropped: 0,
+        audit_lost: 0,
+        audit_failing: false,
         cache_bytes: 0,
         cache_entries: 0,
         upstreams: vec![UpstreamGauges {
@@ -712,6 +756,14 @@ fn the_sentences_that_the_manual_quotes_are_those_of_the_program() {
         }
     }
     assert!(unknown.is_empty(), "{unknown:#?}");
+}
+
+#[test]
+fn every_finding_of_the_doctor_is_explained_and_exists() {
+    let explained = listed(&section(TROUBLESHOOTING, "FINDINGS OF DOCTOR"), ".It Sy");
+    let codes = doctor::Code::ALL.iter();
+    let told = codes.filter(|code| code.verdict() != doctor::Verdict::Pass);
+    assert_eq!(explained, names(told.map(|code| code.as_str())));
 }
 
 // The pages themselves.

@@ -128,7 +128,7 @@ pub fn levels(state: &State) -> String {
 /// `GET /debug/requests`: the last ones, the newest first.
 pub fn requests(state: &State) -> String {
     let now = Instant::now();
-    Value::from(state.proxy.recent.each(|finished| entry(finished, now))).to_string()
+    Value::from(state.proxy.requests.each(|finished| entry(finished, now))).to_string()
 }
 
 fn entry(finished: &Finished, now: Instant) -> Value {

@@ -29,13 +29,26 @@ pub fn status(state: &State) -> String {
             "inherited": listener.inherited,
         })).collect::<Vec<_>>(),
         "upstreams": snapshot.upstreams.iter().map(|upstream| upstream_entry(&snapshot, upstream)).collect::<Vec<_>>(),
-        "routes": snapshot.config.routes.iter().map(|route| json!({
+        "routes": snapshot.config.routes.iter().enumerate().map(|(index, route)| json!({
             "path": if route.path.is_empty() { "/" } else { &route.path },
             "upstream": snapshot.config.upstreams[route.upstream].name,
+            "listener": snapshot.config.listener_of(index).map(|listener| listener.address.to_string()),
         })).collect::<Vec<_>>(),
+        "sandbox": {
+            "files": wall(&state.sandbox.files),
+            "system_calls": wall(&state.sandbox.system_calls),
+        },
+        "failing_secrets": refresh_entries(&snapshot),
         "connections": registry.len(),
         "requests_in_flight": requests,
         "event_streams": streams,
+        "sessions": state.proxy.sessions.count(Instant::now()),
+        "errors": state.proxy.recent.all().into_iter().map(|trouble| json!({
+            "code": trouble.code.as_str(),
+            "message": trouble.message,
+            "count": trouble.count,
+            "seconds_ago": age(trouble.at),
+        })).collect::<Vec<_>>(),
         "cache": {
             "entries": state.proxy.cache.entries(),
             "bytes": state.proxy.cache.bytes(),
@@ -63,20 +76,62 @@ fn upstream_entry(snapshot: &Snapshot, upstream: &Upstream) -> Value {
             entry["error"] = reason.into();
         }
     }
+    if let Some(skew) = upstream.clock.skew() {
+        entry["clock_skew_seconds"] = skew.into();
+    }
     if let Some(breaker) = &upstream.breaker {
         entry["requests"] = breaker.access().as_str().into();
     }
     if let Some(index) = upstream.config.credential {
-        entry["credential"] = json!({
-            "name": snapshot.config.credentials[index].name,
-            "age_seconds": age(upstream.credential_since),
-        });
+        entry["credential"] = credential_entry(snapshot, index);
         if let Some((words, at)) = upstream.health.credential_refusal() {
             entry["credential"]["refused"] = words.into();
             entry["credential"]["refused_seconds_ago"] = since(at).into();
         }
     }
     entry
+}
+
+fn credential_entry(snapshot: &Snapshot, index: usize) -> Value {
+    let name = &snapshot.config.credentials[index].name;
+    let credential = &snapshot.credentials[index];
+    let standing = credential.auth.standing(Instant::now());
+    let mut entry = json!({
+        "name": name,
+        "scheme": credential.auth.scheme(),
+        "age_seconds": age(credential.since),
+    });
+    let numbers = [
+        ("token_expires_in_seconds", standing.token_expires_in),
+        ("token_refresh_in_seconds", standing.token_refresh_in),
+    ];
+    for (key, number) in numbers {
+        if let Some(number) = number {
+            entry[key] = number.into();
+        }
+    }
+    if let Some(error) = standing.error {
+        entry["error"] = error.into();
+    }
+    if standing.previous_in_use {
+        entry["previous_in_use"] = true.into();
+    }
+    entry
+}
+
+/// Secrets that could not be had anew, by their places in the configuration.
+fn refresh_entries(snapshot: &Snapshot) -> Vec<Value> {
+    let troubles = snapshot.refreshes.troubles().into_iter();
+    troubles
+        .map(|(place, trouble)| {
+            json!({
+                "secret": place,
+                "error": trouble.reason,
+                "failures": trouble.in_a_row,
+                "since_seconds": since(trouble.since),
+            })
+        })
+        .collect()
 }
 
 fn reload_entry(reloaded: &Reloaded) -> Value {
@@ -96,4 +151,11 @@ fn age(since: SystemTime) -> u64 {
 
 fn since(at: Instant) -> u64 {
     at.elapsed().as_secs()
+}
+
+/// `in force`, or why it is not.
+fn wall(outcome: &Result<(), String>) -> &str {
+    outcome
+        .as_ref()
+        .map_or_else(String::as_str, |()| "in force")
 }

@@ -11,7 +11,7 @@ use http_body::Body as _;
 use sse_stream::{Sse, SseByteStream};
 
 use super::MAX_MESSAGE;
-use crate::client::Body;
+use crate::client::{self, Body};
 
 pub struct Events {
     stream: SseByteStream<Pieces>,
@@ -62,7 +62,7 @@ struct Pieces {
 #[derive(Debug)]
 enum Cut {
     TooLarge,
-    Broken(hyper::Error),
+    Broken(client::Broken),
 }
 
 impl std::fmt::Display for Cut {

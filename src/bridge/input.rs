@@ -3,7 +3,7 @@
 //! A pipe or a socket tells the event loop when a read will not wait. Anything
 //! else is read on a thread of its own.
 
-mod lines;
+pub(crate) mod lines;
 mod ready;
 
 use std::fs::File;

@@ -9,7 +9,7 @@ pub use standalone::standalone;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::uri::PathAndQuery;
@@ -17,6 +17,7 @@ use http::{HeaderMap, Method, Request, Response, Uri};
 use slog::{Logger, warn};
 
 use super::problem::Problem;
+use crate::auth::{Ticket, Unavailable};
 use crate::client::{Body, Client, Failure, Kind, ProxyVariables};
 use crate::config::{Target, TargetPath, Upstream};
 use crate::message::RequestBody;
@@ -26,6 +27,9 @@ use self::patience::Patience;
 
 /// A daemon knows its upstreams' own deadlines and keeps them; this one is for when nothing else does.
 const HEAD_PATIENCE: Duration = Duration::from_secs(3600);
+
+/// How long a token may take to come.
+const TICKET_PATIENCE: Duration = Duration::from_secs(15);
 
 /// The time between two looks for a daemon that starts: short at first, as most are almost there.
 const SHORTEST_LOOK: Duration = Duration::from_millis(20);
@@ -130,13 +134,14 @@ impl Link {
         headers: HeaderMap,
         body: Bytes,
     ) -> Result<Response<Body>, Problem> {
+        let ticket = self.ticket(&body).await?;
         let mut request = Request::new(RequestBody::full(body));
         *request.method_mut() = method;
         *request.uri_mut() = Uri::from(path.clone());
         *request.headers_mut() = headers;
         let mut pause = SHORTEST_LOOK;
         loop {
-            let (failure, way) = match self.try_ways(request).await? {
+            let (failure, way) = match self.try_ways(request, ticket.as_ref()).await? {
                 Ok(response) => return Ok(response),
                 Err(failed) => failed,
             };
@@ -160,13 +165,14 @@ impl Link {
     async fn try_ways(
         &self,
         mut request: Request<RequestBody>,
+        ticket: Option<&Ticket>,
     ) -> Result<Result<Response<Body>, (Failure, usize)>, Problem> {
         let first = self.preferred.load(Ordering::Relaxed);
         for turn in 0.. {
             let index = (first + turn) % self.ways.len();
             let sending = self.ways[index]
                 .client
-                .send(request, |request| self.sign(request));
+                .send(request, |request| self.sign(request, ticket));
             let Ok(sent) = tokio::time::timeout(HEAD_PATIENCE, sending).await else {
                 return Err(Problem::new("timeout", "no answer began within an hour"));
             };
@@ -189,17 +195,32 @@ impl Link {
         unreachable!("the loop has no end")
     }
 
-    fn sign(&self, request: &mut Request<RequestBody>) {
-        let Some(upstream) = &self.signer else { return };
-        let (method, uri) = (request.method().clone(), request.uri().clone());
-        if let Some(auth) = &upstream.auth {
-            auth.apply(&method, &uri, request.headers_mut(), SystemTime::now());
+    /// What a request is signed with, if the bridge is the one that signs.
+    async fn ticket(&self, body: &Bytes) -> Result<Option<Ticket>, Problem> {
+        let auth = self
+            .signer
+            .as_ref()
+            .and_then(|upstream| upstream.auth.as_ref());
+        let Some(auth) = auth else { return Ok(None) };
+        let ticket = tokio::time::timeout(TICKET_PATIENCE, auth.ready(Some(body))).await;
+        match ticket {
+            Ok(Ok(ticket)) => Ok(Some(ticket)),
+            Ok(Err(Unavailable(reason))) => Err(Problem::new("credential_unavailable", reason)),
+            Err(_) => Err(Problem::new(
+                "credential_unavailable",
+                "no token came from the issuer in time",
+            )),
         }
+    }
+
+    fn sign(&self, request: &mut Request<RequestBody>, ticket: Option<&Ticket>) {
+        let Some(upstream) = &self.signer else { return };
         if let (Some(config), Some(value)) = (&upstream.config.session, &upstream.session) {
             request
                 .headers_mut()
                 .insert(config.name.clone(), value.clone());
         }
+        upstream.sign(ticket, request);
     }
 
     /// Takes out of an upstream's words what would let their reader sign.

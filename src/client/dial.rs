@@ -24,17 +24,13 @@ use tokio::sync::OnceCell;
 use tower_service::Service;
 
 use super::error::{Error, Kind};
-use super::{Settings, certificate, tls};
+use super::io::Io;
+use super::{Settings, tls};
+use crate::certificate::Summary;
 use crate::config::{HttpVersion, Tls};
 use crate::metrics::{Handshake, UpstreamMetrics};
 
 use self::resolve::Resolver;
-
-/// A connected byte stream: TCP, TLS over TCP, or a Unix socket.
-pub type Io = Box<dyn Transport>;
-
-pub trait Transport: Read + Write + Unpin + Send {}
-impl<T: Read + Write + Unpin + Send> Transport for T {}
 
 /// What the upstream speaks on new connections, as far as known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +42,10 @@ pub enum Protocol {
 
 /// The silence after which the kernel asks whether the other end is still there.
 const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
+
+/// How long the address family that the system puts first may take before the other is tried beside
+/// it (RFC 8305, section 5, where it is 250 ms).
+const HEAD_START: Duration = Duration::from_millis(250);
 
 type Tcp = HttpConnector<Resolver>;
 type Proxied = Tunnel<HttpsConnector<Tcp>>;
@@ -107,21 +107,23 @@ impl Dialer {
                 Way::Network(_) => self.dial_network().await,
             }
         });
-        let dialled = tokio::time::timeout(self.connect_timeout, dialling).await;
-        if let Ok(Err(error)) = &dialled
+        let dialled = tokio::time::timeout(self.connect_timeout, dialling)
+            .await
+            .unwrap_or_else(|_| Err(self.too_late()));
+        if let Err(error) = &dialled
             && error.kind == Kind::Tls
         {
             self.handshake(Handshake::Failed);
         }
-        dialled.unwrap_or_else(|_| {
-            Err(Error::new(
-                Kind::ConnectTimeout,
-                format!(
-                    "no connection within connect_timeout ({:?})",
-                    self.connect_timeout
-                ),
-            ))
-        })
+        dialled
+    }
+
+    fn too_late(&self) -> Error {
+        let patience = self.connect_timeout;
+        Error::new(
+            Kind::ConnectTimeout,
+            format!("no connection within connect_timeout ({patience:?})"),
+        )
     }
 
     pub async fn prepare(&self) -> Result<(), Error> {
@@ -135,14 +137,32 @@ impl Dialer {
         let stream = UnixStream::connect(path).await.map_err(|error| {
             Error::new(Kind::Unreachable, format!("{}: {error}", path.display()))
         })?;
-        Ok((Box::new(TokioIo::new(stream)), self.clear_protocol()))
+        Ok((Box::new(stream), self.clear_protocol()))
     }
 
     async fn dial_network(&self) -> Result<(Io, Protocol), Error> {
-        match self.connector().await?.clone() {
+        self.open(self.connector().await?.clone()).await
+    }
+
+    /// Dials once, with `seen` looking on at the TLS handshake; nothing is kept.
+    pub async fn inspect(&self, seen: &Arc<tls::Seen>) -> Result<Protocol, Error> {
+        let looking = async {
+            let connector = self.build(Some(Arc::clone(seen))).await?;
+            self.open(connector).await.map(|(_, protocol)| protocol)
+        };
+        match &self.route {
+            Way::Unix(_) => self.dial().await.map(|(_, protocol)| protocol),
+            Way::Network(_) => tokio::time::timeout(self.connect_timeout, looking)
+                .await
+                .unwrap_or_else(|_| Err(self.too_late())),
+        }
+    }
+
+    async fn open(&self, connector: Connector) -> Result<(Io, Protocol), Error> {
+        match connector {
             Connector::Clear(mut tcp) => {
                 let stream = call(&mut tcp, &self.uri).await?;
-                Ok((Box::new(stream), self.clear_protocol()))
+                Ok((Box::new(stream.into_inner()), self.clear_protocol()))
             }
             Connector::Direct(mut tls) => Ok(self.encrypted(call(&mut tls, &self.uri).await?)),
             Connector::Proxied(mut tls) => Ok(self.encrypted(call(&mut *tls, &self.uri).await?)),
@@ -157,20 +177,20 @@ impl Dialer {
     }
 
     async fn connector(&self) -> Result<&Connector, Error> {
-        self.connector.get_or_try_init(|| self.build()).await
+        self.connector.get_or_try_init(|| self.build(None)).await
     }
 
-    async fn build(&self) -> Result<Connector, Error> {
-        let tcp = self.tcp();
+    async fn build(&self, seen: Option<Arc<tls::Seen>>) -> Result<Connector, Error> {
+        let tcp = tcp(Resolver::default(), self.connect_timeout);
         if self.uri.scheme() != Some(&Scheme::HTTPS) {
             return Ok(Connector::Clear(tcp));
         }
         let (tls, version) = (Arc::clone(&self.tls), self.http_version);
-        let config = blocking(move || tls::config(&tls, version)).await?;
+        let config = blocking(move || tls::config(&tls, version, seen.as_ref())).await?;
         let Way::Network(EnvProxy(Some(proxy))) = &self.route else {
             return Ok(Connector::Direct(HttpsConnector::from((tcp, config))));
         };
-        let outer = blocking(|| tls::config(&Tls::default(), HttpVersion::Http1)).await?;
+        let outer = blocking(|| tls::config(&Tls::default(), HttpVersion::Http1, None)).await?;
         let tunnel = proxy.tunnel(HttpsConnector::from((tcp, outer)))?;
         Ok(Connector::Proxied(Box::new(HttpsConnector::from((
             tunnel, config,
@@ -192,8 +212,9 @@ impl Dialer {
     where
         T: Read + Write + Unpin + Send + 'static,
     {
-        let MaybeHttpsStream::Https(tls) = &stream else {
-            return (Box::new(stream), Protocol::H1);
+        let tls = match stream {
+            MaybeHttpsStream::Https(tls) => tls,
+            MaybeHttpsStream::Http(clear) => return (Box::new(TokioIo::new(clear)), Protocol::H1),
         };
         let session = &tls.inner().get_ref().1;
         let is_h2 = session.alpn_protocol() == Some(b"h2");
@@ -202,24 +223,26 @@ impl Dialer {
             _ => Handshake::Full,
         });
         let shown = session.peer_certificates().and_then(<[_]>::first);
-        if let Some(end) = shown.and_then(|first| certificate::not_after(first))
-            && let Ok(end) = end.duration_since(SystemTime::UNIX_EPOCH)
+        if let Some(shown) = shown.and_then(|first| Summary::of(first))
+            && let Ok(end) = shown.not_after.duration_since(SystemTime::UNIX_EPOCH)
         {
             self.certificate_expiry
                 .store(end.as_secs(), Ordering::Relaxed);
         }
         let protocol = if is_h2 { Protocol::H2 } else { Protocol::H1 };
-        (Box::new(stream), protocol)
+        (Box::new(tls.into_inner()), protocol)
     }
+}
 
-    fn tcp(&self) -> Tcp {
-        let mut tcp = HttpConnector::new_with_resolver(Resolver::default());
-        tcp.enforce_http(false);
-        tcp.set_nodelay(true);
-        tcp.set_keepalive(Some(TCP_KEEPALIVE));
-        tcp.set_connect_timeout(Some(self.connect_timeout));
-        tcp
-    }
+/// Tries a name's addresses of both families: one that is silent costs [`HEAD_START`], not the connection.
+fn tcp(resolver: Resolver, connect_timeout: Duration) -> Tcp {
+    let mut tcp = HttpConnector::new_with_resolver(resolver);
+    tcp.enforce_http(false);
+    tcp.set_nodelay(true);
+    tcp.set_keepalive(Some(TCP_KEEPALIVE));
+    tcp.set_connect_timeout(Some(connect_timeout));
+    tcp.set_happy_eyeballs_timeout(Some(HEAD_START));
+    tcp
 }
 
 async fn call<C>(connector: &mut C, uri: &Uri) -> Result<C::Response, Error>
@@ -241,4 +264,86 @@ async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work)
         .await
         .unwrap_or_else(|error| Err(Error::new(Kind::Tls, error.to_string())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+    use std::time::Instant;
+    use tokio::net::{TcpListener, TcpSocket, TcpStream};
+
+    /// Both families at one port: IPv6 without an answer, IPv4 with one.
+    struct Pair {
+        port: u16,
+        _silent: TcpListener,
+        _queued: Vec<tokio::task::JoinHandle<std::io::Result<TcpStream>>>,
+        answering: TcpListener,
+    }
+
+    impl Pair {
+        async fn new() -> Self {
+            loop {
+                let socket = TcpSocket::new_v6().unwrap();
+                socket.bind((Ipv6Addr::LOCALHOST, 0).into()).unwrap();
+                let silent = socket.listen(1).unwrap();
+                let address = silent.local_addr().unwrap();
+                let Ok(answering) = TcpListener::bind((Ipv4Addr::LOCALHOST, address.port())).await
+                else {
+                    continue;
+                };
+                // Nobody accepts: once the queue is full, the kernel lets further ones wait.
+                let mut queued = Vec::new();
+                loop {
+                    let mut connecting = tokio::spawn(TcpStream::connect(address));
+                    let patience = Duration::from_millis(200);
+                    let is_full = tokio::time::timeout(patience, &mut connecting)
+                        .await
+                        .is_err();
+                    queued.push(connecting);
+                    if is_full {
+                        break;
+                    }
+                }
+                return Self {
+                    port: address.port(),
+                    _silent: silent,
+                    _queued: queued,
+                    answering,
+                };
+            }
+        }
+
+        fn v6(&self) -> SocketAddr {
+            (Ipv6Addr::LOCALHOST, self.port).into()
+        }
+
+        fn v4(&self) -> SocketAddr {
+            (Ipv4Addr::LOCALHOST, self.port).into()
+        }
+
+        fn uri(&self) -> Uri {
+            format!("http://both.example:{}/", self.port)
+                .parse()
+                .unwrap()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_silent_address_of_one_family_does_not_hold_up_the_other() {
+        let pair = Pair::new().await;
+        let begun = Instant::now();
+        let mut tcp = tcp(
+            Resolver::Fixed(vec![pair.v6(), pair.v4()]),
+            Duration::from_secs(20),
+        );
+        let stream = call(&mut tcp, &pair.uri()).await.unwrap();
+        assert_eq!(stream.inner().peer_addr().unwrap(), pair.v4());
+        let took = begun.elapsed();
+        assert!(
+            took >= HEAD_START && took < Duration::from_secs(5),
+            "{took:?}"
+        );
+        drop(pair.answering);
+    }
 }

@@ -3,9 +3,11 @@
 use std::error::Error as StdError;
 use std::fmt;
 use std::io;
+use std::time::Duration;
 
 use http::Request;
 
+use super::h1;
 use crate::message::RequestBody;
 
 /// What went wrong, as far as an operator can act upon it.
@@ -69,6 +71,25 @@ impl Failure {
         self.unsent.take().ok_or(self)
     }
 
+    pub(super) fn of_h1(error: h1::Error, unsent: Option<Request<RequestBody>>) -> Self {
+        let (kind, cause) = match error {
+            h1::Error::Closed => (
+                Kind::Reset,
+                "the connection was closed before an answer came".to_owned(),
+            ),
+            h1::Error::Io(error) => (Kind::Reset, chain(&error)),
+            h1::Error::Malformed(fault) => (
+                Kind::BadResponse,
+                format!("the answer is not valid HTTP: {fault}"),
+            ),
+        };
+        Self {
+            kind,
+            cause,
+            unsent,
+        }
+    }
+
     pub(super) fn of_exchange(error: &hyper::Error, unsent: Option<Request<RequestBody>>) -> Self {
         let kind = if error.is_parse() || error.is_parse_too_large() {
             Kind::BadResponse
@@ -82,6 +103,37 @@ impl Failure {
         }
     }
 }
+
+/// Why a response's body ends before its end.
+#[derive(Debug)]
+pub enum Broken {
+    /// The connection was closed before the last byte.
+    Cut,
+    Io(io::Error),
+    /// What came is no body as HTTP/1.1 has it.
+    Malformed(&'static str),
+    Http2(hyper::Error),
+    /// Nothing came for this long.
+    Silent(Duration),
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cut => f.write_str("the connection was closed before the body's end"),
+            Self::Io(error) => error.fmt(f),
+            Self::Malformed(fault) => write!(f, "not valid HTTP: {fault}"),
+            Self::Http2(error) => error.fmt(f),
+            Self::Silent(patience) => write!(
+                f,
+                "nothing came within response_idle_timeout ({})",
+                humantime::format_duration(*patience)
+            ),
+        }
+    }
+}
+
+impl std::error::Error for Broken {}
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {

@@ -1,54 +1,144 @@
 //! HTTP/1.1 towards an upstream: a connection driven by whoever uses it.
+//!
+//! Our own, because it is the hot path: no task, no channel and no buffer of its
+//! own for a connection, so that an open stream costs little more than its socket.
 
-use std::future::Future;
-use std::pin::{Pin, pin};
+pub(crate) mod decoder;
+pub(crate) mod head;
+mod outgoing;
+
+use std::io;
+use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
-use bytes::Bytes;
-use http::{Request, Response};
-use http_body::{Body as _, Frame};
-use hyper::body::Incoming;
-use hyper::client::conn::http1;
+use bytes::{Bytes, BytesMut};
+use http::{Request, Response, StatusCode};
+use http_body::Frame;
+use tokio::sync::mpsc;
 
-use super::body::Body;
-use super::dial::Io;
-use super::error::{Error, Failure};
+use self::decoder::{Decoded, Decoder};
+use self::head::{Head, Malformed};
+use self::outgoing::Outgoing;
+use super::body::{Body, Carrier};
+use super::error::{Broken, Failure};
+use super::io::{Io, poll_read};
 use super::pool::Pool;
-use crate::message::{Progress, RequestBody};
+use crate::message::RequestBody;
 
-/// Largest response head, and most of a response body that waits for a slow client.
-const MAX_BUFFER: usize = 64 * 1024;
+/// More informational responses than this before the final one are an attack or a fault.
+const MAX_INTERIM: usize = 100;
 
 pub struct Connection {
-    sender: http1::SendRequest<RequestBody>,
-    driver: Driver,
+    io: Io,
+    /// What was read and belongs to nobody yet; without memory of its own while empty.
+    input: BytesMut,
     pub reused: bool,
+    pub born: Instant,
 }
 
-type Driver = http1::Connection<Io, RequestBody>;
+/// Why there is no response.
+#[derive(Debug)]
+pub enum Error {
+    Closed,
+    Io(io::Error),
+    Malformed(Malformed),
+}
 
 impl Connection {
-    /// Drives the connection once: a closed one, or one with unasked-for bytes, shows here.
+    pub fn new(io: Io) -> Self {
+        Self {
+            io,
+            input: BytesMut::new(),
+            reused: false,
+            born: Instant::now(),
+        }
+    }
+
+    /// Looks once: a closed connection, or one with unasked-for bytes, shows here.
     pub async fn is_alive(&mut self) -> bool {
-        std::future::poll_fn(|cx| Poll::Ready(self.settle(cx))).await
+        std::future::poll_fn(|cx| {
+            let polled = poll_read(&mut self.io, &mut self.input, cx);
+            Poll::Ready(polled.is_pending())
+        })
+        .await
     }
 
-    fn settle(&mut self, cx: &mut Context<'_>) -> bool {
-        Pin::new(&mut self.driver).poll(cx).is_pending() && self.sender.is_ready()
+    fn poll_head(
+        &mut self,
+        outgoing: &mut Outgoing,
+        interim: &mut usize,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Head, Error>> {
+        outgoing.advance(&mut self.io, cx);
+        if outgoing.is_broken() {
+            let error = outgoing.take_failure();
+            return Poll::Ready(Err(error.map_or(Error::Closed, Error::Io)));
+        }
+        loop {
+            let head = match self.input.is_empty() {
+                true => None,
+                false => {
+                    head::parse(&mut self.input, outgoing.method()).map_err(Error::Malformed)?
+                }
+            };
+            if let Some(head) = head {
+                let status = head.response.status();
+                if !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS {
+                    return Poll::Ready(Ok(head));
+                }
+                *interim += 1;
+                if *interim > MAX_INTERIM {
+                    return Poll::Ready(Err(Error::Malformed("it never comes to an answer")));
+                }
+                continue;
+            }
+            match ready!(poll_read(&mut self.io, &mut self.input, cx)) {
+                Ok(1..) => {}
+                Ok(0) => {
+                    return Poll::Ready(Err(outgoing
+                        .take_failure()
+                        .map_or(Error::Closed, Error::Io)));
+                }
+                Err(error) => {
+                    return Poll::Ready(Err(Error::Io(outgoing.take_failure().unwrap_or(error))));
+                }
+            }
+        }
     }
-}
 
-pub async fn handshake(io: Io) -> Result<Connection, Error> {
-    let (sender, driver) = http1::Builder::new()
-        .max_buf_size(MAX_BUFFER)
-        .handshake(io)
-        .await?;
-    Ok(Connection {
-        sender,
-        driver,
-        reused: false,
-    })
+    /// The next piece of a response's body.
+    fn poll_body(
+        &mut self,
+        decoder: &mut Decoder,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        loop {
+            let decoded = decoder.decode(&mut self.input);
+            if self.input.is_empty() {
+                self.input = BytesMut::new();
+            }
+            match decoded {
+                Ok(Decoded::Data(data)) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                Ok(Decoded::Trailers(trailers)) => {
+                    return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+                }
+                Ok(Decoded::End) => return Poll::Ready(None),
+                Ok(Decoded::Incomplete) => {}
+                Err(fault) => return Poll::Ready(Some(Err(Broken::Malformed(fault)))),
+            }
+            match ready!(poll_read(&mut self.io, &mut self.input, cx)) {
+                Ok(1..) => {}
+                Ok(0) if *decoder == Decoder::UntilClose => {
+                    *decoder = Decoder::Done;
+                    return Poll::Ready(None);
+                }
+                Ok(0) => return Poll::Ready(Some(Err(Broken::Cut))),
+                Err(error) => return Poll::Ready(Some(Err(Broken::Io(error)))),
+            }
+        }
+    }
 }
 
 /// One request and the head of its response; the connection goes on inside the body.
@@ -57,100 +147,146 @@ pub async fn exchange(
     request: Request<RequestBody>,
     pool: &Arc<Pool>,
 ) -> Result<Response<Body>, Box<Failure>> {
-    let upload = request.body().progress();
-    let mut sending = pin!(connection.sender.try_send_request(request));
-    let mut open = true;
-    let result = std::future::poll_fn(|cx| {
-        if open {
-            open = Pin::new(&mut connection.driver).poll(cx).is_pending();
-        }
-        // A finished driver has resolved the request one way or the other.
-        sending.as_mut().poll(cx)
-    })
-    .await;
-    let response = result.map_err(|mut error| {
-        let unsent = error.take_message();
-        Box::new(Failure::of_exchange(error.error(), unsent))
-    })?;
-    Ok(response.map(|body| {
-        if open {
-            attach(body, connection, pool, upload)
-        } else {
-            Body::Detached(body)
-        }
-    }))
-}
-
-fn attach(
-    body: Incoming,
-    connection: Box<Connection>,
-    pool: &Arc<Pool>,
-    upload: Option<Progress>,
-) -> Body {
-    if upload.is_some_and(|upload| !upload.is_done()) {
+    let mut outgoing = Outgoing::new(request);
+    let mut interim = 0;
+    let polling = std::future::poll_fn(|cx| connection.poll_head(&mut outgoing, &mut interim, cx));
+    let head = match polling.await {
+        Ok(head) => head,
+        Err(error) => return Err(Box::new(Failure::of_h1(error, outgoing.into_unsent()))),
+    };
+    let body = if outgoing.is_over() {
+        Carrier::H1(Box::new(Bound::new(
+            connection,
+            &head,
+            outgoing.is_done(),
+            pool,
+        )))
+    } else {
         // The upstream answers while it still reads: both directions must move by
         // themselves, or a client that waits for neither would stop both.
-        let Connection { sender, driver, .. } = *connection;
-        tokio::spawn(async move {
-            let _sender = sender;
-            let _ = driver.await;
-        });
-        return Body::Detached(body);
-    }
-    let mut bound = Bound {
-        body,
-        connection: Some(connection),
-        pool: Arc::clone(pool),
+        Carrier::Detached(Detached::spawn(connection, outgoing, head.decoder))
     };
-    if bound.body.is_end_stream() {
-        bound.release(&mut Context::from_waker(Waker::noop()));
-    }
-    Body::H1(Box::new(bound))
+    Ok(head.response.map(|()| body.into()))
 }
 
-/// A response body and the connection it comes from, polled together.
+/// A response body and the connection it comes from.
 ///
-/// Dropped at its end, the connection goes back to the pool; dropped before, it
-/// is closed, which is how HTTP/1.1 tells an upstream that nobody listens.
+/// At its end the connection goes back to the pool; dropped before, it is
+/// closed, which is how HTTP/1.1 tells an upstream that nobody listens.
 pub struct Bound {
-    body: Incoming,
     connection: Option<Box<Connection>>,
+    decoder: Decoder,
+    keeps_alive: bool,
     pool: Arc<Pool>,
 }
 
 impl Bound {
+    fn new(connection: Box<Connection>, head: &Head, was_sent: bool, pool: &Arc<Pool>) -> Self {
+        let mut bound = Self {
+            connection: Some(connection),
+            decoder: head.decoder.clone(),
+            keeps_alive: head.keeps_alive && was_sent,
+            pool: Arc::clone(pool),
+        };
+        bound.release_at_end();
+        bound
+    }
+
     pub fn poll_frame(
         &mut self,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let mut polled = Pin::new(&mut self.body).poll_frame(cx);
-        if polled.is_pending()
-            && let Some(connection) = &mut self.connection
-        {
-            if Pin::new(&mut connection.driver).poll(cx).is_ready() {
-                self.connection = None;
-            }
-            polled = Pin::new(&mut self.body).poll_frame(cx);
-        }
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        let Some(connection) = &mut self.connection else {
+            return Poll::Ready(None);
+        };
+        let polled = ready!(connection.poll_body(&mut self.decoder, cx));
         match &polled {
-            Poll::Ready(None) => self.release(cx),
-            Poll::Ready(Some(Ok(_))) if self.body.is_end_stream() => self.release(cx),
-            Poll::Ready(Some(Err(_))) => self.connection = None,
-            _ => {}
+            Some(Ok(_)) | None => self.release_at_end(),
+            Some(Err(_)) => self.connection = None,
         }
-        polled
+        Poll::Ready(polled)
     }
 
-    pub fn incoming(&self) -> &Incoming {
-        &self.body
+    pub fn decoder(&self) -> &Decoder {
+        &self.decoder
     }
 
-    /// Gives the connection back if it can take another request.
-    fn release(&mut self, cx: &mut Context<'_>) {
-        if let Some(mut connection) = self.connection.take()
-            && connection.settle(cx)
+    /// Gives the connection back if the body is over and another request can follow.
+    fn release_at_end(&mut self) {
+        if !self.decoder.is_done() {
+            return;
+        }
+        let connection = self.connection.take();
+        if let Some(connection) =
+            connection.filter(|connection| self.keeps_alive && connection.input.is_empty())
         {
             self.pool.put_h1(connection);
+        }
+    }
+}
+
+/// A response body whose request is still on its way out: a task of its own moves both.
+pub struct Detached {
+    frames: mpsc::Receiver<Option<Result<Frame<Bytes>, Broken>>>,
+    is_over: bool,
+}
+
+impl Detached {
+    fn spawn(connection: Box<Connection>, outgoing: Outgoing, decoder: Decoder) -> Self {
+        let (sender, frames) = mpsc::channel(1);
+        let is_over = decoder.is_done();
+        tokio::spawn(drive(connection, outgoing, decoder, sender));
+        Self { frames, is_over }
+    }
+
+    pub fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        if self.is_over {
+            return Poll::Ready(None);
+        }
+        // A task that ends without having said so was not at the body's end.
+        let frame = ready!(self.frames.poll_recv(cx)).unwrap_or(Some(Err(Broken::Cut)));
+        self.is_over = !matches!(frame, Some(Ok(_)));
+        Poll::Ready(frame)
+    }
+
+    pub fn is_over(&self) -> bool {
+        self.is_over
+    }
+}
+
+/// Moves the rest of a request out and its response in, until nobody reads that any more.
+async fn drive(
+    mut connection: Box<Connection>,
+    mut outgoing: Outgoing,
+    mut decoder: Decoder,
+    frames: mpsc::Sender<Option<Result<Frame<Bytes>, Broken>>>,
+) {
+    loop {
+        let mut room = pin!(frames.reserve());
+        let room = std::future::poll_fn(|cx| {
+            outgoing.advance(&mut connection.io, cx);
+            room.as_mut().poll(cx)
+        });
+        let Ok(room) = room.await else { return };
+        let mut left = pin!(frames.closed());
+        let frame = std::future::poll_fn(|cx| {
+            outgoing.advance(&mut connection.io, cx);
+            if outgoing.is_broken() {
+                return Poll::Ready(Some(Err(Broken::Cut)));
+            }
+            if left.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(None);
+            }
+            connection.poll_body(&mut decoder, cx)
+        });
+        let frame = frame.await;
+        let is_last = !matches!(frame, Some(Ok(_)));
+        room.send(frame);
+        if is_last {
+            return;
         }
     }
 }

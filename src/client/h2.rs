@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use http::{Request, Response};
 use hyper::client::conn::http2;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 
-use super::body::Body;
-use super::dial::Io;
+use super::body::{Body, Carrier};
 use super::error::{Error, Failure};
+use super::io::Io;
 use crate::message::RequestBody;
 
 /// More streams than this go to a further connection, whatever the upstream allows:
@@ -31,11 +31,12 @@ const CONNECTION_WINDOW: u32 = 2 * 1024 * 1024;
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(15);
 
-type Driver = http2::Connection<Io, RequestBody, TokioExecutor>;
+type Driver = http2::Connection<TokioIo<Io>, RequestBody, TokioExecutor>;
 
 pub struct Connection {
     sender: http2::SendRequest<RequestBody>,
     usage: Arc<Usage>,
+    born: Instant,
 }
 
 struct Usage {
@@ -72,7 +73,15 @@ impl Connection {
             .last
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        self.usage.open.load(Ordering::Acquire) == 0 && now.duration_since(last) > limit
+        self.is_unused() && now.duration_since(last) > limit
+    }
+
+    pub fn is_older_than(&self, age: Duration, now: Instant) -> bool {
+        now.duration_since(self.born) > age
+    }
+
+    pub fn is_unused(&self) -> bool {
+        self.usage.open.load(Ordering::Acquire) == 0
     }
 
     pub fn open(&self) -> Option<Stream> {
@@ -103,7 +112,7 @@ pub async fn handshake(io: Io) -> Result<Connection, Error> {
         .initial_max_send_streams(UNTIL_TOLD)
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT)
-        .handshake(io)
+        .handshake(TokioIo::new(io))
         .await?;
     let usage = Arc::new(Usage {
         open: AtomicUsize::new(0),
@@ -111,7 +120,11 @@ pub async fn handshake(io: Io) -> Result<Connection, Error> {
         last: Mutex::new(Instant::now()),
     });
     tokio::spawn(drive(driver, Arc::clone(&usage)));
-    Ok(Connection { sender, usage })
+    Ok(Connection {
+        sender,
+        usage,
+        born: Instant::now(),
+    })
 }
 
 /// Runs the connection and notes how many streams its peer allows.
@@ -138,7 +151,7 @@ pub async fn exchange(
     match stream.sender.try_send_request(request).await {
         Ok(response) => {
             let Stream { slot, .. } = stream;
-            Ok(response.map(|body| Body::H2 { body, _slot: slot }))
+            Ok(response.map(|body| Carrier::H2 { body, _slot: slot }.into()))
         }
         Err(mut error) => {
             let unsent = error.take_message();

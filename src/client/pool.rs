@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 
@@ -18,11 +18,13 @@ pub struct Pool {
     /// Held while a connection is dialled that others could share.
     pub dialling: Semaphore,
     reaping: AtomicBool,
+    /// Older connections take no further request: their address may not be the upstream's any more.
+    max_age: Duration,
     this: Weak<Pool>,
 }
 
 impl Pool {
-    pub fn new(version: HttpVersion) -> Arc<Self> {
+    pub fn new(version: HttpVersion, max_age: Duration) -> Arc<Self> {
         let protocol = match version {
             HttpVersion::Auto => Protocol::Unknown,
             HttpVersion::Http1 => Protocol::H1,
@@ -34,6 +36,7 @@ impl Pool {
             protocol: AtomicU8::new(protocol as u8),
             dialling: Semaphore::new(1),
             reaping: AtomicBool::new(false),
+            max_age,
             this: this.clone(),
         })
     }
@@ -54,6 +57,9 @@ impl Pool {
     pub async fn take_h1(&self) -> Option<Box<h1::Connection>> {
         loop {
             let (mut connection, _) = lock(&self.idle).pop()?;
+            if self.is_too_old(connection.born, Instant::now()) {
+                continue;
+            }
             // Nobody drives an idle connection: this look tells whether it was closed meanwhile.
             if connection.is_alive().await {
                 connection.reused = true;
@@ -68,15 +74,31 @@ impl Pool {
     }
 
     pub fn put_h1(&self, connection: Box<h1::Connection>) {
-        lock(&self.idle).push((connection, Instant::now()));
+        let now = Instant::now();
+        if self.is_too_old(connection.born, now) {
+            return;
+        }
+        lock(&self.idle).push((connection, now));
         self.start_reaping();
     }
 
     /// A stream on a shared connection that has room.
     pub fn open_stream(&self) -> Option<h2::Stream> {
         let mut shared = lock(&self.shared);
-        shared.retain(|connection| !connection.is_closed());
-        shared.iter().find_map(h2::Connection::open)
+        let now = Instant::now();
+        shared.retain(|connection| self.is_wanted(connection, now));
+        let young = |connection: &&h2::Connection| !connection.is_older_than(self.max_age, now);
+        shared.iter().filter(young).find_map(h2::Connection::open)
+    }
+
+    fn is_too_old(&self, born: Instant, now: Instant) -> bool {
+        now.duration_since(born) > self.max_age
+    }
+
+    /// What is too old stays until its last stream has ended.
+    fn is_wanted(&self, connection: &h2::Connection, now: Instant) -> bool {
+        let is_spent = connection.is_older_than(self.max_age, now) && connection.is_unused();
+        !connection.is_closed() && !is_spent
     }
 
     pub fn add_h2(&self, connection: h2::Connection) -> h2::Stream {
@@ -113,11 +135,15 @@ impl Pool {
         let mut idle = lock(&self.idle);
         let fresh = idle.partition_point(|(_, since)| now.duration_since(*since) > IDLE_TIMEOUT);
         dead.extend(idle.drain(..fresh));
+        let too_old = |(connection, _): &mut (Box<h1::Connection>, Instant)| {
+            self.is_too_old(connection.born, now)
+        };
+        dead.extend(idle.extract_if(.., too_old));
         let left = idle.len();
         drop(idle);
         let mut shared = lock(&self.shared);
         shared.retain(|connection| {
-            !connection.is_closed() && !connection.idle_for(now, IDLE_TIMEOUT)
+            self.is_wanted(connection, now) && !connection.idle_for(now, IDLE_TIMEOUT)
         });
         left + shared.len()
     }

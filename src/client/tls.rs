@@ -1,10 +1,14 @@
 //! TLS towards upstreams: 1.2 and 1.3, the post-quantum hybrid first, the system's roots plus the upstream's.
 
 mod insecure;
+mod observe;
+
+pub use observe::{Seen, Shown};
 
 use std::sync::{Arc, OnceLock};
 
-use rustls::client::{ClientConfig, WantsClientCert};
+use rustls::client::danger::ServerCertVerifier;
+use rustls::client::{ClientConfig, WantsClientCert, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::{ConfigBuilder, RootCertStore};
 
@@ -12,17 +16,24 @@ use super::error::{Error, Kind};
 use crate::config::{ClientIdentity, HttpVersion, Tls};
 
 /// Builds the configuration; slow (it reads the system's roots), so never on an event loop.
-pub fn config(tls: &Tls, version: HttpVersion) -> Result<ClientConfig, Error> {
+///
+/// `observer` notes what the server shows.
+pub fn config(
+    tls: &Tls,
+    version: HttpVersion,
+    observer: Option<&Arc<Seen>>,
+) -> Result<ClientConfig, Error> {
     let builder = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(|error| tls_error(&error))?;
-    let builder = if tls.insecure_skip_verify {
-        builder
-            .dangerous()
-            .with_custom_certificate_verifier(insecure::accept_any(provider()))
-    } else {
-        builder.with_root_certificates(roots(tls)?)
-    };
+    let mut verifier = verifier(tls)?;
+    if let Some(seen) = observer {
+        let (inner, seen) = (verifier, Arc::clone(seen));
+        verifier = Arc::new(observe::Observer { inner, seen });
+    }
+    let builder = builder
+        .dangerous()
+        .with_custom_certificate_verifier(verifier);
     let mut config = identify(builder, tls.client_identity.as_ref())?;
     config.alpn_protocols = match version {
         HttpVersion::Auto => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
@@ -30,6 +41,16 @@ pub fn config(tls: &Tls, version: HttpVersion) -> Result<ClientConfig, Error> {
         HttpVersion::Http2 => vec![b"h2".to_vec()],
     };
     Ok(config)
+}
+
+fn verifier(tls: &Tls) -> Result<Arc<dyn ServerCertVerifier>, Error> {
+    if tls.insecure_skip_verify {
+        return Ok(insecure::accept_any(provider()));
+    }
+    let verifier = WebPkiServerVerifier::builder_with_provider(roots(tls)?, provider())
+        .build()
+        .map_err(|error| Error::new(Kind::Tls, error.to_string()))?;
+    Ok(verifier)
 }
 
 fn identify(

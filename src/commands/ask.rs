@@ -82,6 +82,16 @@ pub fn daemon(
     Err(Unanswered::NoDaemon(candidates))
 }
 
+/// The admin socket that somebody listens at, if there is one.
+pub fn socket(sources: &Sources, args: &AdminArgs) -> Option<PathBuf> {
+    let mut all = match &args.admin_socket {
+        Some(socket) => vec![socket.clone()],
+        None => candidates(sources),
+    }
+    .into_iter();
+    all.find(|path| std::os::unix::net::UnixStream::connect(path).is_ok())
+}
+
 /// Where the configuration puts it. Where nobody named one, the default places count too:
 /// a named one must not lead to another daemon.
 fn candidates(sources: &Sources) -> Vec<PathBuf> {

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::latency::Latencies;
+
 /// Why a reload was refused, one reason a line.
 pub fn reasons(page: &str) -> String {
     let page: Value = serde_json::from_str(page).unwrap_or_default();
@@ -38,15 +40,15 @@ pub fn readiness(page: &str) -> String {
     out
 }
 
-pub fn status(page: &str) -> String {
+pub fn status(page: &str, latencies: &Latencies) -> String {
     let page: Value = serde_json::from_str(page).unwrap_or_default();
     let mut out = String::new();
     // Writing to a String cannot fail.
-    let _ = write_status(&mut out, &page);
+    let _ = write_status(&mut out, &page, latencies);
     out
 }
 
-fn write_status(out: &mut String, page: &Value) -> std::fmt::Result {
+fn write_status(out: &mut String, page: &Value, latencies: &Latencies) -> std::fmt::Result {
     writeln!(
         out,
         "mcp-auth-proxy {} is {} (pid {}, up {})",
@@ -72,6 +74,21 @@ fn write_status(out: &mut String, page: &Value) -> std::fmt::Result {
     writeln!(out, "\nUpstreams")?;
     for upstream in list(&page["upstreams"]) {
         write_upstream(out, upstream)?;
+        if let Some(said) = upstream["name"]
+            .as_str()
+            .and_then(|n| latencies.describe(n))
+        {
+            writeln!(out, "    {said}")?;
+        }
+    }
+    for secret in list(&page["failing_secrets"]) {
+        writeln!(
+            out,
+            "  {} has its last good value, {} after the first failure: {}",
+            text(&secret["secret"]),
+            ago(&secret["since_seconds"]),
+            text(&secret["error"])
+        )?;
     }
     writeln!(out, "\nRoutes")?;
     for route in list(&page["routes"]) {
@@ -87,7 +104,21 @@ fn write_status(out: &mut String, page: &Value) -> std::fmt::Result {
         "\n{} connections, {} requests in flight, {} of them event streams",
         page["connections"], page["requests_in_flight"], page["event_streams"]
     )?;
-    write_configuration(out, page)
+    let cache = &page["cache"];
+    writeln!(
+        out,
+        "{} sessions that could be opened again, {} cached results in {} of {} bytes",
+        page["sessions"], cache["entries"], cache["bytes"], cache["limit"]
+    )?;
+    let sandbox = &page["sandbox"];
+    writeln!(
+        out,
+        "Sandbox: files {}, system calls {}",
+        text(&sandbox["files"]),
+        text(&sandbox["system_calls"])
+    )?;
+    write_configuration(out, page)?;
+    write_errors(out, page)
 }
 
 fn write_upstream(out: &mut String, upstream: &Value) -> std::fmt::Result {
@@ -111,6 +142,11 @@ fn write_upstream(out: &mut String, upstream: &Value) -> std::fmt::Result {
     if let Some(error) = upstream["error"].as_str() {
         writeln!(out, "    {error}")?;
     }
+    match upstream["clock_skew_seconds"].as_i64() {
+        Some(ahead @ 60..) => writeln!(out, "    its clock is {ahead} s ahead of ours")?,
+        Some(behind @ ..=-60) => writeln!(out, "    its clock is {} s behind ours", -behind)?,
+        _ => {}
+    }
     let credential = &upstream["credential"];
     if !credential.is_null() {
         write!(
@@ -119,6 +155,23 @@ fn write_upstream(out: &mut String, upstream: &Value) -> std::fmt::Result {
             text(&credential["name"]),
             ago(&credential["age_seconds"])
         )?;
+        if let Some(scheme) = credential["scheme"].as_str() {
+            write!(out, " ({scheme})")?;
+        }
+        if !credential["token_expires_in_seconds"].is_null() {
+            write!(
+                out,
+                ", token valid for {}, fetched anew in {}",
+                ago(&credential["token_expires_in_seconds"]),
+                ago(&credential["token_refresh_in_seconds"])
+            )?;
+        }
+        if credential["previous_in_use"] == true {
+            write!(out, ", the upstream takes its previous key only")?;
+        }
+        if let Some(error) = credential["error"].as_str() {
+            write!(out, ", no fresh token: {error}")?;
+        }
         if let Some(words) = credential["refused"].as_str() {
             write!(
                 out,
@@ -162,6 +215,26 @@ fn write_configuration(out: &mut String, page: &Value) -> std::fmt::Result {
         }
     }
     Ok(())
+}
+
+/// What clients were told of late; the sentences say what to do.
+fn write_errors(out: &mut String, page: &Value) -> std::fmt::Result {
+    let mut errors = list(&page["errors"]).peekable();
+    if errors.peek().is_none() {
+        return Ok(());
+    }
+    writeln!(out, "\nLast errors")?;
+    for error in errors {
+        writeln!(
+            out,
+            "  {} ago, {} time(s), {}: {}",
+            ago(&error["seconds_ago"]),
+            error["count"],
+            text(&error["code"]),
+            text(&error["message"])
+        )?;
+    }
+    writeln!(out, "  > mcp-auth-proxy doctor")
 }
 
 fn list(value: &Value) -> impl Iterator<Item = &Value> {

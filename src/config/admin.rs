@@ -20,9 +20,7 @@ pub fn decode_admin(root: &mut Section<'_>, listeners: &[Placed]) -> Admin {
                 None => default_socket(report, listeners),
                 Some(field) => given(&field, |text| listening_path(Path::new(text))),
             };
-            let tcp = s
-                .field("tcp")
-                .and_then(|field| given(&field, |text| loopback(text, false)));
+            let tcp = s.field("tcp").and_then(|field| given(&field, loopback));
             s.finish();
             (unix, tcp)
         }

@@ -15,6 +15,8 @@ pub fn decode_limits(root: &mut Section<'_>) -> Limits {
         max_body: 64 * MIB,
         replay_buffer: MIB as usize,
         cache: 16 * MIB as usize,
+        max_connections: None,
+        max_connections_per_peer: None,
         rate: Vec::new(),
     };
     let Some(mut s) = root.field("limits").and_then(|field| field.section()) else {
@@ -33,6 +35,17 @@ pub fn decode_limits(root: &mut Section<'_>) -> Limits {
     }
     if let Some(size) = s.field("cache").and_then(|field| field.size()) {
         limits.cache = usize::try_from(size).unwrap_or(usize::MAX);
+    }
+    for (key, into) in [
+        ("max_connections", &mut limits.max_connections),
+        (
+            "max_connections_per_peer",
+            &mut limits.max_connections_per_peer,
+        ),
+    ] {
+        let field = s.field(key).filter(|field| !field.is("auto"));
+        let number = field.and_then(|field| field.number(1, MANY));
+        *into = number.map(|number| number as usize);
     }
     if let Some(field) = s.field("rate") {
         limits.rate = field.listed().iter().filter_map(decode_rate).collect();

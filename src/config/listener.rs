@@ -5,12 +5,16 @@ use std::path::Path;
 
 use nix::unistd::{Gid, Group};
 
+use super::access::decode_access;
 use super::browser::{decode_hosts, decode_origins};
 use super::decode::{Field, Section};
 use super::peers::{group_id, user_id};
+use super::route::{Upstreams, decode_set};
+use super::server_tls::decode_server_tls;
 use super::target::listening_path;
+use super::tokens::decode_tokens;
 use super::tree::Origin;
-use super::{ListenAddress, Listener, UnixAddress};
+use super::{ListenAddress, Listener, Route, ServerTls, Tokens, UnixAddress};
 use crate::env::Env;
 use crate::paths;
 
@@ -20,8 +24,19 @@ const SYSTEM_GROUP: &str = "mcp-auth-proxy";
 /// A listener, and where its address is written.
 pub type Placed = (Listener, Origin);
 
+/// What a listener's own routes are decoded with, and added to.
+pub struct Routing<'a> {
+    pub upstreams: &'a Upstreams<'a>,
+    pub routes: Vec<Route>,
+}
+
 /// Decodes every listener. Their places are for [`super::admin`].
-pub fn decode_listeners(root: &mut Section<'_>) -> Vec<Placed> {
+///
+/// Without `routing` the addresses alone count: no file that they name is read.
+pub fn decode_listeners(
+    root: &mut Section<'_>,
+    mut routing: Option<&mut Routing<'_>>,
+) -> Vec<Placed> {
     let Some(field) = root.field("listener") else {
         return Vec::new();
     };
@@ -30,7 +45,7 @@ pub fn decode_listeners(root: &mut Section<'_>) -> Vec<Placed> {
     };
     let mut listeners: Vec<Placed> = Vec::new();
     for item in &items {
-        let Some((listener, origin)) = decode_listener(item) else {
+        let Some((listener, origin)) = decode_listener(item, routing.as_deref_mut()) else {
             continue;
         };
         let clash = listeners
@@ -65,7 +80,7 @@ pub fn same(a: &ListenAddress, b: &ListenAddress) -> bool {
     }
 }
 
-fn decode_listener(item: &Field<'_>) -> Option<Placed> {
+fn decode_listener(item: &Field<'_>, routing: Option<&mut Routing<'_>>) -> Option<Placed> {
     let mut s = item.section()?;
     let advice = "write unix = \"/path/to.sock\" or tcp = \"127.0.0.1:8080\"";
     let field = s.exactly_one(&["unix", "tcp"], advice);
@@ -73,9 +88,7 @@ fn decode_listener(item: &Field<'_>) -> Option<Placed> {
     let address = match &field {
         Some(field) if field.key() == "tcp" => {
             refuse_unix_keys(&mut s);
-            field
-                .parse(|text| loopback(text, allow_non_loopback.unwrap_or_default()))
-                .map(ListenAddress::Tcp)
+            field.parse(ip_and_port).map(ListenAddress::Tcp)
         }
         Some(field) => decode_unix(&mut s, field).map(ListenAddress::Unix),
         None => {
@@ -88,13 +101,38 @@ fn decode_listener(item: &Field<'_>) -> Option<Placed> {
     };
     let allowed_hosts = s.field("allowed_hosts").and_then(|f| decode_hosts(&f));
     let allowed_origins = s.field("allowed_origins").and_then(|f| decode_origins(&f));
+    let access = decode_access(&mut s);
+    let (tokens, tls) = match &routing {
+        Some(_) => decode_security(&mut s, address.as_ref()),
+        None => (s.field("tokens").and(None), s.field("tls").and(None)),
+    };
+    let is_whole = routing.is_some();
+    let own_routes = s.field("route");
+    let routes = own_routes.zip(routing).map(|(field, routing)| {
+        let begin = routing.routes.len();
+        routing.routes.extend(decode_set(&field, routing.upstreams));
+        begin..routing.routes.len()
+    });
     s.finish();
     let listener = Listener {
         address: address?,
         allowed_hosts: allowed_hosts.unwrap_or_default(),
         allowed_origins: allowed_origins.unwrap_or_default(),
+        routes,
+        access: access?,
+        tokens: tokens.unwrap_or_default(),
+        tls,
     };
-    Some((listener, field?.origin()))
+    let field = field?;
+    if is_whole && let ListenAddress::Tcp(tcp) = &listener.address {
+        check_openness(
+            &field,
+            *tcp,
+            allow_non_loopback.unwrap_or_default(),
+            &listener,
+        );
+    }
+    Some((listener, field.origin()))
 }
 
 fn refuse_unix_keys(s: &mut Section<'_>) {
@@ -105,31 +143,75 @@ fn refuse_unix_keys(s: &mut Section<'_>) {
     }
 }
 
+/// How clients prove who they are, and how they see who we are.
+fn decode_security(
+    s: &mut Section<'_>,
+    address: Option<&ListenAddress>,
+) -> (Option<Tokens>, Option<ServerTls>) {
+    let tokens = s.field("tokens").and_then(|field| decode_tokens(&field));
+    let field = s.field("tls");
+    if let (Some(field), Some(ListenAddress::Unix(_))) = (&field, address) {
+        field.key_problem("nobody listens in on a Unix socket; remove this, or use a TCP port");
+        return (tokens, None);
+    }
+    let tls = field.and_then(|field| decode_server_tls(&field, tokens.is_some()));
+    (tokens, tls)
+}
+
+/// Whoever can connect is signed for, so the network may not come in unknown.
+fn check_openness(field: &Field<'_>, address: SocketAddr, allowed: bool, listener: &Listener) {
+    if address.ip().is_loopback() {
+        return;
+    }
+    let mut missing = Vec::new();
+    if !allowed {
+        missing.push("allow_non_loopback = true");
+    }
+    if listener.tls.is_none() {
+        missing.push("tls = { cert = ..., key = ... }");
+    }
+    if !listener.asks_who() {
+        missing.push("tokens or tls.client_ca");
+    }
+    if !missing.is_empty() {
+        field.problem(format!(
+            "{} is not a loopback address, and whoever can connect is signed for; add {}, or write {}:{}",
+            address.ip(),
+            missing.join(" and "),
+            loopback_of(address.ip()),
+            address.port()
+        ));
+    } else if listener.allowed_hosts.is_empty() {
+        field.warn(
+            "no request will be let in but those to a loopback name; list the names that clients use in allowed_hosts",
+        );
+    }
+}
+
 /// A loopback address and port.
-pub fn loopback(text: &str, allow_non_loopback: bool) -> Result<SocketAddr, String> {
+pub fn loopback(text: &str) -> Result<SocketAddr, String> {
+    let address = ip_and_port(text)?;
+    if address.ip().is_loopback() {
+        return Ok(address);
+    }
+    Err(format!(
+        "{} is not a loopback address, and this must be one; write {}:{}",
+        address.ip(),
+        loopback_of(address.ip()),
+        address.port()
+    ))
+}
+
+fn ip_and_port(text: &str) -> Result<SocketAddr, String> {
     let port = text
         .strip_prefix("localhost:")
         .and_then(|port| port.parse().ok());
     if let Some(port) = port {
         return Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
     }
-    let address: SocketAddr = text.parse().map_err(|_| {
+    text.parse().map_err(|_| {
         format!("{text:?} is no IP address with a port; write it as in \"127.0.0.1:8080\" or \"[::1]:8080\"")
-    })?;
-    match address.ip() {
-        ip if ip.is_loopback() => Ok(address),
-        _ if allow_non_loopback => Err(format!(
-            "{address} is open to the network; allow_non_loopback requires TLS and client \
-             authentication on the listener, which this version does not offer yet; use a loopback address"
-        )),
-        ip => Err(format!(
-            "{ip} is not a loopback address, and whoever can connect is signed for; that would require \
-             allow_non_loopback = true, TLS and client authentication, which this version does not offer yet; \
-             write {}:{}",
-            loopback_of(ip),
-            address.port()
-        )),
-    }
+    })
 }
 
 fn loopback_of(ip: IpAddr) -> &'static str {

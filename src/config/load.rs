@@ -3,20 +3,21 @@
 use std::path::PathBuf;
 
 use super::admin::decode_admin;
+use super::audit::decode_audit;
 use super::credential::decode_credential;
 use super::decode::{Field, Section};
 use super::env::SECRET_VARIABLES;
 use super::error::Problems;
 use super::files::Files;
 use super::limits::decode_limits;
-use super::listener::decode_listeners;
+use super::listener::{Routing, decode_listeners};
 use super::overlay::{default_listeners, overlay};
 use super::report::Report;
 use super::route::{Upstreams, decode_routes, route_paths, warn_of_unreachable};
 use super::server::{decode_log, decode_server};
 use super::tree::{Origin, Table};
 use super::upstream::decode_upstream;
-use super::{Config, Credential, Outline, Sources};
+use super::{Config, Credential, Outline, Route, Sources};
 use crate::paths;
 
 pub fn load(sources: &Sources) -> Result<Config, Problems> {
@@ -62,6 +63,8 @@ pub fn load(sources: &Sources) -> Result<Config, Problems> {
                 .collect();
             config.warnings = warnings(&report);
             config.secret_variables = variables_to_scrub(&report);
+            config.refreshed = report.refreshed.take();
+            config.watched = report.watched.take().into_iter().collect();
             Ok(config)
         }
         _ => Err(Problems::new(problems)),
@@ -85,12 +88,24 @@ fn decode(report: &Report<'_>, tree: &Table) -> Option<Config> {
             .map(|f| decode_upstream(f, &credential_names))
             .collect(),
         fields: upstream_fields,
+        credentials: &credential_names,
     };
-    let routes = decode_routes(&mut root, &upstreams);
+    let mut own = Routing {
+        upstreams: &upstreams,
+        routes: Vec::new(),
+    };
+    let mut listeners = decode_listeners(&mut root, Some(&mut own));
+    let are_needed = listeners.is_empty() || listeners.iter().any(|(l, _)| l.routes.is_none());
+    let mut routes = decode_routes(&mut root, &upstreams, are_needed);
+    let shared_routes = routes.len();
+    routes.extend(own.routes);
+    for own in listeners.iter_mut().filter_map(|(l, _)| l.routes.as_mut()) {
+        *own = own.start + shared_routes..own.end + shared_routes;
+    }
     warn_of_unreachable(&upstreams.fields, &routes);
-    warn_of_unused(&credential_fields, &upstreams);
-    let listeners = decode_listeners(&mut root);
+    warn_of_unused(&credential_fields, &upstreams, &routes);
     let admin = decode_admin(&mut root, &listeners);
+    let audit = decode_audit(&mut root);
     let (log, limits, server) = (
         decode_log(&mut root),
         decode_limits(&mut root),
@@ -101,6 +116,7 @@ fn decode(report: &Report<'_>, tree: &Table) -> Option<Config> {
         upstreams: upstreams.decoded.into_iter().collect::<Option<_>>()?,
         credentials: credentials.into_iter().collect::<Option<_>>()?,
         routes,
+        shared_routes,
         listeners_are_default: listeners
             .iter()
             .all(|(_, origin)| matches!(origin, Origin::Default)),
@@ -109,12 +125,15 @@ fn decode(report: &Report<'_>, tree: &Table) -> Option<Config> {
             .map(|(listener, _)| listener)
             .collect(),
         admin,
+        audit,
         log,
         limits,
         server,
         files: Vec::new(),
         warnings: Vec::new(),
         secret_variables: Vec::new(),
+        refreshed: Vec::new(),
+        watched: Vec::new(),
     })
 }
 
@@ -128,7 +147,7 @@ pub fn admin_socket(sources: &Sources) -> Option<PathBuf> {
     default_listeners(&mut tree, &sources.env);
     overlay(&mut tree, &sources.flags, &report);
     let mut root = Section::root(&report, &tree);
-    let listeners = decode_listeners(&mut root);
+    let listeners = decode_listeners(&mut root, None);
     decode_admin(&mut root, &listeners)
         .unix
         .map(|unix| unix.path)
@@ -144,7 +163,7 @@ pub fn outline(sources: &Sources) -> Outline {
     default_listeners(&mut tree, &sources.env);
     overlay(&mut tree, &sources.flags, &report);
     let mut root = Section::root(&report, &tree);
-    let listeners = decode_listeners(&mut root).into_iter();
+    let listeners = decode_listeners(&mut root, None).into_iter();
     Outline {
         listeners: listeners
             .map(|(listener, origin)| (listener.address, !matches!(origin, Origin::Default)))
@@ -161,10 +180,13 @@ fn named<'a>(root: &mut Section<'a>, key: &'static str) -> Vec<Field<'a>> {
         .unwrap_or_default()
 }
 
-fn warn_of_unused(credentials: &[Field<'_>], upstreams: &Upstreams<'_>) {
+fn warn_of_unused(credentials: &[Field<'_>], upstreams: &Upstreams<'_>, routes: &[Route]) {
     for (index, field) in credentials.iter().enumerate() {
         let mut decoded = upstreams.decoded.iter().flatten();
-        if !decoded.any(|upstream| upstream.credential == Some(index)) {
+        let is_offered = routes
+            .iter()
+            .any(|route| route.credentials.contains(&index));
+        if !is_offered && !decoded.any(|upstream| upstream.credential == Some(index)) {
             let message =
                 "no upstream uses this credential; name it in one (credential = ...) or remove it";
             field.report.warn(field.key_origin, &field.path, message);
@@ -200,11 +222,22 @@ fn warnings(report: &Report<'_>) -> Vec<String> {
     }
 }
 
+/// Where a proxy's address may have a password in it.
+const PROXY_VARIABLES: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
+
 fn variables_to_scrub(report: &Report<'_>) -> Vec<String> {
     let mut names = report.secret_variables.take();
     let present = SECRET_VARIABLES
         .iter()
         .filter(|name| report.env.bytes(name).is_some());
     names.extend(present.map(|name| (*name).to_owned()));
+    let has_password = |name: &&&str| {
+        report
+            .env
+            .bytes(name)
+            .is_some_and(|url| url.contains(&b'@'))
+    };
+    let proxies = PROXY_VARIABLES.iter().filter(has_password);
+    names.extend(proxies.map(|name| (*name).to_owned()));
     names.into_iter().collect()
 }

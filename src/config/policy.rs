@@ -38,7 +38,7 @@ impl Rules {
     }
 
     /// Everything but these, as tests want it.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub fn denying(names: &[&str]) -> Self {
         Self {
             allow: None,

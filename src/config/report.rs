@@ -1,13 +1,17 @@
 //! The list of what is wrong, written while decoding goes on.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
+use std::path::PathBuf;
 
+use super::Refreshed;
 use super::error::Problem;
 use super::excerpt::Excerpt;
 use super::files::Document;
+use super::peers::Ids;
 use super::tree::Origin;
 use crate::env::Env;
+use crate::secret::{Command, Secret, SecretError};
 
 /// What is found out while decoding, and what decoding needs to know.
 pub struct Report<'a> {
@@ -17,6 +21,12 @@ pub struct Report<'a> {
     pub warnings: RefCell<Vec<Problem>>,
     /// Environment variables that secrets were read from.
     pub secret_variables: RefCell<BTreeSet<String>>,
+    /// Users and groups that were looked up.
+    pub ids: RefCell<Ids>,
+    /// What programs printed: each is run once, however many secrets name it.
+    pub printed: RefCell<HashMap<Command, Result<Secret, SecretError>>>,
+    pub refreshed: RefCell<Vec<Refreshed>>,
+    pub watched: RefCell<BTreeSet<PathBuf>>,
 }
 
 impl<'a> Report<'a> {
@@ -27,6 +37,10 @@ impl<'a> Report<'a> {
             problems: RefCell::default(),
             warnings: RefCell::default(),
             secret_variables: RefCell::default(),
+            ids: RefCell::default(),
+            printed: RefCell::default(),
+            refreshed: RefCell::default(),
+            watched: RefCell::default(),
         }
     }
 

@@ -1,9 +1,13 @@
 //! `[[route]]`: which path leads to which upstream.
 
+use std::collections::HashMap;
+
+use super::access::{Access, decode_access};
 use super::decode::{Field, Section};
 use super::policy::decode_policies;
 use super::suggest::nearest;
 use super::tree::Origin;
+use super::upstream::find_credential;
 use super::url_path;
 use super::{Route, TargetPath, Upstream};
 
@@ -23,6 +27,8 @@ const RESERVED: [&str; 4] = [
 pub struct Upstreams<'a> {
     pub fields: Vec<Field<'a>>,
     pub decoded: Vec<Option<Upstream>>,
+    /// The names of the credentials.
+    pub credentials: &'a [&'a str],
 }
 
 impl<'a> Upstreams<'a> {
@@ -36,19 +42,33 @@ impl<'a> Upstreams<'a> {
     }
 }
 
-pub fn decode_routes(root: &mut Section<'_>, upstreams: &Upstreams<'_>) -> Vec<Route> {
-    let Some(field) = root.field("route") else {
-        return implied(upstreams);
-    };
+/// The routes for every listener that has none of its own.
+///
+/// `are_needed`: whether there may be such a listener.
+pub fn decode_routes(
+    root: &mut Section<'_>,
+    upstreams: &Upstreams<'_>,
+    are_needed: bool,
+) -> Vec<Route> {
+    match root.field("route") {
+        Some(field) => decode_set(&field, upstreams),
+        None if are_needed => implied(upstreams),
+        None => Vec::new(),
+    }
+}
+
+/// Routes that are looked at together: no two with the same path.
+pub fn decode_set(field: &Field<'_>, upstreams: &Upstreams<'_>) -> Vec<Route> {
     let Some(items) = field.items() else {
         return Vec::new();
     };
-    let mut routes: Vec<(Route, Origin)> = Vec::new();
+    let mut routes = Vec::with_capacity(items.len());
+    let mut places: HashMap<String, Origin> = HashMap::with_capacity(items.len());
     for item in &items {
         let Some((route, origin)) = decode_route(item, upstreams) else {
             continue;
         };
-        if let Some((_, first)) = routes.iter().find(|(other, _)| other.path == route.path) {
+        if let Some(first) = places.get(&route.path) {
             let place = item.report.place(*first, origin);
             let path = format!("{}.path", item.path);
             item.report.problem(
@@ -58,12 +78,13 @@ pub fn decode_routes(root: &mut Section<'_>, upstreams: &Upstreams<'_>) -> Vec<R
             );
             continue;
         }
-        routes.push((route, origin));
+        places.insert(route.path.clone(), origin);
+        routes.push(route);
     }
     if items.is_empty() {
-        field.problem("the array is empty; remove it, or write [[route]] tables");
+        field.problem("the array is empty; remove it, or write tables into it");
     }
-    routes.into_iter().map(|(route, _)| route).collect()
+    routes
 }
 
 /// The paths of the routes, as they are written.
@@ -101,6 +122,9 @@ fn implied(upstreams: &Upstreams<'_>) -> Vec<Route> {
         path: path.to_owned(),
         strip_prefix: false,
         upstream: 0,
+        access: Access::default(),
+        credentials: Vec::new(),
+        request_timeout: None,
         policies: Vec::new(),
     }]
 }
@@ -128,6 +152,11 @@ fn decode_route(item: &Field<'_>, upstreams: &Upstreams<'_>) -> Option<(Route, O
         field.warn("has no effect, as an endpoint's path is fixed; remove it");
     }
     let strip_prefix = strip.and_then(|field| field.boolean()).unwrap_or_default();
+    let access = decode_access(&mut s);
+    let credentials = s.field("credentials").map_or(Some(Vec::new()), |field| {
+        decode_credentials(&field, upstreams.credentials)
+    });
+    let request_timeout = s.field("request_timeout").and_then(|f| f.duration());
     let policies = s
         .field("policy")
         .map_or(Some(Vec::new()), |field| decode_policies(&field));
@@ -137,10 +166,22 @@ fn decode_route(item: &Field<'_>, upstreams: &Upstreams<'_>) -> Option<(Route, O
             path: path?,
             strip_prefix,
             upstream: upstream?,
+            access: access?,
+            credentials: credentials?,
+            request_timeout,
             policies: policies?,
         },
         origin,
     ))
+}
+
+fn decode_credentials(field: &Field<'_>, names: &[&str]) -> Option<Vec<usize>> {
+    let found: Vec<_> = field
+        .items()?
+        .iter()
+        .map(|item| find_credential(item, names))
+        .collect();
+    found.into_iter().collect()
 }
 
 fn find_upstream(field: &Field<'_>, upstreams: &Upstreams<'_>) -> Option<usize> {

@@ -7,6 +7,8 @@ use slog::Level;
 
 use super::decode::{Field, Section};
 use super::tree::Value;
+use crate::sandbox::Mode;
+
 use super::{Log, LogFormat, Server};
 
 /// More event-loop threads than this help nobody on one host.
@@ -60,6 +62,7 @@ pub fn decode_server(root: &mut Section<'_>) -> Server {
         idle_timeout: Duration::from_secs(120),
         graceful_shutdown: Duration::from_secs(10),
         workers: default_workers(),
+        sandbox: Mode::Auto,
     };
     let Some(mut s) = optional(root, "server") else {
         return server;
@@ -77,6 +80,14 @@ pub fn decode_server(root: &mut Section<'_>) -> Server {
     }
     if let Some(workers) = s.field("workers").and_then(|field| workers(&field)) {
         server.workers = workers;
+    }
+    let modes = [
+        ("auto", Mode::Auto),
+        ("require", Mode::Require),
+        ("off", Mode::Off),
+    ];
+    if let Some(mode) = s.field("sandbox").and_then(|field| field.choice(&modes)) {
+        server.sandbox = mode;
     }
     s.finish();
     server

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::*;
 
+mod access;
 mod cases;
 mod layers;
 mod listeners;

@@ -67,12 +67,12 @@ fn decode_identity(s: &mut Section<'_>) -> Option<ClientIdentity> {
     }
 }
 
-fn fits(identity: &ClientIdentity) -> Result<(), rustls::Error> {
+pub fn fits(identity: &ClientIdentity) -> Result<(), rustls::Error> {
     let provider = aws_lc_rs::default_provider();
     CertifiedKey::from_der(identity.chain.clone(), identity.key.clone_key(), &provider).map(drop)
 }
 
-fn certificates(field: &Field<'_>) -> Option<Vec<CertificateDer<'static>>> {
+pub fn certificates(field: &Field<'_>) -> Option<Vec<CertificateDer<'static>>> {
     let path = field.path()?;
     read_certificates(&path)
         .map_err(|message| field.problem(message))
@@ -92,7 +92,7 @@ fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String
     }
 }
 
-fn private_key(field: &Field<'_>) -> Option<PrivateKeyDer<'static>> {
+pub fn private_key(field: &Field<'_>) -> Option<PrivateKeyDer<'static>> {
     let path = field.path()?;
     read_private_key(&path)
         .map_err(|message| field.problem(message))

@@ -83,7 +83,16 @@ pub struct Entry {
 }
 
 /// The sources a secret can have. Exactly one is allowed, so a later one replaces an earlier.
-const SECRET_SOURCES: [&str; 3] = ["file", "env", "credential"];
+const SECRET_SOURCES: [&str; 4] = ["file", "env", "credential", "command"];
+
+/// What may stand beside it.
+const SECRET_OPTIONS: [&str; 5] = [
+    "insecure_permissions",
+    "watch",
+    "timeout",
+    "refresh",
+    "pass_env",
+];
 
 impl Table {
     pub fn get(&self, key: &str) -> Option<&Entry> {
@@ -176,9 +185,9 @@ impl Table {
     fn is_secret(&self) -> bool {
         let source = |entry: &Entry| {
             let named = SECRET_SOURCES.contains(&entry.key.as_str());
-            named && matches!(entry.node.value, Value::String(_))
+            named && matches!(entry.node.value, Value::String(_) | Value::Array(_))
         };
-        let belongs = |entry: &Entry| source(entry) || entry.key == "insecure_permissions";
+        let belongs = |entry: &Entry| source(entry) || SECRET_OPTIONS.contains(&entry.key.as_str());
         self.entries.iter().any(source) && self.entries.iter().all(belongs)
     }
 }

@@ -7,20 +7,22 @@ use http::uri::Scheme;
 use http::{HeaderName, HeaderValue};
 
 use super::cache::decode_cache;
-use super::credential::decode_secret;
 use super::decode::{Field, Section};
 use super::limits::decode_concurrency;
 use super::retry::{decode_breaker, decode_retry};
+use super::secret::decode_secret;
 use super::suggest::nearest;
 use super::target::{self, Kind};
 use super::tls::decode_tls;
 use super::{
-    Breaker, Cache, HttpVersion, Retry, SessionHeader, SessionRecovery, SseFallback, Target,
-    Upstream, Upstream401,
+    Breaker, Cache, ClockSource, HttpVersion, Retry, SessionHeader, SessionRecovery, SseFallback,
+    Target, Upstream, Upstream401,
 };
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const RESPONSE_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+const MAX_CONNECTION_AGE: Duration = Duration::from_secs(15 * 60);
 
 /// Headers that are the connection's, the body's or the signature's own: a fixed value
 /// would break every request.
@@ -67,6 +69,14 @@ pub fn decode_upstream(field: &Field<'_>, credentials: &[&str]) -> Option<Upstre
     let session = s.field("session").and_then(|field| decode_session(&field));
     let request_timeout = s.field("request_timeout").and_then(|f| f.duration());
     let connect_timeout = s.field("connect_timeout").and_then(|f| f.duration());
+    let response_idle_timeout = s.field("response_idle_timeout").and_then(|f| f.duration());
+    let max_connection_age = s.field("max_connection_age").and_then(|f| f.duration());
+    let clock = s.field("clock").and_then(|f| {
+        f.choice(&[
+            ("local", ClockSource::Local),
+            ("upstream", ClockSource::Upstream),
+        ])
+    });
     let tls = decode_tls(&mut s);
     let http_version = s.field("http_version").and_then(|f| {
         f.choice(&[
@@ -110,6 +120,9 @@ pub fn decode_upstream(field: &Field<'_>, credentials: &[&str]) -> Option<Upstre
         session,
         request_timeout: request_timeout.unwrap_or(REQUEST_TIMEOUT),
         connect_timeout: connect_timeout.unwrap_or(CONNECT_TIMEOUT),
+        response_idle_timeout: response_idle_timeout.unwrap_or(RESPONSE_IDLE_TIMEOUT),
+        max_connection_age: max_connection_age.unwrap_or(MAX_CONNECTION_AGE),
+        clock: clock.unwrap_or_default(),
         tls: Arc::new(tls),
         http_version: http_version.unwrap_or_default(),
         allow_encoded_slash: allow_encoded_slash.unwrap_or_default(),
@@ -145,6 +158,11 @@ fn decode_credential_name(s: &mut Section<'_>, credentials: &[&str]) -> Option<u
         s.warn("requests go out unsigned; add credential = \"NAME\" if the upstream wants one");
         return None;
     };
+    find_credential(&field, credentials)
+}
+
+/// The index of the credential that `field` names.
+pub fn find_credential(field: &Field<'_>, credentials: &[&str]) -> Option<usize> {
     let name = field.text()?;
     let index = credentials.iter().position(|known| *known == name);
     if index.is_none() {
@@ -199,6 +217,9 @@ impl Upstream {
             session: None,
             request_timeout: REQUEST_TIMEOUT,
             connect_timeout: CONNECT_TIMEOUT,
+            response_idle_timeout: RESPONSE_IDLE_TIMEOUT,
+            max_connection_age: MAX_CONNECTION_AGE,
+            clock: ClockSource::default(),
             tls: Arc::default(),
             http_version: HttpVersion::default(),
             allow_encoded_slash: false,

@@ -6,10 +6,11 @@ use slog::{Logger, debug, info, warn};
 use tokio::task::JoinHandle;
 
 use crate::admin::Admin;
-use crate::config::{Config, ListenAddress};
-use crate::listen::{Bound, Inherited, ListenError, Stream};
+use crate::config::{Config, Limits, ListenAddress};
+use crate::harden;
+use crate::listen::{Bound, Inherited, ListenError, Peer, Stream};
 use crate::proxy::Proxy;
-use crate::serve::{self, Arrival, Connection, Timeouts, Workers};
+use crate::serve::{self, Arrival, Connection, Most, Timeouts, TooMany, Workers};
 use crate::snapshot::listener_key;
 use crate::state::Description;
 
@@ -253,12 +254,51 @@ impl Intake {
                 return;
             }
         };
-        let timeouts = Timeouts::of(&self.proxy.snapshot().config.server);
-        let connection = Arc::new(Connection::new(peer, self.listener));
+        let snapshot = self.proxy.snapshot();
+        let most = most(&snapshot.config.limits);
+        let counted = match self.workers.crowd().join(self.listener, &peer, most) {
+            Ok(counted) => counted,
+            Err(too_many) => return self.refuse(&stream, &peer, too_many),
+        };
+        let timeouts = Timeouts::of(&snapshot.config.server);
+        let connection = Connection::new(peer, self.listener);
+        let connection = Arc::new(connection.identify(&stream, snapshot.asks_for_programs));
         self.workers.dispatch(Arrival {
             stream,
             connection,
             timeouts,
+            tls: snapshot
+                .entrance(self.listener)
+                .and_then(|entrance| entrance.listener?.tls.clone()),
+            counted,
         });
+    }
+
+    /// Fast and without a task: whoever opens too many shall cost nothing.
+    fn refuse(&self, stream: &Stream, peer: &Peer, too_many: TooMany) {
+        stream.try_write(TOO_MANY);
+        self.proxy.metrics.connection_refused();
+        let limit = match too_many {
+            TooMany::AtListener => "max_connections",
+            TooMany::OfPeer => "max_connections_per_peer",
+        };
+        debug!(self.log, "connection refused: there are too many"; "peer" => %peer, "limit" => limit);
+    }
+}
+
+/// What a client over a limit is told, before it has asked.
+const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
+    x-mcp-auth-proxy-error: too_many_connections\r\n\
+    retry-after: 1\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+
+fn most(limits: &Limits) -> Most {
+    let at_listener = limits
+        .max_connections
+        .unwrap_or_else(|| (harden::descriptors() / 2).max(1));
+    Most {
+        at_listener,
+        of_peer: limits
+            .max_connections_per_peer
+            .unwrap_or_else(|| (at_listener / 2).max(1)),
     }
 }

@@ -5,7 +5,9 @@ use std::time::{Duration, SystemTime};
 use slog::{Logger, error, info, warn};
 
 use super::Daemon;
+use crate::audit::Sink;
 use crate::config::{Config, TargetPath};
+use crate::sandbox;
 use crate::snapshot::Snapshot;
 use crate::state::Reloaded;
 
@@ -41,25 +43,43 @@ impl Daemon {
 
     async fn load_and_switch(&mut self) -> Result<(), Vec<String>> {
         let config = self.load().await?;
-        let opened = self
-            .listeners
-            .open(&config)
-            .map_err(|error| vec![error.to_string()])?;
-        for warning in &config.warnings {
-            warn!(self.log, "configuration"; "warning" => warning);
+        let out_of_reach = sandbox::out_of_reach(&config);
+        if !out_of_reach.is_empty() {
+            return Err(out_of_reach);
         }
-        if config.server.workers != self.workers.count() {
-            warn!(self.log, "a change of server.workers needs a restart");
-        }
-        self.log_control.set_level(config.log.level);
-        self.log_control.set_format(config.log.format);
         let previous = self.state.proxy.snapshot();
         let snapshot = Snapshot::new(
             config,
             Some(&previous),
             &self.proxies,
             &self.state.proxy.metrics,
-        );
+            &self.log,
+        )
+        .map_err(|reason| vec![reason])?;
+        let config = &snapshot.config;
+        let opened = self
+            .listeners
+            .open(config)
+            .map_err(|error| vec![error.to_string()])?;
+        // Opened anew each time, so that a file can be renamed before.
+        let audit = config.audit.clone();
+        let sink = audit.as_ref().map(|audit| Sink::open(&audit.target));
+        let sink = sink.transpose().map_err(|message| vec![message])?;
+        for warning in &config.warnings {
+            warn!(self.log, "configuration"; "warning" => warning);
+        }
+        if config.server.workers != self.workers.count() {
+            warn!(self.log, "a change of server.workers needs a restart");
+        }
+        if config.server.sandbox != self.state.proxy.snapshot().config.server.sandbox {
+            warn!(self.log, "a change of server.sandbox needs a restart");
+        }
+        self.log_control.set_level(config.log.level);
+        self.log_control.set_format(config.log.format);
+        let switched = self.state.proxy.audit.switch(sink, audit.as_ref());
+        if let Err(error) = switched {
+            error!(self.log, "no audit: the system gives no thread for it"; "reason" => %error);
+        }
         self.state.proxy.replace(snapshot);
         let snapshot = self.state.proxy.snapshot();
         self.listeners.switch(&snapshot.config, opened).await;
@@ -86,7 +106,8 @@ impl Daemon {
 
 /// Where each request goes.
 pub fn log_routes(log: &Logger, snapshot: &Snapshot) {
-    for route in &snapshot.config.routes {
+    for (index, route) in snapshot.config.routes.iter().enumerate() {
+        let listener = snapshot.config.listener_of(index);
         let upstream = &snapshot.config.upstreams[route.upstream];
         let target = &upstream.target;
         let (from, to) = match &target.path {
@@ -102,6 +123,7 @@ pub fn log_routes(log: &Logger, snapshot: &Snapshot) {
         let credential = upstream
             .credential
             .map_or("none", |index| &snapshot.config.credentials[index].name);
-        info!(log, "route"; "from" => from, "to" => format!("{target}{to}"), "upstream" => &upstream.name, "credential" => credential);
+        info!(log, "route"; "from" => from, "to" => format!("{target}{to}"), "upstream" => &upstream.name,
+            "credential" => credential, "listener" => listener.map(|listener| listener.address.to_string()));
     }
 }

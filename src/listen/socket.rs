@@ -1,13 +1,13 @@
 //! The listening socket itself, and what it yields.
 
-use std::io;
+use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 
 use nix::sys::socket::Backlog;
 
-use super::{Peer, tcp};
+use super::{Owner, Peer, tcp};
 
 /// Connections that wait to be accepted while a worker is busy. The kernel may allow fewer.
 const BACKLOG: i32 = 1024;
@@ -20,12 +20,36 @@ pub enum Stream {
 }
 
 impl Stream {
+    /// Our own end's address, for TCP.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Unix(_) => None,
+            Self::Tcp(stream, _) => stream.local_addr().ok(),
+        }
+    }
+
+    /// Who holds the other end of a Unix socket; TCP takes longer, see [`Owner::of_tcp`].
+    pub fn owner(&self, peer: &Peer, with_program: bool) -> Option<Owner> {
+        match self {
+            Self::Unix(stream) => Some(Owner::of_unix(stream, peer, with_program)),
+            Self::Tcp(..) => None,
+        }
+    }
+
     /// Who is at the other end, as the kernel says.
     pub fn peer(&self) -> io::Result<Peer> {
         match self {
             Self::Unix(stream) => Peer::of_unix(stream),
             Self::Tcp(_, address) => Ok(Peer::Tcp(*address)),
         }
+    }
+
+    /// A last word, if it can be said at once.
+    pub fn try_write(&self, bytes: &[u8]) {
+        let _ = match self {
+            Self::Unix(stream) => (&*stream).write(bytes),
+            Self::Tcp(stream, _) => (&*stream).write(bytes),
+        };
     }
 }
 

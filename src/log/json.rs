@@ -31,6 +31,34 @@ pub(super) fn render(record: &Record, values: &OwnedKVList, scratch: &mut Scratc
     line.extend_from_slice(&fields.bytes()[..fields.start().min(end)]);
     fields.in_order(ordered.of_record.get(), end, line);
     line.push(b'}');
+    escape_unseen(line);
+}
+
+/// JSON may hold what drives a terminal or turns text around; whoever follows the log shall not see it act.
+fn escape_unseen(line: &mut Vec<u8>) {
+    if line.iter().all(|byte| (b' '..0x7f).contains(byte)) {
+        return;
+    }
+    let Ok(text) = std::str::from_utf8(line) else {
+        return;
+    };
+    if !text.contains(is_unseen) {
+        return;
+    }
+    let mut escaped = String::with_capacity(text.len() + 64);
+    for c in text.chars() {
+        // All of them are in the basic plane: one escape each (RFC 8259, section 7).
+        match is_unseen(c) {
+            true => escaped.push_str(&format!("\\u{:04x}", u32::from(c))),
+            false => escaped.push(c),
+        }
+    }
+    *line = escaped.into_bytes();
+}
+
+/// Control characters that JSON does not escape, line separators, and marks of direction.
+fn is_unseen(c: char) -> bool {
+    matches!(c, '\u{7f}'..='\u{9f}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
 /// `{"time":"2006-01-02T15:04:05.000000Z"`.

@@ -151,10 +151,16 @@ impl<'a> Mirrored<'a> {
         let mut add = |name: HeaderName, value: &str| {
             headers.entry(name).or_insert_with(|| mirror::encode(value));
         };
-        if let Some(version) = &self.version {
-            add(PROTOCOL_VERSION, version);
+        // These two have no encoded form: what no header can hold as it is goes without.
+        let as_is = [
+            (PROTOCOL_VERSION, self.version.as_deref()),
+            (METHOD, Some(&*self.method)),
+        ];
+        for (name, value) in as_is {
+            if let Some(value) = value.filter(|value| mirror::encode(value) == **value) {
+                add(name, value);
+            }
         }
-        add(METHOD, &self.method);
         let Some(name) = &self.name else { return };
         add(NAME, name);
         if self.method == "tools/call" {
@@ -339,6 +345,15 @@ mod tests {
             check(&[("mcp-protocol-version", "2026-07-28")], "{nonsense"),
             Ok(())
         );
+    }
+
+    #[test]
+    fn a_method_that_no_header_can_hold_is_not_mirrored() {
+        let body = CALL.replace("tools/call", "tools\\u007fcall");
+        let mut headers = headers(&[("mcp-protocol-version", "2026-07-28")]);
+        let mirrored = Mirrored::read(&headers, body.as_bytes()).unwrap().unwrap();
+        mirrored.complete(&mut headers, &catalog());
+        assert_eq!(headers.get("mcp-method"), None);
     }
 
     #[test]

@@ -14,6 +14,8 @@ use super::source::{Broken, Source};
 pub struct Body {
     source: Source,
     exchange: Exchange,
+    /// Bytes that an answer of a known length still owes: whoever has them all asks for no more.
+    owed: Option<u64>,
     /// The upstream broke off; told at the next poll.
     broken: Option<Broken>,
 }
@@ -30,6 +32,7 @@ impl Body {
             exchange.ended(Outcome::Complete);
         }
         Self {
+            owed: source.size_hint().exact(),
             source,
             exchange,
             broken: None,
@@ -52,10 +55,12 @@ impl HttpBody for Body {
         let polled = this.source.poll_frame(cx);
         match &polled {
             Poll::Ready(Some(Ok(frame))) => {
+                let length = frame.data_ref().map_or(0, Bytes::len) as u64;
                 if let Some(data) = frame.data_ref() {
                     this.exchange.passes(data);
                 }
-                if this.source.is_end_stream() {
+                this.owed = this.owed.map(|owed| owed.saturating_sub(length));
+                if this.owed == Some(0) || this.source.is_end_stream() {
                     this.exchange.ended(Outcome::Complete);
                 }
             }

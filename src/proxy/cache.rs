@@ -10,7 +10,7 @@
 
 mod flight;
 mod kept;
-mod question;
+pub(crate) mod question;
 mod store;
 
 use std::sync::Arc;

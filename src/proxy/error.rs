@@ -5,10 +5,11 @@ use std::time::Duration;
 use http::StatusCode;
 use http::request::Parts;
 
-use crate::client::{Failure, Kind};
+use super::patience;
+use crate::client::{self, Failure, Kind};
 use crate::guard;
 use crate::mcp::agreement;
-use crate::message::{BodyError, Progress};
+use crate::message::BodyError;
 use crate::path;
 use crate::snapshot::Upstream;
 
@@ -22,6 +23,9 @@ pub enum Code {
     HostForbidden,
     OriginForbidden,
     CrossSiteForbidden,
+    PeerForbidden,
+    ClientUnauthenticated,
+    CredentialForbidden,
     PolicyForbidden,
     Ambiguous,
     HeaderMismatch,
@@ -38,9 +42,11 @@ pub enum Code {
     UpstreamBadResponse,
     UpstreamRejectedCredential,
     UpstreamUnavailable,
+    AuditUnavailable,
     UpstreamBusy,
     UpstreamConnectTimeout,
     UpstreamTimeout,
+    CredentialUnavailable,
 }
 
 impl Code {
@@ -50,6 +56,9 @@ impl Code {
         Self::HostForbidden,
         Self::OriginForbidden,
         Self::CrossSiteForbidden,
+        Self::PeerForbidden,
+        Self::ClientUnauthenticated,
+        Self::CredentialForbidden,
         Self::PolicyForbidden,
         Self::Ambiguous,
         Self::HeaderMismatch,
@@ -66,9 +75,11 @@ impl Code {
         Self::UpstreamBadResponse,
         Self::UpstreamRejectedCredential,
         Self::UpstreamUnavailable,
+        Self::AuditUnavailable,
         Self::UpstreamBusy,
         Self::UpstreamConnectTimeout,
         Self::UpstreamTimeout,
+        Self::CredentialUnavailable,
     ];
 
     /// The value of `x-mcp-auth-proxy-error`. Never changes.
@@ -79,6 +90,9 @@ impl Code {
             Self::HostForbidden => "host_forbidden",
             Self::OriginForbidden => "origin_forbidden",
             Self::CrossSiteForbidden => "cross_site_forbidden",
+            Self::PeerForbidden => "peer_forbidden",
+            Self::CredentialForbidden => "credential_forbidden",
+            Self::ClientUnauthenticated => "client_unauthenticated",
             Self::PolicyForbidden => "policy_forbidden",
             Self::Ambiguous => "ambiguous_request",
             Self::HeaderMismatch => "header_mismatch",
@@ -95,9 +109,11 @@ impl Code {
             Self::UpstreamBadResponse => "upstream_bad_response",
             Self::UpstreamRejectedCredential => "upstream_rejected_credential",
             Self::UpstreamUnavailable => "upstream_unavailable",
+            Self::AuditUnavailable => "audit_unavailable",
             Self::UpstreamBusy => "upstream_busy",
             Self::UpstreamConnectTimeout => "upstream_connect_timeout",
             Self::UpstreamTimeout => "upstream_timeout",
+            Self::CredentialUnavailable => "credential_unavailable",
         }
     }
 
@@ -111,6 +127,9 @@ impl Code {
             Self::HostForbidden
             | Self::OriginForbidden
             | Self::CrossSiteForbidden
+            | Self::PeerForbidden
+            | Self::ClientUnauthenticated
+            | Self::CredentialForbidden
             | Self::PolicyForbidden => StatusCode::FORBIDDEN,
             Self::NoRoute | Self::NotOffered => StatusCode::NOT_FOUND,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
@@ -120,9 +139,10 @@ impl Code {
             | Self::UpstreamTls
             | Self::UpstreamReset
             | Self::UpstreamBadResponse => StatusCode::BAD_GATEWAY,
-            Self::UpstreamRejectedCredential | Self::UpstreamUnavailable | Self::UpstreamBusy => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::UpstreamRejectedCredential
+            | Self::UpstreamUnavailable
+            | Self::AuditUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::UpstreamBusy | Self::CredentialUnavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
             Self::UpstreamConnectTimeout | Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
         }
@@ -213,13 +233,29 @@ impl Error {
     }
 
     /// An answer that broke off before any of it was passed on.
-    pub fn cut(upstream: &Upstream, error: &hyper::Error) -> Self {
+    pub fn cut(upstream: &Upstream, error: &client::Broken) -> Self {
         let name = &upstream.config.name;
         Self::new(
             Code::UpstreamReset,
             format!("upstream {name} broke off its answer; it may have acted on the request"),
         )
         .because(error.to_string())
+    }
+
+    /// Its record could not be written, and no request may go without one.
+    pub fn unaudited() -> Self {
+        Self::new(
+            Code::AuditUnavailable,
+            "the proxy cannot write its audit records, and sends nothing without them; whoever runs it finds the reason in its log",
+        )
+    }
+
+    /// The client's connection is older than the rules for it.
+    pub fn listener_gone() -> Self {
+        Self::new(
+            Code::PeerForbidden,
+            "the socket that this connection came in by is no longer served; connect to another",
+        )
     }
 
     pub fn no_route(head: &Parts) -> Self {
@@ -230,16 +266,48 @@ impl Error {
         )
     }
 
-    pub fn timeout(upstream: &Upstream, upload: Option<&Progress>) -> Self {
-        if let Some(error) = upload.and_then(Progress::error) {
-            return error.into();
-        }
+    /// There is no token to send, or not yet.
+    pub fn no_credential(upstream: &Upstream, reason: String) -> Self {
         let name = &upstream.config.name;
-        let limit = humantime::format_duration(upstream.config.request_timeout);
+        Self::new(
+            Code::CredentialUnavailable,
+            format!(
+                "there is no token for upstream {name}: {reason}; it is asked for again by itself"
+            ),
+        )
+    }
+
+    /// The signature covers the body, which has to be there whole before anything is sent.
+    pub fn too_large_to_sign(limit: usize) -> Self {
+        Self::new(
+            Code::BodyTooLarge,
+            format!(
+                "the upstream's credential signs the body too, and this one is larger than \
+                 limits.replay_buffer ({limit} bytes); raise that, or send less"
+            ),
+        )
+    }
+
+    pub fn timeout(upstream: &Upstream, limit: Duration) -> Self {
+        let name = &upstream.config.name;
+        let limit = humantime::format_duration(limit);
         Self::new(
             Code::UpstreamTimeout,
             format!(
                 "upstream {name} did not answer within {limit}; a slow tool wants a longer request_timeout"
+            ),
+        )
+    }
+
+    /// The client would not wait any longer.
+    pub fn given_up(upstream: &Upstream, asked: Duration) -> Self {
+        let name = &upstream.config.name;
+        let asked = humantime::format_duration(asked);
+        Self::new(
+            Code::UpstreamTimeout,
+            format!(
+                "upstream {name} did not answer within {asked}, the time that the request's {} gave it",
+                patience::HEADER
             ),
         )
     }

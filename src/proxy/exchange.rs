@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
@@ -11,29 +11,38 @@ use slog::{Drain, KV, Key, Level, Record, Serializer, debug, info, warn};
 
 use super::cache;
 use super::error::Error;
+use super::patience::Patience;
 use super::source::Source;
-use super::{Finished, Proxy, answer, head, ids};
+use super::{Finished, Proxy, answer, audit, head, ids};
 use crate::listen::Peer;
 use crate::log::{InOrder, focused};
 use crate::mcp::Peek;
 use crate::message::Progress;
 use crate::metrics::{RouteMetrics, class_of};
 use crate::serve::Connection;
-use crate::snapshot::Upstream;
+use crate::snapshot::{Snapshot, Upstream};
 use crate::telemetry::{End, Trace};
+
+/// Most bytes of a path, a method or a name that are logged.
+const MAX_LOGGED: usize = 1024;
 
 pub struct Exchange {
     proxy: Arc<Proxy>,
-    connection: Arc<Connection>,
+    pub(super) snapshot: Arc<Snapshot>,
+    pub(super) connection: Arc<Connection>,
     started: Instant,
-    id: HeaderValue,
-    method: Method,
+    pub(super) id: HeaderValue,
+    pub(super) method: Method,
     /// Without the query, which may hold what is nobody's business.
-    path: Box<str>,
-    mcp_method: Option<Box<str>>,
-    mcp_name: Option<Box<str>>,
-    upstream: Option<Arc<Upstream>>,
+    pub(super) path: Box<str>,
+    pub(super) mcp_method: Option<Box<str>>,
+    pub(super) mcp_name: Option<Box<str>>,
+    pub(super) upstream: Option<Arc<Upstream>>,
     route: Option<Arc<RouteMetrics>>,
+    /// By which name the client proved who it is.
+    pub client: Option<Arc<str>>,
+    /// How long it may take; known with its route.
+    pub patience: Option<Patience>,
     /// Where the answer came from, if it is one that may be kept.
     pub cache: Option<cache::Outcome>,
     /// Part of the request's time that went by before it was sent.
@@ -41,7 +50,7 @@ pub struct Exchange {
     pub attempts: u32,
     /// It was sent once more, in a session that the upstream had forgotten.
     pub session_recovered: bool,
-    status: u16,
+    pub(super) status: u16,
     first_byte: Option<Duration>,
     /// Logged at `debug` because somebody has it in view.
     pub is_watched: bool,
@@ -52,9 +61,9 @@ pub struct Exchange {
     /// Of the request's body, where it was read whole.
     pub received: u64,
     upload: Option<Progress>,
-    code: Option<&'static str>,
-    cause: Option<String>,
-    outcome: Outcome,
+    pub(super) code: Option<&'static str>,
+    pub(super) cause: Option<String>,
+    pub(super) outcome: Outcome,
 }
 
 /// How the answer ended.
@@ -68,18 +77,26 @@ pub enum Outcome {
 }
 
 impl Exchange {
-    pub fn begin(proxy: &Arc<Proxy>, head: &Parts, connection: &Arc<Connection>) -> Self {
+    pub fn begin(
+        proxy: &Arc<Proxy>,
+        snapshot: &Arc<Snapshot>,
+        head: &Parts,
+        connection: &Arc<Connection>,
+    ) -> Self {
         Self {
             proxy: Arc::clone(proxy),
+            snapshot: Arc::clone(snapshot),
             connection: Arc::clone(connection),
             started: Instant::now(),
             id: ids::request_id(head.headers.get(head::REQUEST_ID)),
             method: head.method.clone(),
-            path: head.uri.path().into(),
+            path: clipped(head.uri.path()),
             mcp_method: None,
             mcp_name: None,
             upstream: None,
             route: None,
+            client: None,
+            patience: None,
             cache: None,
             waited: Duration::ZERO,
             attempts: 0,
@@ -110,13 +127,29 @@ impl Exchange {
         self.route = Some(Arc::clone(route));
     }
 
+    /// The same upstream, perhaps by another of its route's credentials.
+    pub fn signed_as(&mut self, upstream: &Arc<Upstream>) {
+        self.upstream = Some(Arc::clone(upstream));
+    }
+
     /// The request's body is passed on piece by piece.
     pub fn uploads(&mut self, progress: Progress) {
         self.upload = Some(progress);
     }
 
+    /// When its head had come.
+    pub fn since(&self) -> tokio::time::Instant {
+        self.started.into()
+    }
+
+    /// How long its answer may take to begin.
+    pub fn patience(&self, upstream: &Upstream) -> Patience {
+        self.patience
+            .unwrap_or_else(|| Patience::of_upstream(&upstream.config))
+    }
+
     pub fn carries(&mut self, message: Option<Peek<'_>>) {
-        let own = |text: Option<Cow<'_, str>>| text.map(|text| Box::from(&*text));
+        let own = |text: Option<Cow<'_, str>>| text.map(|text| clipped(&text));
         if let Some(Peek { method, name }) = message {
             self.mcp_method = own(method);
             self.mcp_name = own(name);
@@ -162,6 +195,7 @@ impl Exchange {
         self.code = Some(error.code.as_str());
         self.cause = error.cause.clone();
         self.proxy.metrics.proxy_error(error.code.as_str());
+        self.proxy.recent.note(error, SystemTime::now());
         if error.code.ends_connection() {
             response
                 .headers_mut()
@@ -261,7 +295,7 @@ impl Exchange {
             Outcome::Complete => "complete",
             outcome => outcome.word(connection),
         };
-        self.proxy.recent.add(Finished {
+        self.proxy.requests.add(Finished {
             at: self.started,
             duration,
             first_byte: self.first_byte,
@@ -323,6 +357,7 @@ impl Drop for Exchange {
         if let Some(route) = &self.route {
             route.count(&self.method, class_of(self.status));
         }
+        self.proxy.audit.record(audit::Entry::of(self, duration));
         focused(self.is_watched, || {
             self.log_quote();
             self.log(duration);
@@ -330,6 +365,15 @@ impl Drop for Exchange {
         self.end_trace();
         self.keep(duration, received);
     }
+}
+
+/// What a client wrote, no longer than a log line bears.
+fn clipped(text: &str) -> Box<str> {
+    if text.len() <= MAX_LOGGED {
+        return text.into();
+    }
+    let end = (0..=MAX_LOGGED).rev().find(|&at| text.is_char_boundary(at));
+    format!("{}…", &text[..end.unwrap_or(0)]).into()
 }
 
 /// The access-log line's fields, in the order they are written.
@@ -355,6 +399,9 @@ impl KV for AccessLine<'_> {
             Peer::Tcp(address) => {
                 out.emit_arguments(Key::from("peer"), &format_args!("{address}"))?
             }
+        }
+        if let Some(client) = &exchange.client {
+            out.emit_str(Key::from("client"), client)?;
         }
         out.emit_str(Key::from("method"), exchange.method.as_str())?;
         out.emit_str(Key::from("path"), &exchange.path)?;

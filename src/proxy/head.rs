@@ -5,12 +5,14 @@ use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Request, Uri, Version};
 
-use super::{Call, ids};
+use super::{Call, ids, patience};
 use crate::auth;
 use crate::message;
 use crate::snapshot::Upstream;
 
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// By which of the route's `credentials` a client wants to be signed for. Ours; never sent on.
+pub const CREDENTIAL: HeaderName = HeaderName::from_static("x-mcp-auth-credential");
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -30,7 +32,8 @@ pub fn outgoing(
             .authority()
             .and_then(|authority| authority.as_str().parse().ok())
     });
-    clean(&mut headers, upstream.config.forward_authorization);
+    let is_own = |name: &HeaderName| upstream.auth.as_ref().is_some_and(|auth| auth.owns(name));
+    clean(&mut headers, upstream.config.forward_authorization, is_own);
     let traceparent = ids::traceparent(headers.get(TRACEPARENT));
     headers.insert(TRACEPARENT, traceparent);
     headers.insert(REQUEST_ID, id.clone());
@@ -38,14 +41,19 @@ pub fn outgoing(
         Some(address) => headers.insert(FORWARDED_FOR, address.clone()),
         None => headers.remove(FORWARDED_FOR),
     };
-    headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
+    let proto = if call.connection.is_tls() {
+        "https"
+    } else {
+        "http"
+    };
+    headers.insert(FORWARDED_PROTO, HeaderValue::from_static(proto));
     if let Some(host) = host {
         headers.insert(FORWARDED_HOST, host);
     }
     if let (Some(config), Some(value)) = (&upstream.config.session, &upstream.session) {
         headers.insert(config.name.clone(), value.clone());
     }
-    remove_disguised(&mut headers);
+    remove_disguised(&mut headers, is_own);
     let mut head = Request::new(()).into_parts().0;
     head.method = call.head.method.clone();
     head.uri = Uri::from(target);
@@ -54,20 +62,28 @@ pub fn outgoing(
     head
 }
 
-/// Removes what concerns the client's connection, and every credential it may have sent.
-pub fn clean(headers: &mut HeaderMap, forward_authorization: bool) {
-    message::remove(headers, |name| is_dropped(name, forward_authorization));
+/// Removes what concerns the client's connection, and every credential it may have sent; `is_own`
+/// knows those of the upstream's credential.
+pub fn clean(
+    headers: &mut HeaderMap,
+    forward_authorization: bool,
+    is_own: impl Fn(&HeaderName) -> bool,
+) {
+    message::remove(headers, |name| {
+        is_dropped(name, forward_authorization) || is_own(name)
+    });
 }
 
 /// Removes what an upstream that cannot tell `_` from `-` (CGI, WSGI) would take for a header of
 /// ours, or for one that was dropped.
-fn remove_disguised(headers: &mut HeaderMap) {
+fn remove_disguised(headers: &mut HeaderMap, is_own: impl Fn(&HeaderName) -> bool) {
     let is_taken_for_another = |name: &&HeaderName| {
         name.as_str().contains('_')
             && HeaderName::try_from(name.as_str().replace('_', "-")).is_ok_and(|dashed| {
                 dashed == FORWARDED_FOR
                     || headers.contains_key(&dashed)
                     || is_dropped(&dashed, false)
+                    || is_own(&dashed)
             })
     };
     let disguised: Vec<_> = headers
@@ -80,6 +96,7 @@ fn remove_disguised(headers: &mut HeaderMap) {
     }
 }
 
+/// What concerns the client's connection, and every credential it may have sent.
 fn is_dropped(name: &HeaderName, forward_authorization: bool) -> bool {
     if *name == header::AUTHORIZATION || *name == header::COOKIE {
         return !forward_authorization;
@@ -90,6 +107,8 @@ fn is_dropped(name: &HeaderName, forward_authorization: bool) -> bool {
             *name,
             header::HOST | header::CONTENT_LENGTH | header::EXPECT
         )
+        || *name == CREDENTIAL
+        || *name == patience::HEADER
         || auth::is_credential_header(name)
 }
 
@@ -102,7 +121,7 @@ mod tests {
         for (name, value) in sent {
             headers.append(*name, HeaderValue::from_static(value));
         }
-        clean(&mut headers, forward_authorization);
+        clean(&mut headers, forward_authorization, |_| false);
         let mut names: Vec<_> = headers
             .keys()
             .map(|name| name.as_str().to_owned())
@@ -160,7 +179,7 @@ mod tests {
         ] {
             headers.insert(HeaderName::from_static(name), HeaderValue::from_static("1"));
         }
-        remove_disguised(&mut headers);
+        remove_disguised(&mut headers, |_| false);
         let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
         assert_eq!(left, ["x-request-id", "x_own"]);

@@ -59,7 +59,7 @@ impl Lens {
             .policy
             .filter(|&index| !policies[index].dry_run)
             .map(|index| (Arc::clone(call.snapshot), route, index));
-        let upstream = &call.snapshot.upstreams[config.upstream];
+        let upstream = call.upstream?;
         let watching = Watching::of(call, upstream);
         let learner = lists_tools.then(|| Arc::clone(upstream));
         let learns = (retry::trusts_annotations(upstream) && self::lists_tools(call))
@@ -133,7 +133,7 @@ impl Lens {
     }
 
     /// Whether a message that cannot be looked at must not pass.
-    fn must_see_all(&self) -> bool {
+    pub fn must_see_all(&self) -> bool {
         self.filter.is_some()
     }
 
@@ -206,7 +206,7 @@ impl Lens {
         loop {
             let next = tokio::time::timeout(upstream.config.request_timeout, body.frame());
             let frame = match next.await {
-                Err(_) => return Err(Error::timeout(upstream, None)),
+                Err(_) => return Err(Error::timeout(upstream, upstream.config.request_timeout)),
                 Ok(None) => return Ok(Collected::Whole(bytes.freeze())),
                 Ok(Some(Err(error))) => return Err(Error::cut(upstream, &error)),
                 Ok(Some(Ok(frame))) => frame,

@@ -9,6 +9,7 @@ use tokio::sync::SemaphorePermit;
 
 use super::Call;
 use super::error::{Code, Error};
+use super::patience::Patience;
 use crate::config::Route;
 use crate::listen::Peer;
 use crate::mcp::strict;
@@ -91,15 +92,21 @@ fn key(call: &Call<'_>, route: &Route, rate: &Rate, tool: Option<&str>) -> u64 {
     let mut hasher = KEYS.build_hasher();
     if by.route {
         route.path.hash(&mut hasher);
+        // Listeners with routes of their own may have the same paths.
+        let entrance = call.snapshot.entrance(call.connection.listener);
+        let own = entrance.and_then(|entrance| entrance.listener?.routes.as_ref());
+        own.map(|_| call.connection.listener).hash(&mut hasher);
     }
     if by.credential {
-        let upstream = &call.snapshot.config.upstreams[route.upstream];
-        let credential = upstream.credential;
+        let credential = call
+            .upstream
+            .and_then(|upstream| upstream.config.credential);
         credential
             .map(|index| &call.snapshot.config.credentials[index].name)
             .hash(&mut hasher);
     }
     if by.peer {
+        call.client.hash(&mut hasher);
         match &call.connection.peer {
             Peer::Unix { uid, .. } => uid.hash(&mut hasher),
             Peer::Tcp(address) => address.ip().hash(&mut hasher),
@@ -113,7 +120,10 @@ fn key(call: &Call<'_>, route: &Route, rate: &Rate, tool: Option<&str>) -> u64 {
 ///
 /// # Errors
 /// The queue is full, or the wait was too long.
-pub async fn turn(upstream: &Upstream) -> Result<Option<SemaphorePermit<'_>>, Error> {
+pub async fn turn(
+    upstream: &Upstream,
+    patience: Patience,
+) -> Result<Option<SemaphorePermit<'_>>, Error> {
     let (Some(gate), Some(settings)) = (&upstream.gate, upstream.config.concurrency) else {
         return Ok(None);
     };
@@ -123,7 +133,8 @@ pub async fn turn(upstream: &Upstream) -> Result<Option<SemaphorePermit<'_>>, Er
     let Some(_place) = Place::take(&gate.queued, settings.queue) else {
         return Err(busy(upstream, "the queue for it is full"));
     };
-    match tokio::time::timeout(settings.wait, gate.permits.acquire()).await {
+    let until = patience.sooner(tokio::time::Instant::now() + settings.wait);
+    match tokio::time::timeout_at(until, gate.permits.acquire()).await {
         Ok(Ok(permit)) => Ok(Some(permit)),
         Ok(Err(_)) | Err(_) => Err(busy(upstream, "the wait in the queue was too long")),
     }

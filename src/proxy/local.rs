@@ -20,6 +20,12 @@ const OAUTH_DISCOVERY: [&str; 2] = [
 /// How long a refused credential makes an upstream unready; a request that succeeds ends it at once.
 const REFUSAL_COUNTS: Duration = Duration::from_secs(60);
 
+/// Whether the path is answered to whoever can connect: it tells nothing, and a probe and a
+/// client that looks for a login must hear it.
+pub fn is_for_everybody(path: &str) -> bool {
+    path == "/healthz" || is_oauth_discovery(path)
+}
+
 /// The answer, if the path is one of ours.
 pub async fn reply(call: &Call<'_>) -> Option<Result<Response<Source>, Error>> {
     match call.head.uri.path() {
@@ -75,10 +81,23 @@ pub async fn readiness(snapshot: &Snapshot) -> (bool, Value) {
         "status": if ready { "ready" } else { "not_ready" },
         // There is no snapshot without a valid configuration and all its secrets.
         "configuration": { "ok": true, "age_seconds": age },
-        "secrets": { "ok": true, "age_seconds": age },
+        "secrets": secrets_entry(snapshot, age),
         "upstreams": upstreams,
     });
     (ready, report)
+}
+
+/// A secret that could not be had anew still has its last good value: that makes nothing unready.
+fn secrets_entry(snapshot: &Snapshot, age: u64) -> Value {
+    let mut entry = json!({ "ok": true, "age_seconds": age });
+    let troubles = snapshot.refreshes.troubles();
+    if !troubles.is_empty() {
+        entry["failing"] = troubles
+            .into_iter()
+            .map(|(place, trouble)| json!({ "secret": place, "error": trouble.reason }))
+            .collect();
+    }
+    entry
 }
 
 async fn upstream_entry(upstream: &Upstream) -> (bool, Value) {
@@ -100,6 +119,14 @@ async fn upstream_entry(upstream: &Upstream) -> (bool, Value) {
             entry["ok"] = false.into();
         }
         entry["credential"] = json!({ "ok": false, "error": words, "age_seconds": seconds(since) });
+    }
+    if let Some(auth) = &upstream.auth
+        && let Some(error) = auth.standing(now).error
+    {
+        let is_usable = auth.standing(now).is_usable;
+        ok &= is_usable;
+        entry["ok"] = ok.into();
+        entry["credential"] = json!({ "ok": is_usable, "error": error });
     }
     (ok, entry)
 }

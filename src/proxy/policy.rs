@@ -26,11 +26,11 @@ pub fn of_peer(route: &Route, call: &Call<'_>) -> Result<Option<usize>, Error> {
     if route.policies.is_empty() {
         return Ok(None);
     }
-    let peer = &call.connection.peer;
+    let (peer, who) = (&call.connection.peer, call.who());
     let found = route
         .policies
         .iter()
-        .position(|policy| policy.peers.include(peer.user()));
+        .position(|policy| policy.peers.include(&who));
     let advice = "this route is not for you; whoever runs the proxy can add a [[route.policy]] for your user";
     found.map(Some).ok_or_else(|| {
         Error::new(Code::PolicyForbidden, advice).because(format!(

@@ -1,10 +1,9 @@
 //! The cache's place on a request's way: before anything is signed, and again when its upstream fails.
 
-use std::time::Instant;
-
 use http::header::{AUTHORIZATION, COOKIE};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Response, StatusCode};
+use tokio::time::Instant;
 
 use super::cache::{self, Asked, Found, Known, Outcome, Question, Ticket};
 use super::error::Error;
@@ -38,8 +37,8 @@ impl Proxy {
             return Recalled::Nothing(None);
         };
         let begun = Instant::now();
-        let patience = upstream.config.request_timeout / PART_FOR_WAITING;
-        let found = self.cache.find(asked, patience).await;
+        let patience = exchange.patience(upstream).deadline(begun) - begun;
+        let found = self.cache.find(asked, patience / PART_FOR_WAITING).await;
         exchange.waited = begun.elapsed();
         match found {
             Found::Answer(known) => Recalled::Answer(known),

@@ -53,6 +53,12 @@ pub async fn incoming(
         upstream,
     );
     head.version = http::Version::HTTP_11;
+    // A stream of events may be silent for as long as there are none.
+    let body = if stream::is_event_stream(&head.headers) {
+        body
+    } else {
+        body.within(upstream.config.response_idle_timeout)
+    };
     let body = if stream::can_be_kept_alive(&head.headers) {
         let endpoint = stream::Endpoint::new(Arc::clone(call.snapshot), route);
         Source::events(stream::passing(
@@ -66,6 +72,10 @@ pub async fn incoming(
         match lens {
             Some(lens) if lens.wants_whole() && lens::is_json(&head.headers) => {
                 lens.whole(upstream, &mut head.headers, body).await?
+            }
+            Some(lens) if lens.must_see_all() && stream::is_event_stream(&head.headers) => {
+                let why = "is an event stream that is compressed, or of a fixed length";
+                return Err(Error::unfiltered(upstream, why));
             }
             Some(mut lens) => {
                 lens.sees_nothing();

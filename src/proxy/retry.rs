@@ -84,6 +84,19 @@ pub fn only_reads(upstream: &Upstream, method: &Method, message: Option<&Bytes>)
     }
 }
 
+/// The same request once more, unless it is a stream.
+pub fn copy(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
+    let RequestBody::Full(bytes) = request.body() else {
+        return None;
+    };
+    let mut copy = Request::new(RequestBody::Full(bytes.clone()));
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.version_mut() = request.version();
+    *copy.headers_mut() = request.headers().clone();
+    Some(copy)
+}
+
 /// Whether a tool's own word on what it does is taken.
 pub fn trusts_annotations(upstream: &Upstream) -> bool {
     let retry = upstream.config.retry.as_ref();
@@ -110,15 +123,7 @@ impl<'a> Attempts<'a> {
     /// A second one of the request, in case it is needed, unless it is a stream.
     pub fn copy(&self, request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
         self.settings?;
-        let RequestBody::Full(bytes) = request.body() else {
-            return None;
-        };
-        let mut copy = Request::new(RequestBody::Full(bytes.clone()));
-        *copy.method_mut() = request.method().clone();
-        *copy.uri_mut() = request.uri().clone();
-        *copy.version_mut() = request.version();
-        *copy.headers_mut() = request.headers().clone();
-        Some(copy)
+        copy(request)
     }
 
     /// How long to wait before the next attempt. `None`: this one's fate is the answer.

@@ -8,21 +8,26 @@ use http::{HeaderMap, Request, Response};
 use slog::{debug, info, warn};
 use tokio::time::Instant;
 
-use super::Proxy;
-use super::error::{Code, Error};
+use super::error::Error;
 use super::exchange::Exchange;
+use super::patience::Patience;
 use super::retry::{self, Attempts, Why};
+use super::{Proxy, sign};
+use crate::auth::Ticket;
 use crate::client::{self, Failure};
 use crate::deadline;
 use crate::message::{Progress, RequestBody};
 use crate::resilience::breaker::{Access, Breaker};
+use crate::resilience::clock::{Change, Reading};
 use crate::snapshot::Upstream;
 
 /// What came of an attempt.
 enum Tried {
     Answered(Response<client::Body>, HeaderMap),
     Failed(Box<Failure>),
-    /// There is no time left, or the client's body broke.
+    /// The upstream took all of its time.
+    Late(Error),
+    /// The client's time is over, or its body broke.
     Over(Error),
 }
 
@@ -32,19 +37,16 @@ impl Proxy {
     /// `message` is the JSON-RPC body, where it is known whole. Returns the response and the
     /// headers it answers, which may be needed to take our signature out of what the upstream
     /// echoes.
-    pub(super) async fn send(
+    pub(super) async fn deliver(
         &self,
         upstream: &Upstream,
         mut request: Request<RequestBody>,
         message: Option<&Bytes>,
+        ticket: Option<&Ticket>,
+        mut deadline: Instant,
         exchange: &mut Exchange,
     ) -> Result<(Response<client::Body>, HeaderMap), Error> {
         let begun = Instant::now();
-        let mut deadline = begun
-            + upstream
-                .config
-                .request_timeout
-                .saturating_sub(exchange.waited);
         let mut attempts = Attempts::new(upstream.config.retry.as_ref());
         if let Some(budget) = &upstream.budget {
             budget.request(begun.into_std());
@@ -62,7 +64,7 @@ impl Proxy {
             }
             let copy = attempts.copy(&request);
             let mut tried = self
-                .attempt(upstream, request, &mut deadline, exchange)
+                .attempt(upstream, request, ticket, &mut deadline, exchange)
                 .await;
             self.learn(upstream, &tried, Instant::now().into_std());
             let next = self.again(upstream, &mut attempts, &mut tried, copy, message, deadline);
@@ -75,7 +77,7 @@ impl Proxy {
                     None
                 }
                 Tried::Failed(failure) => Some(Error::of_upstream(upstream, &failure)),
-                Tried::Over(error) => Some(error),
+                Tried::Late(error) | Tried::Over(error) => Some(error),
             };
             tokio::time::sleep(wait).await;
             request = next;
@@ -95,13 +97,14 @@ impl Proxy {
             let admitted = breaker.admit(std::time::Instant::now());
             admitted.map_err(|wait| Error::unavailable(upstream, wait))?;
         }
-        let signing = |request: &mut _| drop(sign(upstream, request));
-        let sending = pin!(upstream.client.send(request, signing));
         let deadline = Instant::now() + upstream.config.request_timeout;
+        let ticket = sign::ticket(upstream, &request, deadline).await?;
+        let signing = |request: &mut _| drop(upstream.sign(ticket.as_ref(), request));
+        let sending = pin!(upstream.client.send(request, signing));
         let tried = match deadline::before(deadline, sending).await {
             Ok(Ok(response)) => Tried::Answered(response, HeaderMap::new()),
             Ok(Err(failure)) => Tried::Failed(failure),
-            Err(_) => Tried::Over(Error::timeout(upstream, None)),
+            Err(_) => Tried::Late(Error::timeout(upstream, upstream.config.request_timeout)),
         };
         self.learn(upstream, &tried, Instant::now().into_std());
         tried.into_result(upstream).map(|(response, _)| response)
@@ -111,14 +114,19 @@ impl Proxy {
         &self,
         upstream: &Upstream,
         request: Request<RequestBody>,
+        ticket: Option<&Ticket>,
         deadline: &mut Instant,
         exchange: &mut Exchange,
     ) -> Tried {
+        let patience = exchange.patience(upstream);
+        if let Some(asked) = patience.given_up(Instant::now()) {
+            return Tried::Over(Error::given_up(upstream, asked));
+        }
         exchange.attempts += 1;
         let mut sent = HeaderMap::new();
         let upload = request.body().progress();
         let result = {
-            let signing = |request: &mut _| sent = sign(upstream, request);
+            let signing = |request: &mut _| sent = upstream.sign(ticket, request);
             let mut sending = pin!(upstream.client.send(request, signing));
             loop {
                 let before = upload.as_ref().map_or(0, Progress::frames);
@@ -126,13 +134,14 @@ impl Proxy {
                     Ok(result) => break result,
                     // A long upload that moves is no slow answer: the time runs from its last piece.
                     Err(_)
-                        if upload
-                            .as_ref()
-                            .is_some_and(|upload| upload.frames() != before) =>
+                        if patience.given_up(Instant::now()).is_none()
+                            && upload
+                                .as_ref()
+                                .is_some_and(|upload| upload.frames() != before) =>
                     {
-                        *deadline = Instant::now() + upstream.config.request_timeout;
+                        *deadline = patience.deadline(Instant::now());
                     }
-                    Err(_) => return Tried::Over(Error::timeout(upstream, upload.as_ref())),
+                    Err(_) => return Tried::too_late(upstream, patience, upload.as_ref()),
                 }
             }
         };
@@ -155,14 +164,15 @@ impl Proxy {
         let is_well = match tried {
             Tried::Answered(response, _) => {
                 upstream.health.reached(now);
+                self.compare_clocks(upstream, response.headers());
                 !retry::is_outage(response.status())
             }
             Tried::Failed(failure) => {
                 upstream.health.failed(failure.cause.clone(), now);
                 false
             }
-            Tried::Over(error) if error.code == Code::UpstreamTimeout => false,
-            // The client's own fault says nothing.
+            Tried::Late(_) => false,
+            // The client's own doing says nothing.
             Tried::Over(_) => return,
         };
         let Some(breaker) = &upstream.breaker else {
@@ -175,6 +185,25 @@ impl Proxy {
         } else if !is_well && breaker.failed(now) {
             upstream.metrics.refusing(true);
             warn!(self.log, "upstream keeps failing; requests are refused until it answers"; "upstream" => name);
+        }
+    }
+
+    fn compare_clocks(&self, upstream: &Upstream, headers: &HeaderMap) {
+        let Some(Reading { skew, change }) = upstream.clock.observe(headers, SystemTime::now())
+        else {
+            return;
+        };
+        upstream.metrics.clock_skew(skew);
+        let name = &upstream.config.name;
+        match change {
+            Some(Change::Apart(skew)) => {
+                warn!(self.log, "upstream's clock is far from this machine's; set the one that is wrong, \
+                    or signatures will be refused"; "upstream" => name, "clock_skew_seconds" => skew);
+            }
+            Some(Change::Together) => {
+                info!(self.log, "upstream's clock agrees with this machine's again"; "upstream" => name);
+            }
+            None => {}
         }
     }
 
@@ -199,7 +228,7 @@ impl Proxy {
             Tried::Failed(failure) => {
                 (Why::of_failure(failure, only_reads)?, failure.unsent.take())
             }
-            Tried::Over(_) => return None,
+            Tried::Late(_) | Tried::Over(_) => return None,
         };
         let is_refused = |breaker: &Breaker| breaker.access() != Access::Passing;
         if upstream.breaker.as_deref().is_some_and(is_refused) {
@@ -221,6 +250,17 @@ impl Proxy {
 }
 
 impl Tried {
+    /// Whose fault it is that no answer came in time.
+    fn too_late(upstream: &Upstream, patience: Patience, upload: Option<&Progress>) -> Self {
+        if let Some(error) = upload.and_then(Progress::error) {
+            return Self::Over(error.into());
+        }
+        match patience.given_up(Instant::now()) {
+            Some(asked) => Self::Over(Error::given_up(upstream, asked)),
+            None => Self::Late(Error::timeout(upstream, patience.limit)),
+        }
+    }
+
     fn into_result(
         self,
         upstream: &Upstream,
@@ -228,24 +268,7 @@ impl Tried {
         match self {
             Self::Answered(response, sent) => Ok((response, sent)),
             Self::Failed(failure) => Err(Error::of_upstream(upstream, &failure)),
-            Self::Over(error) => Err(error),
+            Self::Late(error) | Self::Over(error) => Err(error),
         }
     }
-}
-
-/// Adds the credential as of now; returns what of it has to be kept out of sight.
-fn sign(upstream: &Upstream, request: &mut Request<RequestBody>) -> HeaderMap {
-    let mut credential = HeaderMap::new();
-    if let Some(auth) = &upstream.auth {
-        auth.apply(
-            request.method(),
-            request.uri(),
-            &mut credential,
-            SystemTime::now(),
-        );
-        for (name, value) in &credential {
-            request.headers_mut().insert(name, value.clone());
-        }
-    }
-    credential
 }

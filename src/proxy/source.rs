@@ -22,7 +22,7 @@ pub enum Source {
 /// Why an answer ends before its end; the client must see it broken, not short.
 #[derive(Debug)]
 pub enum Broken {
-    Upstream(hyper::Error),
+    Upstream(client::Broken),
     /// An event that a policy must be applied to is larger than may be kept.
     Unfiltered,
 }

@@ -109,9 +109,13 @@ pub fn passing(
     events
 }
 
+pub fn is_event_stream(headers: &HeaderMap) -> bool {
+    is_media_type(headers.get(header::CONTENT_TYPE), "text/event-stream")
+}
+
 /// Whether comments may be added: to an event stream in clear, of no announced length.
 pub fn can_be_kept_alive(headers: &HeaderMap) -> bool {
-    is_media_type(headers.get(header::CONTENT_TYPE), "text/event-stream")
+    is_event_stream(headers)
         && !headers.contains_key(header::CONTENT_LENGTH)
         && headers
             .get(header::CONTENT_ENCODING)
@@ -220,7 +224,7 @@ impl Events {
     fn poll_reopening(
         &mut self,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<client::Body, Option<hyper::Error>>> {
+    ) -> Poll<Result<client::Body, Option<client::Broken>>> {
         let Some(recovery) = &mut self.recovery else {
             return Poll::Pending;
         };
@@ -260,7 +264,7 @@ impl Events {
     }
 
     /// What is left when the upstream has ended: how, or an event that never became complete.
-    fn finish(&mut self, end: Option<hyper::Error>) -> Option<Result<Frame<Bytes>, Broken>> {
+    fn finish(&mut self, end: Option<client::Broken>) -> Option<Result<Frame<Bytes>, Broken>> {
         if let Some(error) = end {
             return Some(Err(Broken::Upstream(error)));
         }

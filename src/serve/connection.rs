@@ -2,9 +2,10 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
@@ -12,24 +13,22 @@ use http::{HeaderValue, Request, Response, header};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
+use hyper_util::rt::TokioIo;
 use slog::{Logger, debug, info};
+use tokio::sync::OnceCell;
 use tokio::time::{Duration, Instant, Sleep};
 
 use super::Timeouts;
 use super::activity::Activity;
+use super::protocol::{self, Protocol, Spoken};
 use super::stream::{Stream, Watched};
+use super::tls::Certified;
 use super::tracked::{RequestGuard, Tracked};
-use crate::listen::Peer;
+use crate::listen::{self, Owner, Peer};
 use crate::message::is_media_type;
 
-/// Largest request head; more gets a 431.
-const MAX_HEAD: usize = 64 * 1024;
-/// HTTP/2: what a client may send ahead of a slow upstream, and how many requests at a time.
-const STREAM_WINDOW: u32 = 256 * 1024;
-const CONNECTION_WINDOW: u32 = 1024 * 1024;
-const MAX_STREAMS: u32 = 1000;
+/// How long a request waits to learn whose it is: a user database may be on the network.
+const OWNER_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long a drained connection may be quiet before it is closed: a request that
 /// was already on its way still gets its answer.
@@ -42,6 +41,12 @@ pub struct Connection {
     pub listener: u64,
     /// `x-forwarded-for`, for TCP.
     pub forwarded_for: Option<HeaderValue>,
+    /// Our own end, for TCP.
+    local: Option<SocketAddr>,
+    /// Who holds the other end, once somebody asked.
+    owner: OnceCell<Owner>,
+    /// Once its handshake is over, if it speaks TLS.
+    tls: OnceLock<Option<Certified>>,
     pub(super) activity: Activity,
     aborted: AtomicBool,
     waker: OnceLock<Waker>,
@@ -71,10 +76,63 @@ impl Connection {
             peer,
             listener,
             forwarded_for,
+            local: None,
+            owner: OnceCell::new(),
+            tls: OnceLock::new(),
             activity: Activity::new(),
             aborted: AtomicBool::new(false),
             waker: OnceLock::new(),
         }
+    }
+
+    /// With what can be learned of the other end from `stream` at once.
+    pub fn identify(mut self, stream: &listen::Stream, with_program: bool) -> Self {
+        self.local = stream.local_addr();
+        self.owner = OnceCell::new_with(stream.owner(&self.peer, with_program));
+        self
+    }
+
+    /// Who holds the other end; looked up off the event loop where that takes time, once.
+    pub async fn owner(&self) -> &Owner {
+        static NOT_IN_TIME: LazyLock<Owner> =
+            LazyLock::new(|| Owner::unknown("the user database did not answer in time"));
+        let (Peer::Tcp(peer), Some(local)) = (self.peer, self.local) else {
+            return self.owner.get().unwrap_or(&NOT_IN_TIME);
+        };
+        let look_up = || async {
+            let looking = tokio::task::spawn_blocking(move || Owner::of_tcp(local, peer));
+            let found = tokio::time::timeout(OWNER_PATIENCE, looking).await;
+            found.ok().and_then(Result::ok).ok_or(())
+        };
+        self.owner
+            .get_or_try_init(look_up)
+            .await
+            .unwrap_or(&NOT_IN_TIME)
+    }
+
+    /// Who holds the other end, if somebody asked before.
+    pub fn known_owner(&self) -> Option<&Owner> {
+        self.owner.get()
+    }
+
+    pub fn is_tls(&self) -> bool {
+        self.tls.get().is_some()
+    }
+
+    /// The certificate by which the client proved who it is.
+    pub fn certified(&self) -> Option<&Certified> {
+        self.tls.get()?.as_ref()
+    }
+
+    /// Its handshake is over.
+    pub(super) fn secured(&self, certified: Option<Certified>) {
+        let _ = self.tls.set(certified);
+    }
+
+    /// Whether it is to be closed before its first request; asked by its own task.
+    pub(super) fn must_end(&self, cx: &Context<'_>) -> bool {
+        self.waker.get_or_init(|| cx.waker().clone());
+        self.is_closing() || self.was_aborted()
     }
 
     /// Whether the current HTTP/1.1 request claims two lengths, or comes behind one that did.
@@ -115,38 +173,23 @@ impl Connection {
     }
 }
 
-/// The protocol settings every connection is served with.
-pub fn protocol() -> auto::Builder<TokioExecutor> {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .max_buf_size(MAX_HEAD)
-        .timer(TokioTimer::new())
-        .header_read_timeout(None);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_concurrent_streams(MAX_STREAMS)
-        .max_header_list_size(MAX_HEAD as u32);
-    builder
-}
-
 /// Serves `stream` until its peer leaves, a deadline passes, or it is drained.
 pub async fn serve<H: Handler>(
-    protocol: &auto::Builder<TokioExecutor>,
+    protocol: &Protocol,
     stream: Stream,
     connection: Arc<Connection>,
     timeouts: Timeouts,
     handler: Arc<H>,
     log: &Logger,
 ) {
+    let mut deadlines = Deadlines::new(&connection, timeouts);
+    let Some(spoken) = first_bytes(&stream, &mut deadlines).await else {
+        return;
+    };
     let io = TokioIo::new(Watched::new(stream, Arc::clone(&connection)));
     let service =
         service_fn(|request| respond(Arc::clone(&handler), request, Arc::clone(&connection)));
-    let mut served = std::pin::pin!(protocol.serve_connection(io, service));
-    let mut deadlines = Deadlines::new(&connection, timeouts);
+    let mut served = std::pin::pin!(protocol.of(spoken).serve_connection(io, service));
     let end = std::future::poll_fn(|cx| {
         if let Poll::Ready(result) = served.as_mut().poll(cx) {
             return Poll::Ready(End::of(result));
@@ -175,6 +218,17 @@ pub async fn serve<H: Handler>(
             debug!(log, "connection broke"; "peer" => %connection.peer, "reason" => %error)
         }
     }
+}
+
+/// What the client speaks; `None` if it leaves, or is given up, before it says anything.
+async fn first_bytes(stream: &Stream, deadlines: &mut Deadlines<'_>) -> Option<Spoken> {
+    std::future::poll_fn(|cx| {
+        if let Poll::Ready(spoken) = protocol::poll_spoken(stream, cx) {
+            return Poll::Ready(spoken.ok());
+        }
+        deadlines.poll(cx).map(|_| None)
+    })
+    .await
 }
 
 async fn respond<H: Handler>(

@@ -15,9 +15,12 @@ pub struct HeadScanner {
     line: LineStart,
     length: Option<u64>,
     chunked: bool,
-    two_lengths: bool,
+    /// The head that is being read has two lengths, or one that cannot be followed.
+    unclear: bool,
     /// Heads that are complete.
     heads: u64,
+    /// How many of them can be trusted, once one cannot.
+    trusted: u64,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +28,9 @@ enum State {
     /// Between messages.
     #[default]
     Before,
+    /// In the first line of a head, which may turn out to be a blank line before it
+    /// (RFC 9112, section 2.2).
+    Start,
     Head,
     /// This many bytes of body are left.
     Body(u64),
@@ -32,7 +38,7 @@ enum State {
     /// Data and its line end.
     Chunk(u64),
     Trailers,
-    /// Not ours to follow: HTTP/2, or something that hyper will refuse.
+    /// Behind a head with two lengths, or with one that cannot be followed.
     Lost,
     Http2,
 }
@@ -44,7 +50,7 @@ impl HeadScanner {
                 State::Lost | State::Http2 => return,
                 State::Body(left) => self.skip(bytes, left, State::Body, State::Before),
                 State::Chunk(left) => self.skip(bytes, left, State::Chunk, State::ChunkSize),
-                State::Before | State::Head | State::ChunkSize | State::Trailers => {
+                State::Before | State::Start | State::Head | State::ChunkSize | State::Trailers => {
                     self.read_line(bytes)
                 }
             };
@@ -53,17 +59,17 @@ impl HeadScanner {
 
     /// Whether part of a head has come, and part is still missing.
     pub fn is_inside_head(&self) -> bool {
-        self.state == State::Head
+        matches!(self.state, State::Start | State::Head)
     }
 
     pub fn is_http2(&self) -> bool {
         self.state == State::Http2
     }
 
-    /// The head that had both lengths, counted from 0. What follows it cannot be trusted
-    /// and is not followed.
+    /// The head that had both lengths, or one that hyper may read otherwise, counted from 0.
+    /// What follows it cannot be trusted and is not followed.
     pub fn two_lengths_at(&self) -> Option<u64> {
-        self.two_lengths.then(|| self.heads.saturating_sub(1))
+        (self.state == State::Lost).then_some(self.trusted)
     }
 
     fn skip<'a>(
@@ -81,45 +87,50 @@ impl HeadScanner {
 
     fn read_line<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
         if self.state == State::Before {
-            self.state = State::Head;
+            self.state = State::Start;
         }
         let end = bytes.iter().position(|&byte| byte == b'\n');
         self.line.push(&bytes[..end.unwrap_or(bytes.len())]);
         let Some(end) = end else { return &[] };
         let line = std::mem::take(&mut self.line);
         self.state = match self.state {
-            State::Head => self.head_line(line.text()),
-            State::ChunkSize => chunk_size(line.text()),
+            State::Start if line.text().is_empty() => State::Before,
+            State::Start | State::Head => self.head_line(&line),
+            State::ChunkSize => {
+                // What comes behind such a body is not where it seems to be.
+                self.trusted = self.heads;
+                chunk_size(&line)
+            }
             State::Trailers if line.text().is_empty() => State::Before,
             other => other,
         };
         &bytes[end + 1..]
     }
 
-    fn head_line(&mut self, line: &[u8]) -> State {
-        if line.starts_with(b"pri * http/2") {
+    fn head_line(&mut self, line: &LineStart) -> State {
+        let text = line.text();
+        if text.starts_with(b"pri*http/2") {
             return State::Http2;
         }
-        if let Some(value) = line.strip_prefix(b"content-length:") {
-            self.length = number(value.trim_ascii(), 10);
-            self.two_lengths |= self.chunked;
-        } else if let Some(value) = line.strip_prefix(b"transfer-encoding:") {
+        if let Some(value) = text.strip_prefix(b"content-length:") {
+            let length = number(value, 10);
+            self.unclear |= self.chunked || line.is_cut || length.is_none();
+            self.length = length;
+        } else if let Some(value) = text.strip_prefix(b"transfer-encoding:") {
+            self.unclear |= self.length.is_some() || value != b"chunked";
             self.chunked = true;
-            self.two_lengths |= self.length.is_some();
-            if !value.ends_with(b"chunked") {
-                return State::Lost;
-            }
-        } else if line.is_empty() {
+        } else if text.is_empty() {
             return self.end_of_head();
         }
         State::Head
     }
 
     fn end_of_head(&mut self) -> State {
+        self.trusted = self.heads;
         self.heads += 1;
         let (length, chunked) = (self.length.take(), std::mem::take(&mut self.chunked));
         match length {
-            _ if self.two_lengths => State::Lost,
+            _ if self.unclear => State::Lost,
             _ if chunked => State::ChunkSize,
             None | Some(0) => State::Before,
             Some(length) => State::Body(length),
@@ -127,9 +138,12 @@ impl HeadScanner {
     }
 }
 
-fn chunk_size(line: &[u8]) -> State {
-    let digits = line.split(|&byte| byte == b';').next().unwrap_or(line);
-    match number(digits.trim_ascii(), 16) {
+fn chunk_size(line: &LineStart) -> State {
+    let text = line.text();
+    let digits = text.split(|&byte| byte == b';').next().unwrap_or(text);
+    match number(digits, 16) {
+        // More digits than any size has: hyper may make something of them.
+        _ if line.is_cut && digits.len() == LINE_START => State::Lost,
         None => State::Lost,
         Some(0) => State::Trailers,
         Some(size) => State::Chunk(size.saturating_add(2)),
@@ -144,11 +158,14 @@ fn number(digits: &[u8], radix: u32) -> Option<u64> {
         .and_then(|digits| u64::from_str_radix(digits, radix).ok())
 }
 
-/// The first bytes of a line that may arrive in pieces, in lower case, without its line end.
+/// The first bytes of a line that may arrive in pieces, in lower case, without blanks and
+/// without its line end: however a value is padded, it is seen.
 #[derive(Debug, Clone, Copy)]
 struct LineStart {
     bytes: [u8; LINE_START],
     len: usize,
+    /// There was more.
+    is_cut: bool,
 }
 
 impl Default for LineStart {
@@ -156,17 +173,27 @@ impl Default for LineStart {
         Self {
             bytes: [0; LINE_START],
             len: 0,
+            is_cut: false,
         }
     }
 }
 
 impl LineStart {
     fn push(&mut self, piece: &[u8]) {
-        let room = &mut self.bytes[self.len..];
-        let taken = room.len().min(piece.len());
-        room[..taken].copy_from_slice(&piece[..taken]);
-        room[..taken].make_ascii_lowercase();
-        self.len += taken;
+        if self.is_cut {
+            return;
+        }
+        for byte in piece {
+            if matches!(byte, b' ' | b'\t') {
+                continue;
+            }
+            let Some(place) = self.bytes.get_mut(self.len) else {
+                self.is_cut = true;
+                return;
+            };
+            *place = byte.to_ascii_lowercase();
+            self.len += 1;
+        }
     }
 
     fn text(&self) -> &[u8] {
@@ -233,7 +260,24 @@ mod tests {
     }
 
     #[test]
-    fn they_are_noticed_behind_other_messages_in_the_same_segment() {
+    fn they_are_noticed_behind_blank_lines_and_however_they_are_padded() {
+        let blanks = " ".repeat(99);
+        for head in [
+            format!("\r\n\r\n\n{}", BOTH[0]),
+            BOTH[0].replace(": ", &format!(":{blanks}")),
+            BOTH[1].replace(": ", &format!(":{blanks}\t")),
+            BOTH[1].replace(": chunked", ": gzip, chunked"),
+            format!(
+                "POST / HTTP/1.1\r\nContent-Length: {}4\r\n\r\n",
+                "0".repeat(99)
+            ),
+        ] {
+            assert_eq!(fed(&head).two_lengths_at(), Some(0), "{head}");
+        }
+    }
+
+    #[test]
+    fn they_are_noticed_behind_other_other_messages_in_the_same_segment() {
         for before in [PLAIN, CHUNKED] {
             for head in BOTH {
                 assert_eq!(fed(&format!("{before}{head}")).two_lengths_at(), Some(1));
@@ -275,7 +319,7 @@ mod tests {
             cut.feed(&bytes[..at]);
             cut.feed(&bytes[at..]);
             proptest::prop_assert_eq!(whole.state, cut.state);
-            proptest::prop_assert_eq!(whole.two_lengths, cut.two_lengths);
+            proptest::prop_assert_eq!(whole.two_lengths_at(), cut.two_lengths_at());
         }
     }
 }

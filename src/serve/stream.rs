@@ -12,8 +12,10 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::Sleep;
+use tokio_rustls::server::TlsStream;
 
-use super::Connection;
+use super::{Connection, tls};
+use crate::config::ServerTls;
 use crate::listen;
 
 /// How long a peer may go on sending after its answer.
@@ -23,6 +25,7 @@ const PIECES_PER_TURN: usize = 16;
 pub enum Stream {
     Unix(UnixStream),
     Tcp(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
 }
 
 impl Stream {
@@ -37,6 +40,20 @@ impl Stream {
             }
         })
     }
+
+    /// Behind the handshake that a TCP listener with TLS wants.
+    pub async fn secure(
+        self,
+        tls: Option<&ServerTls>,
+        connection: &Connection,
+    ) -> io::Result<Self> {
+        match (self, tls) {
+            (Self::Tcp(stream), Some(tls)) => {
+                tls::accept(stream, tls, connection).await.map(Self::Tls)
+            }
+            (stream, _) => Ok(stream),
+        }
+    }
 }
 
 /// Calls a method on whichever stream it is.
@@ -45,6 +62,7 @@ macro_rules! either {
         match $stream {
             Stream::Unix($inner) => $call,
             Stream::Tcp($inner) => $call,
+            Stream::Tls($inner) => $call,
         }
     };
 }

@@ -8,9 +8,11 @@ use slog::{Logger, debug};
 use tokio::sync::{mpsc, oneshot};
 
 use super::connection::{self, Handler};
+use super::protocol::Protocol;
 use super::registry::Registration;
 use super::stream::Stream;
-use super::{Connection, Registry, Timeouts};
+use super::{Connection, Counted, Crowd, Registry, Timeouts};
+use crate::config::ServerTls;
 use crate::listen;
 use crate::worker;
 
@@ -19,6 +21,8 @@ pub struct Arrival {
     pub stream: listen::Stream,
     pub connection: Arc<Connection>,
     pub timeouts: Timeouts,
+    pub tls: Option<ServerTls>,
+    pub counted: Counted,
 }
 
 enum Job {
@@ -32,6 +36,7 @@ enum Job {
 pub struct Workers {
     all: Vec<Worker>,
     registry: Arc<Registry>,
+    crowd: Arc<Crowd>,
 }
 
 struct Worker {
@@ -50,7 +55,11 @@ impl Workers {
         for index in 0..count {
             all.push(start_worker(index, handler, log)?);
         }
-        Ok(Self { all, registry })
+        Ok(Self {
+            all,
+            registry,
+            crowd: Arc::default(),
+        })
     }
 
     /// Hands a connection to the worker that has the fewest.
@@ -72,6 +81,10 @@ impl Workers {
 
     pub fn registry(&self) -> &Arc<Registry> {
         &self.registry
+    }
+
+    pub fn crowd(&self) -> &Arc<Crowd> {
+        &self.crowd
     }
 
     pub fn count(&self) -> usize {
@@ -117,7 +130,7 @@ fn start_worker<H: Handler>(index: usize, handler: &Arc<H>, log: &Logger) -> io:
 }
 
 async fn run<H: Handler>(mut queue: mpsc::UnboundedReceiver<Job>, handler: Arc<H>, log: Logger) {
-    let protocol = Arc::new(connection::protocol());
+    let protocol = Arc::new(Protocol::default());
     while let Some(job) = queue.recv().await {
         match job {
             Job::Serve(arrival, held) => {
@@ -125,12 +138,19 @@ async fn run<H: Handler>(mut queue: mpsc::UnboundedReceiver<Job>, handler: Arc<H
                     stream,
                     connection,
                     timeouts,
+                    tls,
+                    counted,
                 } = arrival;
                 let (protocol, handler, log) =
                     (Arc::clone(&protocol), Arc::clone(&handler), log.clone());
                 tokio::spawn(async move {
-                    let _held = held;
-                    match Stream::adopt(stream) {
+                    let _held = (held, counted);
+                    let stream = async {
+                        Stream::adopt(stream)?
+                            .secure(tls.as_ref(), &connection)
+                            .await
+                    };
+                    match stream.await {
                         Ok(stream) => {
                             connection::serve(
                                 &protocol, stream, connection, timeouts, handler, &log,
@@ -138,7 +158,7 @@ async fn run<H: Handler>(mut queue: mpsc::UnboundedReceiver<Job>, handler: Arc<H
                             .await;
                         }
                         Err(error) => {
-                            debug!(log, "connection lost before it was served"; "reason" => %error)
+                            debug!(log, "connection lost before it was served"; "peer" => %connection.peer, "reason" => %error)
                         }
                     }
                 });

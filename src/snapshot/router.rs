@@ -1,6 +1,7 @@
 //! Which route a path takes: the longest prefix wins, by whole segments.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use crate::config::{Config, TargetPath};
 
@@ -20,11 +21,11 @@ struct Entry {
 pub type Match = usize;
 
 impl Router {
-    pub fn new(config: &Config) -> Self {
-        let by_prefix: HashMap<_, _> = config
-            .routes
-            .iter()
-            .enumerate()
+    /// Over some of the routes of `config`, by their indices.
+    pub fn new(config: &Config, set: Range<usize>) -> Self {
+        let by_prefix: HashMap<_, _> = set
+            .clone()
+            .zip(&config.routes[set.clone()])
             .map(|(index, route)| {
                 let target = &config.upstreams[route.upstream].target.path;
                 let exact = matches!(target, TargetPath::Endpoint(_));
@@ -37,8 +38,7 @@ impl Router {
                 )
             })
             .collect();
-        let longest = config
-            .routes
+        let longest = config.routes[set]
             .iter()
             .map(|route| route.path.len())
             .max()

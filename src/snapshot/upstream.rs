@@ -4,26 +4,28 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 use std::time::{Instant, SystemTime};
 
-use http::HeaderValue;
 use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderValue, Request};
 use tokio::sync::Semaphore;
 
-use super::{Health, Partitions, Snapshot};
-use crate::auth::Auth;
+use super::{Credential, Health, Partitions, Snapshot};
+use crate::auth::{Auth, Ticket, Unsigned};
 use crate::client::{Client, ProxyVariables};
-use crate::config::{self, Config, Route, TargetPath};
+use crate::config::{self, ClockSource, Config, Route, TargetPath};
 use crate::mcp::params::Catalog;
 use crate::metrics::{Metrics, UpstreamMetrics};
 use crate::path;
 use crate::resilience::annotations::Annotations;
 use crate::resilience::breaker::Breaker;
 use crate::resilience::budget::Budget;
+use crate::resilience::clock::Clock;
 
 pub struct Upstream {
     pub config: config::Upstream,
-    pub auth: Option<Auth>,
+    pub auth: Option<Arc<Auth>>,
     pub client: Arc<Client>,
     pub health: Arc<Health>,
+    pub clock: Arc<Clock>,
     /// What its listings told of its tools.
     pub catalog: Arc<Mutex<Catalog>>,
     /// Kept on reload while their settings and the way to the upstream stay.
@@ -41,13 +43,16 @@ pub struct Upstream {
 }
 
 impl Upstream {
+    /// # Errors
+    /// A sentence about a session header's value that cannot be one.
     pub fn new(
         config: &Config,
         index: usize,
+        credentials: &[Credential],
         previous: Option<&Snapshot>,
         proxies: &ProxyVariables,
         metrics: &Metrics,
-    ) -> Self {
+    ) -> Result<Self, String> {
         let upstream = config.upstreams[index].clone();
         let before = previous.and_then(|previous| previous.upstream_named(&upstream.name));
         let kept_client = before.filter(|before| before.client.fits(&upstream, proxies));
@@ -58,8 +63,10 @@ impl Upstream {
             })
             .map(|(_, before)| before);
         let metrics = metrics.upstream(&upstream.name);
-        Self {
-            auth: credential(config, &upstream).map(|credential| Auth::new(&credential.scheme)),
+        let session = upstream.session.as_ref().map(session_value).transpose();
+        let credential = upstream.credential.map(|index| &credentials[index]);
+        Ok(Self {
+            auth: credential.map(|credential| Arc::clone(&credential.auth)),
             client: kept_client.map_or_else(
                 || Arc::new(Client::new(&upstream, proxies).counted_in(&metrics)),
                 |before| Arc::clone(&before.client),
@@ -67,6 +74,7 @@ impl Upstream {
             health: kept_client
                 .and(kept_credential)
                 .map_or_else(Arc::default, |before| Arc::clone(&before.health)),
+            clock: kept_client.map_or_else(Arc::default, |before| Arc::clone(&before.clock)),
             catalog: kept_client
                 .and(kept_credential)
                 .map_or_else(Arc::default, |before| Arc::clone(&before.catalog)),
@@ -75,17 +83,72 @@ impl Upstream {
             gate: gate(&upstream, before),
             tools: kept_client.map_or_else(Arc::default, |before| Arc::clone(&before.tools)),
             metrics,
-            credential_since: kept_credential
-                .map_or_else(SystemTime::now, |before| before.credential_since),
-            session: upstream.session.as_ref().and_then(|session| {
-                let mut value = HeaderValue::from_bytes(session.value.expose()).ok()?;
-                value.set_sensitive(true);
-                Some(value)
-            }),
+            credential_since: credential.map_or_else(SystemTime::now, |it| it.since),
+            session: session.map_err(|reason| format!("upstream {}: {reason}", upstream.name))?,
             cache: kept_credential
                 .filter(|before| before.config == upstream)
                 .map_or_else(Partitions::default, |before| before.cache.clone()),
             config: upstream,
+        })
+    }
+
+    /// The same place by another credential: the way there is shared, and nothing that was
+    /// learned or kept under the first.
+    pub fn with_credential(&self, index: usize, credential: &Credential) -> Self {
+        Self {
+            auth: Some(Arc::clone(&credential.auth)),
+            client: Arc::clone(&self.client),
+            health: Arc::default(),
+            clock: Arc::clone(&self.clock),
+            catalog: Arc::default(),
+            breaker: self.breaker.clone(),
+            budget: self.budget.clone(),
+            gate: self.gate.clone(),
+            tools: Arc::default(),
+            metrics: Arc::clone(&self.metrics),
+            credential_since: credential.since,
+            session: self.session.clone(),
+            cache: Partitions {
+                public: Arc::clone(&self.cache.public),
+                ..Partitions::default()
+            },
+            config: config::Upstream {
+                credential: Some(index),
+                ..self.config.clone()
+            },
+        }
+    }
+
+    /// Adds the credential as of now; returns what of it has to be kept out of sight.
+    ///
+    /// `ticket` is this upstream's own, if it has a credential.
+    pub fn sign<B>(&self, ticket: Option<&Ticket>, request: &mut Request<B>) -> HeaderMap {
+        let (Some(auth), Some(ticket)) = (&self.auth, ticket) else {
+            return HeaderMap::new();
+        };
+        let unsigned = Unsigned {
+            method: request.method(),
+            uri: request.uri(),
+            headers: request.headers(),
+            target: &self.config.target,
+        };
+        let credential = auth.sign(ticket, &unsigned, self.time(SystemTime::now()));
+        for (name, value) in &credential {
+            request.headers_mut().insert(name, value.clone());
+        }
+        credential
+    }
+
+    /// Whether signatures are made for the upstream's time instead of ours.
+    pub fn corrects_time(&self) -> bool {
+        self.config.clock == ClockSource::Upstream
+    }
+
+    fn time(&self, now: SystemTime) -> SystemTime {
+        if self.corrects_time() {
+            self.clock.at_upstream(now)
+        } else {
+            now
         }
     }
 
@@ -131,6 +194,13 @@ fn with_query(endpoint: &PathAndQuery, query: Option<&str>) -> Option<PathAndQue
         (None, Some(query)) => PathAndQuery::try_from(format!("{endpoint}?{query}")).ok(),
         (Some(_), Some(query)) => PathAndQuery::try_from(format!("{endpoint}&{query}")).ok(),
     }
+}
+
+fn session_value(session: &config::SessionHeader) -> Result<HeaderValue, String> {
+    let mut value = HeaderValue::from_bytes(session.value.expose())
+        .map_err(|_| format!("the value of {} is not legal in a header", session.name))?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 fn breaker(upstream: &config::Upstream, kept: Option<&Arc<Upstream>>) -> Option<Arc<Breaker>> {

@@ -23,7 +23,9 @@ fn version_and_help_are_printed_to_stdout() {
     for args in [&["--help"][..], &["-h"], &["help"]] {
         let ended = bare(args);
         assert_eq!((ended.code, &*ended.stderr), (Some(0), ""));
-        for command in ["serve", "check", "reload", "status", "sign", "demo"] {
+        for command in [
+            "serve", "check", "reload", "status", "doctor", "sign", "demo",
+        ] {
             assert!(
                 ended.stdout.contains(&format!("\n  {command} ")),
                 "{}",
@@ -31,7 +33,9 @@ fn version_and_help_are_printed_to_stdout() {
             );
         }
     }
-    for command in ["serve", "check", "reload", "status", "sign", "demo"] {
+    for command in [
+        "serve", "check", "reload", "status", "doctor", "sign", "demo",
+    ] {
         let ended = bare(&[command, "--help"]);
         assert_eq!(ended.code, Some(0), "{command}");
         assert!(ended.stdout.contains("Usage:"));
@@ -213,6 +217,60 @@ async fn status_shows_what_runs_to_people_and_to_programs() {
         .args(["status", "--admin-socket"])
         .arg(daemon.admin_socket());
     assert_eq!(process::run(&mut command).code, Some(0));
+}
+
+#[tokio::test]
+async fn status_tells_how_long_requests_took_and_what_went_wrong() {
+    let upstream = Upstream::https();
+    let daemon = Setup::before(&upstream).start().await;
+    daemon.get("/").await;
+    for _ in 0..2 {
+        daemon
+            .get("/a/../b")
+            .await
+            .assert_refused(400, "path_refused");
+    }
+    let ended = daemon.setup.run(&["status"]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    for part in [
+        "    1 requests, 50 % within ",
+        "Last errors",
+        " ago, 2 time(s), path_refused: ",
+        "0 sessions that could be opened again, 0 cached results",
+    ] {
+        assert!(ended.stdout.contains(part), "{part}: {}", ended.stdout);
+    }
+}
+
+#[tokio::test]
+async fn watching_goes_on_and_counts_only_what_came_between() {
+    use std::io::BufRead;
+    let upstream = Upstream::https();
+    let daemon = Setup::before(&upstream).start().await;
+    daemon.get("/").await;
+    let mut command = daemon.setup.command(&["status", "--watch"]);
+    let mut child = command
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = std::io::BufReader::new(child.stdout.take().unwrap()).lines();
+    // Each begins with its first line.
+    let mut pages: Vec<String> = Vec::new();
+    for line in lines.map(Result::unwrap) {
+        match pages.last_mut() {
+            Some(page) if !line.starts_with("mcp-auth-proxy ") => *page += &format!("{line}\n"),
+            _ => pages.push(line),
+        }
+        if pages.len() == 3 {
+            break;
+        }
+    }
+    let (first, second) = (&pages[0], &pages[1]);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(first.contains("1 requests, 50 %"), "{first}");
+    assert!(second.contains("is ready"), "{second}");
+    assert!(!second.contains("requests, 50 %"), "{second}");
 }
 
 #[test]

@@ -525,7 +525,10 @@ async fn clients_that_vanish_at_once_cost_only_themselves() {
 #[tokio::test]
 async fn a_host_without_descriptors_is_said_and_survived() {
     let upstream = Upstream::https();
-    let daemon = Setup::before(&upstream).descriptors(64).start().await;
+    // Without a limit of ours that would be met before the system's.
+    let setup = Setup::before(&upstream).descriptors(64);
+    let limits = "[limits]\nmax_connections = 1000\nmax_connections_per_peer = 1000";
+    let daemon = setup.more(limits).start().await;
     let mut held = Vec::new();
     for _ in 0..80 {
         held.push(UnixStream::connect(daemon.socket()).unwrap());

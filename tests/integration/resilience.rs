@@ -10,6 +10,7 @@ use futures_util::StreamExt;
 use http::Response;
 use serde_json::Value;
 
+use crate::common::raw;
 use crate::common::upstream::{Call, Outcome, event_stream, json};
 use crate::common::wait::until;
 use crate::common::{Answer, Ask, Client, Daemon, Http, Setup, Upstream, Way, body};
@@ -381,7 +382,112 @@ async fn nobody_waits_in_the_queue_for_longer_than_the_wait() {
     hanging.abort();
 }
 
+#[tokio::test]
+async fn connections_over_a_limit_are_told_so_and_closed_and_others_get_in() {
+    let upstream = Upstream::https();
+    let setup = Setup::before(&upstream).more("[limits]\nmax_connections_per_peer = 2");
+    let daemon = setup.start().await;
+    let address = daemon.address();
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        held.push(daemon.client(Way::Tcp(Http::One)).await);
+    }
+    until("both count", || {
+        daemon.metric("mcp_auth_proxy_connections_open") == 2.0
+    })
+    .await;
+    let refused = raw::exchange(address, b"").await;
+    assert!(refused.contains("503"), "{refused}");
+    assert!(refused.contains("x-mcp-auth-proxy-error: too_many_connections"));
+    assert_eq!(
+        daemon.metric("mcp_auth_proxy_connections_refused_total"),
+        1.0
+    );
+    // Somebody else, by the user and by the address.
+    let mut other = daemon.client(Way::Unix(Http::One)).await;
+    assert_eq!(other.ask(Ask::get("/")).await.status, 200);
+    for client in &mut held {
+        assert_eq!(client.ask(Ask::get("/")).await.status, 200);
+    }
+    held.pop().unwrap().leave();
+    until("there is room", || {
+        daemon.metric("mcp_auth_proxy_connections_open") < 3.0
+    })
+    .await;
+    let mut again = daemon.client(Way::Tcp(Http::One)).await;
+    assert_eq!(again.ask(Ask::get("/")).await.status, 200);
+}
+
+/// Connects as another user of the host. Linux has users by thread.
+#[cfg(target_os = "linux")]
+fn connect_as(
+    uid: u32,
+    path: std::path::PathBuf,
+) -> std::io::Result<std::os::unix::net::UnixStream> {
+    std::thread::spawn(move || {
+        let keep = -1_i32;
+        // SAFETY: it changes the effective user of this thread alone, which ends with the call.
+        let changed = unsafe { libc::syscall(libc::SYS_setresuid, keep, uid, keep) };
+        assert_eq!(changed, 0, "{}", std::io::Error::last_os_error());
+        std::os::unix::net::UnixStream::connect(path)
+    })
+    .join()
+    .unwrap()
+}
+
 // Figures.
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn five_thousand_connections_of_one_user_do_not_keep_another_out() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("only root can be two users: not tried");
+        return;
+    }
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    use std::io::{Read, Write};
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
+    let upstream = Upstream::https();
+    let setup = Setup::before(&upstream)
+        .unix_listener("mode = \"0666\"")
+        .more("[limits]\nmax_connections = 1500\nmax_connections_per_peer = 1000")
+        .log_level("info");
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(setup.dir(), open).unwrap();
+    let daemon = setup.start().await;
+    let path = daemon.socket();
+    let crowd: Vec<_> = tokio::task::spawn_blocking({
+        let path = path.clone();
+        move || {
+            (0..5000)
+                .map(|_| std::os::unix::net::UnixStream::connect(&path).unwrap())
+                .collect()
+        }
+    })
+    .await
+    .unwrap();
+    until("they are all looked at", || {
+        daemon.metric("mcp_auth_proxy_connections_refused_total") == 4000.0
+    })
+    .await;
+    let begun = Instant::now();
+    let mut other = connect_as(65534, path).unwrap();
+    other
+        .set_read_timeout(Some(Duration::from_secs(10)))
+        .unwrap();
+    other
+        .write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        .unwrap();
+    let mut answer = String::new();
+    other.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    println!(
+        "another user is answered in {:?} while {} connections of one user are held",
+        begun.elapsed(),
+        crowd.len()
+    );
+}
 
 /// What a stumbling upstream does, and what it has done.
 #[derive(Default)]

@@ -122,7 +122,7 @@ async fn a_reader_that_stops_stops_the_upstream() {
         let daemon = Setup::before(&upstream).start().await;
         for way in Way::ALL {
             let mut client = daemon.client(way).await;
-            let before = daemon.proc_status("VmRSS");
+            let before = daemon.proc_status("RssAnon");
             taken.store(0, Ordering::Relaxed);
             let opened = client.open(Ask::get("/long")).await;
             // Nothing more is taken once every buffer on the way is full.
@@ -139,7 +139,7 @@ async fn a_reader_that_stops_stops_the_upstream() {
                 last < WHOLE / 8,
                 "{way:?}: {last} bytes were taken by nobody"
             );
-            let grown = daemon.proc_status("VmRSS").saturating_sub(before);
+            let grown = daemon.proc_status("RssAnon").saturating_sub(before);
             assert!(grown < 8 * 1024, "{way:?}: it grew by {grown} KiB");
             drop(opened);
             client.leave();
@@ -209,8 +209,8 @@ async fn the_write_timeout_ends_no_stream_that_makes_progress_or_is_one_of_event
     let slow = upstream.streams_of("text/plain", "/slow");
     let events = upstream.streams_at("/events");
     let setup = Setup::before(&upstream)
-        .upstream("request_timeout = \"250ms\"")
-        .more("[server]\nwrite_timeout = \"250ms\"\nread_timeout = \"250ms\"\nidle_timeout = \"250ms\"");
+        .upstream("request_timeout = \"1s\"")
+        .more("[server]\nwrite_timeout = \"1s\"\nread_timeout = \"1s\"\nidle_timeout = \"1s\"");
     let daemon = setup.start().await;
     for way in Way::ALL {
         let (before_slow, before_events) = (slow.len(), events.len());
@@ -222,8 +222,8 @@ async fn the_write_timeout_ends_no_stream_that_makes_progress_or_is_one_of_event
             next(&slow, before_slow).await,
             next(&events, before_events).await,
         );
-        for _ in 0..4 {
-            tokio::time::sleep(Duration::from_millis(200)).await;
+        for _ in 0..5 {
+            tokio::time::sleep(Duration::from_millis(300)).await;
             slow.send("drop").await;
             progressing.until("drop").await;
         }

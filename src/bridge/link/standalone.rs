@@ -22,7 +22,7 @@ pub fn standalone(
     proxies: &ProxyVariables,
     log: Logger,
 ) -> Result<Link, String> {
-    let snapshot = Snapshot::new(config, None, proxies, &Metrics::default());
+    let snapshot = Snapshot::new(config, None, proxies, &Metrics::default(), &log)?;
     let (raw, query) = (route.path(), route.query());
     let refused = |refused: path::Refused| format!("--route {raw}: {}", refused.reason());
     let decoded = path::check(raw, true).map_err(refused)?;

@@ -1,5 +1,7 @@
 //! `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`, with curl's meaning.
 
+use std::sync::Arc;
+
 use http::uri::Scheme;
 use http::{HeaderValue, Uri};
 use hyper_util::client::legacy::connect::proxy::Tunnel;
@@ -9,7 +11,8 @@ use crate::client::error::{Error, Kind};
 use crate::config::Target;
 
 /// The environment's word on proxies, taken once.
-pub struct ProxyVariables(Matcher);
+#[derive(Clone)]
+pub struct ProxyVariables(Arc<Matcher>);
 
 impl ProxyVariables {
     /// `get` reads one environment variable.
@@ -18,15 +21,15 @@ impl ProxyVariables {
         let exempt = first(["NO_PROXY", "no_proxy"]);
         // The matcher would take the star for any name, but for no address.
         if exempt.trim() == "*" {
-            return Self(Matcher::builder().build());
+            return Self(Arc::new(Matcher::builder().build()));
         }
-        Self(
+        Self(Arc::new(
             Matcher::builder()
                 .all(first(["ALL_PROXY", "all_proxy"]))
                 .https(first(["HTTPS_PROXY", "https_proxy"]))
                 .no(exempt)
                 .build(),
-        )
+        ))
     }
 
     pub fn for_target(&self, target: &Target) -> EnvProxy {
@@ -54,6 +57,19 @@ pub struct EnvProxy(pub(super) Option<Proxy>);
 pub struct Proxy {
     uri: Uri,
     authorization: Option<HeaderValue>,
+}
+
+impl EnvProxy {
+    /// Host and port, without what the variable says of its user.
+    pub fn address(&self) -> Option<(String, u16)> {
+        let uri = &self.0.as_ref()?.uri;
+        let port = match uri.scheme_str() {
+            Some("https") => 443,
+            _ => 80,
+        };
+        let host = uri.host()?.trim_matches(['[', ']']);
+        Some((host.to_owned(), uri.port_u16().unwrap_or(port)))
+    }
 }
 
 impl Proxy {

@@ -61,6 +61,10 @@ enum Into {
 
 impl Builder<'_, '_> {
     fn place(&self, line: usize, column: usize) -> Origin {
+        // What is missing at the end is reported in the line behind it, which nobody could open.
+        if line > self.p.lines.starts.len() {
+            return self.p.lines.origin(self.p.lines.text.len());
+        }
         Origin::File {
             file: self.p.lines.file,
             line: line.max(1),

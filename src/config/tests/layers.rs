@@ -1,5 +1,7 @@
 //! Who overrides whom.
 
+use http::HeaderValue;
+
 use super::*;
 
 fn by_environment() -> Setup {
@@ -9,9 +11,14 @@ fn by_environment() -> Setup {
         .env("MCP_API_SECRET", "s3cret")
 }
 
-fn auth_gateway(config: &Config, index: usize) -> (&HeaderValue, &Secret) {
-    let CredentialScheme::AuthGateway { key_id, secret } = &config.credentials[index].scheme;
-    (key_id, secret)
+fn auth_gateway(config: &Config, index: usize) -> (HeaderValue, &Secret) {
+    let CredentialScheme::AuthGateway(gateway) = &config.credentials[index].scheme else {
+        panic!("another scheme")
+    };
+    (
+        gateway.key.key_id.header_value().unwrap(),
+        &gateway.key.secret,
+    )
 }
 
 fn tcp(address: &str) -> ListenAddress {
@@ -46,7 +53,7 @@ fn the_environment_alone_configures_one_upstream() {
     assert_eq!(config.credentials[0].name, "default");
     assert_eq!(
         auth_gateway(&config, 0),
-        (&HeaderValue::from_static("id"), &secret("s3cret"))
+        (HeaderValue::from_static("id"), &secret("s3cret"))
     );
     assert_eq!(
         config.secret_variables,
@@ -68,7 +75,7 @@ fn key_and_secret_may_be_in_files_that_the_environment_names() {
     let config = setup.load();
     assert_eq!(
         auth_gateway(&config, 0),
-        (&HeaderValue::from_static("the-id"), &secret("k"))
+        (HeaderValue::from_static("the-id"), &secret("k"))
     );
     let both = setup.env("MCP_API_SECRET", "s");
     assert_eq!(
@@ -130,7 +137,7 @@ fn the_environment_overrides_the_only_upstream_of_the_file() {
     assert_eq!(config.upstreams[0].name, "acme");
     assert_eq!(config.upstreams[0].target.authority, "other.example");
     let id = HeaderValue::from_static("550e8400");
-    assert_eq!(auth_gateway(&config, 0), (&id, &secret("from-env")));
+    assert_eq!(auth_gateway(&config, 0), (id, &secret("from-env")));
     assert_eq!(config.log.level, slog::Level::Error);
 }
 

@@ -56,16 +56,20 @@ fn the_example_of_the_manual_loads() {
     assert_eq!(upstream.target.path, TargetPath::Base(String::new()));
     assert_eq!(upstream.session.as_ref().unwrap().value, secret("abc"));
     assert_eq!(upstream.credential, Some(0));
-    let CredentialScheme::AuthGateway {
-        key_id,
-        secret: key,
-    } = &config.credentials[0].scheme;
+    let CredentialScheme::AuthGateway(gateway) = &config.credentials[0].scheme else {
+        panic!("another scheme")
+    };
+    let key_id = gateway.key.key_id.header_value().unwrap();
     assert_eq!(key_id, "550e8400-e29b-41d4-a716-446655440000");
-    assert_eq!(*key, secret("s3cret"));
+    assert_eq!(gateway.key.secret, secret("s3cret"));
+    assert_eq!(gateway.headers, GatewayHeaders::default());
     let route = Route {
         path: "/acme".into(),
         strip_prefix: true,
         upstream: 0,
+        access: Access::default(),
+        credentials: Vec::new(),
+        request_timeout: None,
         policies: Vec::new(),
     };
     assert_eq!(config.routes, [route]);
@@ -89,6 +93,8 @@ fn the_example_of_the_manual_loads() {
         Limits {
             max_body: 64 << 20,
             replay_buffer: 1 << 20,
+            max_connections: None,
+            max_connections_per_peer: None,
             rate: Vec::new(),
             cache: 16 << 20
         }
@@ -114,6 +120,9 @@ fn the_smallest_file_leaves_everything_else_to_defaults() {
             path: String::new(),
             strip_prefix: false,
             upstream: 0,
+            access: Access::default(),
+            credentials: Vec::new(),
+            request_timeout: None,
             policies: Vec::new(),
         }]
     );
@@ -162,6 +171,8 @@ fn every_other_setting_has_its_words() {
         Limits {
             max_body: 1000,
             replay_buffer: 0,
+            max_connections: None,
+            max_connections_per_peer: None,
             rate: Vec::new(),
             cache: 0
         }

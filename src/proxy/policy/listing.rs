@@ -1,37 +1,52 @@
 //! Listings without what may not be called: only what is left out changes, all else stays as it came.
 
+use std::borrow::Cow;
+use std::fmt;
 use std::ops::Range;
 
-use serde::Deserialize;
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::config::{Policy, Rules};
 
-#[derive(Deserialize)]
-struct Reply<'a> {
-    #[serde(borrow)]
-    result: Option<&'a RawValue>,
+/// The key of a listing in a result, and the key that names its items.
+const LISTS: [(&str, &str); 4] = [
+    ("tools", "name"),
+    ("prompts", "name"),
+    ("resources", "uri"),
+    ("resourceTemplates", "uriTemplate"),
+];
+
+/// An object as it is written. A key may come twice: whichever a client takes is looked into.
+struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+
+#[derive(serde::Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl<'de> Deserialize<'de> for Members<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Pairs;
+        impl<'de> Visitor<'de> for Pairs {
+            type Value = Members<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members = Vec::new();
+                while let Some((Text(key), value)) = map.next_entry()? {
+                    members.push((key, value));
+                }
+                Ok(Members(members))
+            }
+        }
+        deserializer.deserialize_map(Pairs)
+    }
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Listings<'a> {
-    #[serde(borrow)]
-    tools: Option<Vec<&'a RawValue>>,
-    #[serde(borrow)]
-    prompts: Option<Vec<&'a RawValue>>,
-    #[serde(borrow)]
-    resources: Option<Vec<&'a RawValue>>,
-    #[serde(borrow)]
-    resource_templates: Option<Vec<&'a RawValue>>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Item {
-    name: Option<String>,
-    uri: Option<String>,
-    uri_template: Option<String>,
+fn read<'a, T: Deserialize<'a>>(raw: &'a RawValue) -> Option<T> {
+    serde_json::from_str(raw.get()).ok()
 }
 
 /// The message or batch without what `policy` rules out; `None` if it stays as it is.
@@ -40,42 +55,55 @@ struct Item {
 /// the answer to a request of long ago.
 pub fn filter(policy: &Policy, message: &[u8]) -> Option<Vec<u8>> {
     let text = std::str::from_utf8(message).ok()?;
+    let whole: &RawValue = serde_json::from_str(text).ok()?;
     let mut cuts = Vec::new();
-    if text.trim_start().starts_with('[') {
-        let replies: Vec<Reply<'_>> = serde_json::from_str(text).ok()?;
-        for reply in &replies {
+    if whole.get().starts_with('[') {
+        for reply in read::<Vec<&RawValue>>(whole)? {
             note(policy, text, reply, &mut cuts);
         }
     } else {
-        note(policy, text, &serde_json::from_str(text).ok()?, &mut cuts);
+        note(policy, text, whole, &mut cuts);
     }
     (!cuts.is_empty()).then(|| without(text, cuts).into_bytes())
 }
 
-fn note(policy: &Policy, text: &str, reply: &Reply<'_>, cuts: &mut Vec<Range<usize>>) {
-    let Some(found) = reply
-        .result
-        .and_then(|result| serde_json::from_str::<Listings<'_>>(result.get()).ok())
-    else {
+fn note(policy: &Policy, text: &str, reply: &RawValue, cuts: &mut Vec<Range<usize>>) {
+    let Some(Members(reply)) = read(reply) else {
         return;
     };
-    let mut check =
-        |items: Option<Vec<&RawValue>>, rules: &Rules, name: fn(Item) -> Option<String>| {
-            let items = items.filter(|_| rules.restrict()).unwrap_or_default();
-            let is_left_out = |raw: &&RawValue| {
-                let item = serde_json::from_str::<Item>(raw.get()).ok();
-                !item.and_then(name).is_some_and(|name| rules.permit(&name))
-            };
-            let ranges: Vec<_> = items.iter().map(|raw| place(text, raw)).collect();
-            let left_out: Vec<_> = items.iter().map(is_left_out).collect();
-            cuts.extend(cut(&ranges, &left_out));
+    let results = reply.into_iter().filter(|(key, _)| key == "result");
+    let lists = results
+        .filter_map(|(_, result)| read::<Members<'_>>(result))
+        .flat_map(|Members(members)| members);
+    for (key, items) in lists {
+        let Some((_, name)) = LISTS.iter().find(|(list, _)| *list == key) else {
+            continue;
         };
-    check(found.tools, &policy.tools, |item| item.name);
-    check(found.prompts, &policy.prompts, |item| item.name);
-    check(found.resources, &policy.resources, |item| item.uri);
-    check(found.resource_templates, &policy.resources, |item| {
-        item.uri_template
-    });
+        let rules = match &*key {
+            "tools" => &policy.tools,
+            "prompts" => &policy.prompts,
+            _ => &policy.resources,
+        };
+        let Some(items) = read::<Vec<&RawValue>>(items).filter(|_| rules.restrict()) else {
+            continue;
+        };
+        let ranges: Vec<_> = items.iter().map(|item| place(text, item)).collect();
+        let left_out: Vec<_> = items
+            .iter()
+            .map(|item| !is_permitted(rules, item, name))
+            .collect();
+        cuts.extend(cut(&ranges, &left_out));
+    }
+}
+
+/// Whether the item has a name, and no name that is ruled out.
+fn is_permitted(rules: &Rules, item: &RawValue, name: &str) -> bool {
+    let Some(Members(members)) = read(item) else {
+        return false;
+    };
+    let mut names = members.iter().filter(|(key, _)| key == name).peekable();
+    names.peek().is_some()
+        && names.all(|(_, name)| read(name).is_some_and(|Text(name)| rules.permit(&name)))
 }
 
 /// Where a value that was read from `text` stands in it.
@@ -171,6 +199,24 @@ mod tests {
         let listing = r#"{"id":1,"result":{"tools":[{"nom":"a"},7]}}"#;
         let left = filter(&policy(&["del"]), listing.as_bytes()).unwrap();
         assert_eq!(left, br#"{"id":1,"result":{"tools":[]}}"#);
+    }
+
+    #[test]
+    fn what_is_odd_beside_a_listing_does_not_hide_it() {
+        for listing in [
+            r#"{"result":{"tools":[{"name":"del"}],"prompts":7}}"#,
+            r#"[7,{"result":{"tools":[{"name":"del"}]}}]"#,
+            r#"{"result":{},"result":{"tools":[],"tools":[{"name":"del"}]}}"#,
+            r#"{"result":{"tools":[{"name":"a","name":"del"}]}}"#,
+        ] {
+            let left = filter(&policy(&["del"]), listing.as_bytes()).expect(listing);
+            assert!(
+                !String::from_utf8(left).unwrap().contains("del"),
+                "{listing}"
+            );
+        }
+        let odd = r#"{"result":{"tools":[{"name":"a","uri":7}]}}"#;
+        assert_eq!(filter(&policy(&["del"]), odd.as_bytes()), None);
     }
 
     proptest! {

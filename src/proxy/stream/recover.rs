@@ -190,11 +190,11 @@ pub struct Recovery {
     is_joint: bool,
     running: Option<Running>,
     /// How the upstream's stream ended: so does the client's, if it stays ended.
-    end: Option<hyper::Error>,
+    end: Option<client::Broken>,
 }
 
 /// The stream stays ended: cleanly, or broken.
-pub struct Gone(pub Option<hyper::Error>);
+pub struct Gone(pub Option<client::Broken>);
 
 /// What of the stream may go on.
 pub enum Passed {
@@ -240,7 +240,7 @@ impl Recovery {
     }
 
     /// The upstream's stream has ended.
-    pub fn begin(&mut self, end: Option<hyper::Error>) {
+    pub fn begin(&mut self, end: Option<client::Broken>) {
         self.end = end;
         self.splitter = Splitter::default();
         if self.place.is_old_transport {

@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 
 use super::body::{self, Body};
 use super::secrets;
+use super::tls;
 use super::wait::within;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +84,35 @@ impl Client {
     pub async fn unix(path: &Path, http: Http) -> Self {
         let stream = UnixStream::connect(path).await.unwrap();
         Self::handshake(TokioIo::new(stream), http).await
+    }
+
+    /// Over TLS with `localhost`, with a certificate or without.
+    pub async fn tls(
+        address: SocketAddr,
+        identity: Option<&tls::Identity>,
+        http: Http,
+    ) -> std::io::Result<Self> {
+        let alpn = match http {
+            Http::One => "http/1.1",
+            Http::Two => "h2",
+        };
+        let stream = TcpStream::connect(address).await?;
+        let connector = tokio_rustls::TlsConnector::from(tls::client(identity, alpn));
+        let name = "localhost".try_into().unwrap();
+        let stream = connector.connect(name, stream).await?;
+        assert_eq!(stream.get_ref().1.alpn_protocol(), Some(alpn.as_bytes()));
+        Ok(Self::handshake(TokioIo::new(stream), http).await)
+    }
+
+    /// Over a connection that was made already.
+    pub async fn over_unix(stream: std::os::unix::net::UnixStream, http: Http) -> Self {
+        stream.set_nonblocking(true).unwrap();
+        Self::handshake(TokioIo::new(UnixStream::from_std(stream).unwrap()), http).await
+    }
+
+    pub async fn over_tcp(stream: std::net::TcpStream, http: Http) -> Self {
+        stream.set_nonblocking(true).unwrap();
+        Self::handshake(TokioIo::new(TcpStream::from_std(stream).unwrap()), http).await
     }
 
     async fn handshake<T>(io: T, http: Http) -> Self

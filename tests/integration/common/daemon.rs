@@ -71,6 +71,8 @@ impl Daemon {
     /// Returns at once.
     pub fn spawn(setup: Setup) -> Self {
         let notified = Arc::new(Journal::default());
+        // That of a daemon before this one.
+        let _ = std::fs::remove_file(setup.path("notify.sock"));
         let manager = UnixDatagram::bind(setup.path("notify.sock")).unwrap();
         let mut command = Self::command(&setup);
         let started = Instant::now();
@@ -337,6 +339,12 @@ impl Drop for Daemon {
             for page in searched {
                 // Asking is searching.
                 let _ = admin::ask(&self.admin_socket(), "GET", page);
+            }
+            if !searched.is_empty()
+                && let Ok(environment) = std::fs::read(format!("/proc/{}/environ", self.pid()))
+            {
+                let environment = String::from_utf8_lossy(&environment);
+                secrets::assert_none("the environment", &environment);
             }
             let _ = self.child.kill();
             let _ = self.child.wait();

@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
 use super::daemon::Daemon;
 use super::process::{self, Ended};
@@ -13,7 +14,7 @@ use super::{Upstream, tls};
 
 /// A daemon to be: by default one upstream for every path, a Unix socket and a TCP port.
 pub struct Setup {
-    dir: tempfile::TempDir,
+    dir: Arc<tempfile::TempDir>,
     upstream: String,
     key_id: String,
     unix_listener: String,
@@ -36,7 +37,7 @@ impl Setup {
     /// `https` upstreams are expected to have a certificate of the tests' own authority.
     pub fn at(url: &str) -> Self {
         let setup = Self {
-            dir: tempfile::tempdir().unwrap(),
+            dir: Arc::new(tempfile::tempdir().unwrap()),
             upstream: String::new(),
             key_id: KEY_ID.to_owned(),
             unix_listener: String::new(),
@@ -58,6 +59,23 @@ impl Setup {
             setup.upstream(&format!("ca_file = {ca:?}"))
         } else {
             setup
+        }
+    }
+
+    /// The same once more, in the same directory, for when the daemon of before is gone.
+    pub fn again(&self) -> Self {
+        Self {
+            dir: Arc::clone(&self.dir),
+            upstream: self.upstream.clone(),
+            key_id: self.key_id.clone(),
+            unix_listener: self.unix_listener.clone(),
+            tcp_listener: self.tcp_listener.clone(),
+            more: self.more.clone(),
+            whole: self.whole.clone(),
+            env: self.env.clone(),
+            args: self.args.clone(),
+            inherited: Vec::new(),
+            ..*self
         }
     }
 

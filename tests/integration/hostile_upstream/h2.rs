@@ -30,11 +30,16 @@ fn case(name: &'static str, attack: impl Fn(&mut TcpStream, u32) + Send + Sync +
     }
 }
 
-/// Answers with these frames and waits for the daemon to close.
+/// Answers every request with these frames, until the daemon closes: what only reads is tried again.
 fn says(name: &'static str, frames: impl Fn(u32) -> Vec<u8> + Send + Sync + 'static) -> Case {
     case(name, move |stream, id| {
-        let _ = stream.write_all(&frames(id));
-        let _ = stream.read_to_end(&mut Vec::new());
+        let mut next = Some(id);
+        while let Some(id) = next {
+            if stream.write_all(&frames(id)).is_err() {
+                return;
+            }
+            next = next_request(stream);
+        }
     })
 }
 
@@ -47,6 +52,10 @@ fn first_request(stream: &mut TcpStream) -> Option<u32> {
     let mut rest_of_preface = [0; 6];
     stream.read_exact(&mut rest_of_preface).ok()?;
     stream.write_all(&frame(SETTINGS, 0, 0, &[])).ok()?;
+    next_request(stream)
+}
+
+fn next_request(stream: &mut TcpStream) -> Option<u32> {
     loop {
         let mut head = [0; 9];
         stream.read_exact(&mut head).ok()?;

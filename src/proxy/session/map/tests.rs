@@ -18,7 +18,9 @@ fn upstream() -> Arc<Upstream> {
         flags: Flags::default(),
     });
     let proxies = ProxyVariables::new(|_: &str| None);
-    let snapshot = Snapshot::new(config.unwrap(), None, &proxies, &Metrics::default());
+    let log = slog::Logger::root(slog::Discard, slog::o!());
+    let snapshot =
+        Snapshot::new(config.unwrap(), None, &proxies, &Metrics::default(), &log).unwrap();
     Arc::clone(&snapshot.upstreams[0])
 }
 

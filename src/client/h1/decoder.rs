@@ -1,0 +1,263 @@
+//! Where a response's body is, and where it ends (RFC 9112, sections 6 and 7).
+
+use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
+
+use super::head::{self, Malformed};
+
+/// The longest line that announces a chunk, its extensions included.
+const MAX_CHUNK_LINE: usize = 4 * 1024;
+
+/// Finds a body's bytes among those of its connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decoder {
+    /// That many bytes are to come.
+    Length(u64),
+    UntilClose,
+    Chunked(Chunk),
+    Done,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Chunk {
+    /// The line with its size comes next.
+    Size,
+    /// That many bytes are to come.
+    Data(u64),
+    /// The line end behind the data.
+    DataEnd,
+    Trailers,
+}
+
+/// What the bytes at hand come to.
+#[derive(Debug)]
+pub enum Decoded {
+    Data(Bytes),
+    Trailers(HeaderMap),
+    End,
+    /// More bytes are needed.
+    Incomplete,
+}
+
+impl Decoder {
+    pub fn length(length: u64) -> Self {
+        match length {
+            0 => Self::Done,
+            length => Self::Length(length),
+        }
+    }
+
+    pub fn chunked() -> Self {
+        Self::Chunked(Chunk::Size)
+    }
+
+    pub fn is_done(&self) -> bool {
+        *self == Self::Done
+    }
+
+    /// How many bytes are still to come, if that is known.
+    pub fn remaining(&self) -> Option<u64> {
+        match self {
+            Self::Length(length) => Some(*length),
+            Self::Done => Some(0),
+            Self::UntilClose | Self::Chunked(_) => None,
+        }
+    }
+
+    /// Takes the next piece of the body from the front of `input`.
+    ///
+    /// # Errors
+    /// Chunks that are not as RFC 9112 has them.
+    pub fn decode(&mut self, input: &mut BytesMut) -> Result<Decoded, Malformed> {
+        match self {
+            Self::Done => Ok(Decoded::End),
+            _ if input.is_empty() => Ok(Decoded::Incomplete),
+            Self::UntilClose => Ok(Decoded::Data(input.split().freeze())),
+            Self::Length(left) => {
+                let data = take(input, left);
+                if *left == 0 {
+                    *self = Self::Done;
+                }
+                Ok(Decoded::Data(data))
+            }
+            Self::Chunked(_) => self.decode_chunks(input),
+        }
+    }
+
+    fn decode_chunks(&mut self, input: &mut BytesMut) -> Result<Decoded, Malformed> {
+        while let Self::Chunked(chunk) = self {
+            match chunk {
+                Chunk::Size => match take_size(input)? {
+                    None => return Ok(Decoded::Incomplete),
+                    Some(0) => *chunk = Chunk::Trailers,
+                    Some(size) => *chunk = Chunk::Data(size),
+                },
+                Chunk::Data(_) if input.is_empty() => return Ok(Decoded::Incomplete),
+                Chunk::Data(left) => {
+                    let data = take(input, left);
+                    if *left == 0 {
+                        *chunk = Chunk::DataEnd;
+                        self.end_chunk(input)?;
+                    }
+                    return Ok(Decoded::Data(data));
+                }
+                Chunk::DataEnd => {
+                    if !self.end_chunk(input)? {
+                        return Ok(Decoded::Incomplete);
+                    }
+                }
+                Chunk::Trailers => {
+                    let Some(trailers) = head::parse_trailers(input)? else {
+                        return Ok(Decoded::Incomplete);
+                    };
+                    *self = Self::Done;
+                    if !trailers.is_empty() {
+                        return Ok(Decoded::Trailers(trailers));
+                    }
+                }
+            }
+        }
+        Ok(Decoded::End)
+    }
+
+    /// Takes the line end behind a chunk's data, and the last chunk if it is there already:
+    /// a body whose end has come should not need another look to be over.
+    fn end_chunk(&mut self, input: &mut BytesMut) -> Result<bool, Malformed> {
+        match input.as_ref() {
+            [b'\r', b'\n', rest @ ..] => {
+                let is_last = rest == b"0\r\n\r\n";
+                *self = if is_last { Self::Done } else { Self::chunked() };
+                drop(input.split_to(if is_last { 7 } else { 2 }));
+                Ok(true)
+            }
+            [] | [b'\r'] => Ok(false),
+            _ => Err("a chunk is longer than it says"),
+        }
+    }
+}
+
+fn take(input: &mut BytesMut, left: &mut u64) -> Bytes {
+    let length = usize::try_from(*left).map_or(input.len(), |left| left.min(input.len()));
+    *left -= length as u64;
+    input.split_to(length).freeze()
+}
+
+/// A chunk's size from the line at the front; its extensions mean nothing to us.
+fn take_size(input: &mut BytesMut) -> Result<Option<u64>, Malformed> {
+    let end = memchr::memchr(b'\n', input);
+    if end.unwrap_or(input.len()) > MAX_CHUNK_LINE {
+        return Err("a chunk's size line is too long");
+    }
+    let Some(end) = end else {
+        return Ok(None);
+    };
+    let line = input.split_to(end + 1);
+    let line = line
+        .strip_suffix(b"\r\n")
+        .ok_or("a chunk's size line ends without CR")?;
+    let size = line.split(|byte| *byte == b';').next().unwrap_or_default();
+    let size = size.trim_ascii_end();
+    let is_size = (1..=16).contains(&size.len()) && size.iter().all(u8::is_ascii_hexdigit);
+    let has_control = line
+        .iter()
+        .any(|byte| *byte != b'\t' && byte.is_ascii_control());
+    if !is_size || has_control {
+        return Err("a chunk's size is no number");
+    }
+    let size = std::str::from_utf8(size)
+        .ok()
+        .and_then(|size| u64::from_str_radix(size, 16).ok());
+    size.map(Some).ok_or("a chunk's size is no number")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The body in `pieces`, whether it is over, and what is left behind it.
+    type Found = (Vec<u8>, bool, Vec<u8>);
+
+    fn decoded(mut decoder: Decoder, pieces: &[&[u8]]) -> Result<Found, Malformed> {
+        let mut input = BytesMut::new();
+        let mut body = Vec::new();
+        for piece in pieces {
+            input.extend_from_slice(piece);
+            loop {
+                match decoder.decode(&mut input)? {
+                    Decoded::Data(data) => body.extend_from_slice(&data),
+                    Decoded::Trailers(_) => {}
+                    Decoded::End | Decoded::Incomplete => break,
+                }
+            }
+        }
+        Ok((body, decoder.is_done(), input.to_vec()))
+    }
+
+    #[test]
+    fn a_length_takes_its_bytes_and_no_more() {
+        let found = decoded(Decoder::length(4), &[b"ab", b"cdNEXT"]);
+        assert_eq!(found, Ok((b"abcd".to_vec(), true, b"NEXT".to_vec())));
+        assert_eq!(decoded(Decoder::length(0), &[b"NEXT"]).unwrap().2, b"NEXT");
+    }
+
+    #[test]
+    fn chunks_end_with_their_trailers() {
+        let text = b"3\r\nabc\r\n2;ext=\"1\"\r\nde\r\n0\r\nx-t: 1\r\n\r\nNEXT";
+        let found = decoded(Decoder::chunked(), &[text]);
+        assert_eq!(found, Ok((b"abcde".to_vec(), true, b"NEXT".to_vec())));
+        let mut input = BytesMut::from("0\r\nx-t: 1\r\n\r\n");
+        match Decoder::chunked().decode(&mut input) {
+            Ok(Decoded::Trailers(trailers)) => assert_eq!(trailers["x-t"], "1"),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_body_that_came_whole_is_over_with_its_last_byte() {
+        let mut decoder = Decoder::chunked();
+        let mut input = BytesMut::from("3\r\nabc\r\n0\r\n\r\n");
+        assert!(matches!(decoder.decode(&mut input), Ok(Decoded::Data(_))));
+        assert!(decoder.is_done());
+    }
+
+    #[test]
+    fn malformed_chunks_are_refused() {
+        for text in [
+            &b"x\r\n"[..],
+            b"\r\n",
+            b"-1\r\n",
+            b"0x1\r\na\r\n",
+            b"1\na\r\n",
+            b"1\r\nab\r\n",
+            b"1 1\r\n",
+            b"11111111111111111\r\n",
+            b"1;\x00\r\na\r\n",
+            b"0\r\nbad trailer\r\n\r\n",
+        ] {
+            assert!(decoded(Decoder::chunked(), &[text]).is_err(), "{text:?}");
+        }
+        let endless = vec![b'1'; 2 * MAX_CHUNK_LINE];
+        assert!(decoded(Decoder::chunked(), &[&endless]).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn however_chunks_arrive_the_body_is_the_same(
+            pieces in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 1..40), 0..6),
+            cut in 1usize..17,
+        ) {
+            let mut wire = Vec::new();
+            for piece in &pieces {
+                wire.extend_from_slice(format!("{:X}\r\n", piece.len()).as_bytes());
+                wire.extend_from_slice(piece);
+                wire.extend_from_slice(b"\r\n");
+            }
+            wire.extend_from_slice(b"0\r\n\r\n");
+            let arriving: Vec<&[u8]> = wire.chunks(cut).collect();
+            let found = decoded(Decoder::chunked(), &arriving);
+            prop_assert_eq!(found, Ok((pieces.concat(), true, Vec::new())));
+        }
+    }
+}

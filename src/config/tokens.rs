@@ -1,0 +1,112 @@
+//! `tokens`: the bearer tokens by which a listener's clients prove who they are.
+
+use std::fmt;
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
+
+use super::decode::Field;
+use super::secret::decode_secret;
+use super::upstream::check_name;
+
+/// Fewer bytes can be guessed by whoever may try often enough.
+const SHORTEST: usize = 16;
+
+/// Clients and their tokens. A token itself is not kept, only what it is recognised by.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Tokens(Vec<Token>);
+
+#[derive(Clone, PartialEq, Eq)]
+struct Token {
+    client: Arc<str>,
+    digest: [u8; 32],
+}
+
+impl fmt::Debug for Tokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list()
+            .entries(self.0.iter().map(|token| &token.client))
+            .finish()
+    }
+}
+
+impl Tokens {
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whose token this is. Takes as long for every token, known or not, of the same length.
+    pub fn client(&self, presented: &[u8]) -> Option<&Arc<str>> {
+        let digest: [u8; 32] = Sha256::digest(presented).into();
+        let mut found = u32::MAX;
+        for (index, token) in (0..).zip(&self.0) {
+            let is_it: Choice = token.digest.ct_eq(&digest);
+            found.conditional_assign(&index, is_it);
+        }
+        self.0.get(found as usize).map(|token| &token.client)
+    }
+}
+
+/// One secret for each client, under its name.
+pub fn decode_tokens(field: &Field<'_>) -> Option<Tokens> {
+    let mut tokens: Vec<Token> = Vec::new();
+    let mut complete = true;
+    for entry in field.section()?.entries() {
+        check_name(&entry);
+        let Some(secret) = decode_secret(&entry) else {
+            complete = false;
+            continue;
+        };
+        if secret.expose().len() < SHORTEST {
+            entry.problem(format!(
+                "the token has fewer than {SHORTEST} bytes and can be guessed; type: openssl rand -hex 32"
+            ));
+        }
+        let digest: [u8; 32] = Sha256::digest(secret.expose()).into();
+        if let Some(other) = tokens.iter().find(|token| token.digest == digest) {
+            entry.problem(format!(
+                "the client {:?} has the same token, so nobody could tell them apart; make another",
+                other.client
+            ));
+        }
+        tokens.push(Token {
+            client: entry.key().into(),
+            digest,
+        });
+    }
+    if tokens.is_empty() && complete {
+        field.problem("there is no token, so no client could connect; write one, or remove this");
+    }
+    complete.then_some(Tokens(tokens))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tokens(list: &[(&str, &str)]) -> Tokens {
+        let token = |(client, token): &(&str, &str)| Token {
+            client: (*client).into(),
+            digest: Sha256::digest(token.as_bytes()).into(),
+        };
+        Tokens(list.iter().map(token).collect())
+    }
+
+    #[test]
+    fn a_token_is_its_clients_and_nothing_near_it_is() {
+        let tokens = tokens(&[("ci", "first-token"), ("desk", "second-token")]);
+        let client = |token: &str| tokens.client(token.as_bytes()).map(|name| &**name);
+        assert_eq!(client("first-token"), Some("ci"));
+        assert_eq!(client("second-token"), Some("desk"));
+        for wrong in ["", "first-toke", "first-token ", "First-token", "ci"] {
+            assert_eq!(client(wrong), None, "{wrong}");
+        }
+        assert_eq!(Tokens::default().client(b""), None);
+    }
+
+    #[test]
+    fn debug_shows_names_alone() {
+        assert_eq!(format!("{:?}", tokens(&[("ci", "t")])), r#"["ci"]"#);
+    }
+}

@@ -1,0 +1,176 @@
+//! The daemon's own walls, beside those that systemd may build: files by Landlock, system calls by seccomp.
+//!
+//! They are put up once, after the configuration was read, and nothing takes them down: not a
+//! reload, and not whoever takes the process over. What is allowed is therefore what a reload
+//! may need: the directories from which something was read, those with sockets, and the system's.
+//! TCP ports are not restricted: a reload may name any upstream.
+
+#[cfg(target_os = "linux")]
+mod files;
+#[cfg(target_os = "linux")]
+mod syscalls;
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use crate::config::{AuditTarget, Config, ListenAddress};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// As much as the kernel can.
+    Auto,
+    /// All of it, or the daemon does not start.
+    Require,
+    Off,
+}
+
+/// What is in force; `Err` says why it is not.
+#[derive(Debug, Clone)]
+pub struct Report {
+    pub files: Result<(), String>,
+    pub system_calls: Result<(), String>,
+}
+
+/// Directories that may be read, once files are restricted.
+static READABLE: OnceLock<Vec<PathBuf>> = OnceLock::new();
+
+/// Directories beneath which sockets may be made, likewise.
+static SOCKETS: OnceLock<Vec<PathBuf>> = OnceLock::new();
+
+/// Restricts this thread and those that it starts from now on, and every program they start.
+///
+/// # Errors
+/// With [`Mode::Require`], when something cannot be put in force.
+pub fn enter(config: &Config) -> Result<Report, String> {
+    let report = match config.server.sandbox {
+        Mode::Off => Report::of_nothing("switched off by server.sandbox"),
+        Mode::Auto | Mode::Require => walls(config),
+    };
+    if config.server.sandbox == Mode::Require {
+        let missing = |what: &str, why: &String| {
+            format!(
+                "server.sandbox is \"require\", and {what} cannot be restricted: {why}; use another kernel, or \"auto\""
+            )
+        };
+        report.files.as_ref().map_err(|why| missing("files", why))?;
+        report
+            .system_calls
+            .as_ref()
+            .map_err(|why| missing("system calls", why))?;
+    }
+    Ok(report)
+}
+
+impl Report {
+    /// Each by its name.
+    pub fn walls(&self) -> [(&'static str, &Result<(), String>); 2] {
+        [("files", &self.files), ("system calls", &self.system_calls)]
+    }
+
+    fn of_nothing(why: &str) -> Self {
+        Self {
+            files: Err(why.to_owned()),
+            system_calls: Err(why.to_owned()),
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn walls(config: &Config) -> Report {
+    let readable = crate::file::directories();
+    let sockets: Vec<_> = sockets(config).filter_map(existing_directory).collect();
+    let files = if config.asks_for_programs() {
+        // A process behind Landlock may not look at one that is not.
+        Err("a rule names executables, which could not be told from behind them".to_owned())
+    } else {
+        files::restrict(&readable, &sockets, audit_directory(config))
+    };
+    if files.is_ok() {
+        let system = files::SYSTEM.iter().map(PathBuf::from);
+        let _ = READABLE.set(readable.into_iter().chain(system).collect());
+        let _ = SOCKETS.set(sockets);
+    }
+    Report {
+        files,
+        system_calls: syscalls::restrict(),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn walls(_: &Config) -> Report {
+    Report::of_nothing("this system has no such means")
+}
+
+#[cfg(target_os = "linux")]
+fn audit_directory(config: &Config) -> Option<&Path> {
+    match &config.audit.as_ref()?.target {
+        AuditTarget::File(path) => path.parent(),
+        AuditTarget::Journald | AuditTarget::Syslog => None,
+    }
+}
+
+/// Whether our own walls keep us from reading `path`, whatever its permissions say.
+pub fn hides(path: &Path) -> bool {
+    let Some(readable) = READABLE.get() else {
+        return false;
+    };
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    !readable.iter().any(|directory| path.starts_with(directory))
+}
+
+/// What a new configuration wants and our own walls keep us from, each with what to do.
+pub fn out_of_reach(config: &Config) -> Vec<String> {
+    let mut all = sockets_out_of_reach(config);
+    if READABLE.get().is_some() && config.asks_for_programs() {
+        all.push(
+            "a rule names executables, and this daemon has shut itself off from other processes; \
+             restart it (server.sandbox)"
+                .to_owned(),
+        );
+    }
+    all
+}
+
+fn sockets_out_of_reach(config: &Config) -> Vec<String> {
+    let Some(reachable) = SOCKETS.get() else {
+        return Vec::new();
+    };
+    let is_reachable = |path: &Path| {
+        reachable
+            .iter()
+            .any(|directory| path.starts_with(directory))
+    };
+    sockets(config)
+        .filter(|path| !is_reachable(path))
+        .map(|path| {
+            format!(
+                "{}: no socket can be made there by this daemon, which is limited to the directories it \
+                 knew when it started; restart it (server.sandbox)",
+                path.display()
+            )
+        })
+        .collect()
+}
+
+fn sockets(config: &Config) -> impl Iterator<Item = &Path> {
+    let of_clients = config
+        .listeners
+        .iter()
+        .filter_map(|listener| match &listener.address {
+            ListenAddress::Unix(unix) => Some(unix.path.as_path()),
+            ListenAddress::Tcp(_) => None,
+        });
+    of_clients.chain(config.admin.unix.iter().map(|unix| unix.path.as_path()))
+}
+
+/// The nearest directory that is there: a missing one is made by the listener.
+#[cfg(target_os = "linux")]
+fn existing_directory(socket: &Path) -> Option<PathBuf> {
+    let mut above = socket.ancestors().skip(1);
+    above
+        .find(|directory| directory.is_dir())
+        .map(Path::to_owned)
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests;
