@@ -6,7 +6,7 @@ mod report;
 use debug::Order;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
@@ -17,7 +17,6 @@ use slog::{Logger, debug};
 
 use crate::guard::{self, Policy};
 use crate::listen::{self, Peer};
-use crate::metrics::{Gauges, UpstreamGauges};
 use crate::proxy;
 use crate::serve::{self, Connection, Handler, Timeouts};
 use crate::state::{Reloaded, State};
@@ -129,32 +128,8 @@ impl Admin {
     }
 
     fn metrics(&self) -> Response<Full<Bytes>> {
-        let registry = self.state.workers.registry();
-        let (in_flight, event_streams) = registry.requests();
-        let snapshot = self.state.proxy.snapshot();
-        let upstreams = snapshot.upstreams.iter().map(|upstream| UpstreamGauges {
-            name: &upstream.config.name,
-            certificate_expiry: upstream.client.certificate_expiry(),
-            credential: upstream.config.credential.map(|index| {
-                let name = &snapshot.config.credentials[index].name;
-                (name.as_str(), upstream.credential_since)
-            }),
-        });
-        let gauges = Gauges {
-            upstreams: upstreams.collect(),
-            in_flight,
-            connections: registry.len(),
-            sessions: self.state.proxy.sessions.count(Instant::now()),
-            event_streams,
-            log_dropped: self.state.log_control.dropped(),
-            audit_lost: self.state.proxy.audit.lost(),
-            audit_failing: self.state.proxy.audit.is_failing(),
-            cache_bytes: self.state.proxy.cache.bytes(),
-            cache_entries: self.state.proxy.cache.entries(),
-        };
-        let mut page = String::new();
-        match self.state.proxy.metrics.write(&mut page, &gauges) {
-            Ok(()) => reply(StatusCode::OK, OPEN_METRICS, page),
+        match self.state.metrics_page() {
+            Ok(page) => reply(StatusCode::OK, OPEN_METRICS, page),
             Err(_) => problem(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "internal",

@@ -4,6 +4,7 @@ mod listeners;
 mod refresh;
 mod reload;
 mod signals;
+mod telemetry;
 mod watch;
 
 use std::process::ExitCode;
@@ -26,7 +27,6 @@ use crate::proxy::{self, Proxy};
 use crate::serve::Workers;
 use crate::snapshot::Snapshot;
 use crate::state::{Reloaded, State};
-use crate::telemetry::Telemetry;
 use crate::worker;
 use crate::{exit, harden, sandbox};
 
@@ -113,12 +113,7 @@ pub fn run(sources: Sources, config: Config, ready: impl FnOnce(Handle)) -> Resu
         .enable_all()
         .max_blocking_threads(4)
         .build()?;
-    match Telemetry::from_env(&env, &proxies, runtime.handle().clone(), &proxy.metrics) {
-        Ok(Some(telemetry)) => drop(proxy.telemetry.set(telemetry)),
-        Ok(None) => {}
-        Err(reason) => warn!(log, "no traces are sent"; "reason" => %reason),
-    }
-    let served = Arc::clone(&proxy);
+    let metering = telemetry::start(&proxy, &env, &proxies, runtime.handle(), &log);
     let result = runtime.block_on(async {
         let daemon = Daemon::start(
             sources,
@@ -132,22 +127,18 @@ pub fn run(sources: Sources, config: Config, ready: impl FnOnce(Handle)) -> Resu
             sandbox,
         )
         .await?;
+        let state = Arc::clone(&daemon.state);
+        if let Some(metering) = &metering {
+            tokio::spawn(telemetry::tell(Arc::clone(metering), Arc::clone(&state)));
+        }
         daemon.serve(ready).await;
-        say_farewell(served).await;
+        telemetry::say_farewell(metering, state).await;
         Ok(())
     });
     workers.stop();
     audited.audit.close();
     runtime.shutdown_background();
     result
-}
-
-/// Lets the last spans leave.
-async fn say_farewell(proxy: Arc<Proxy>) {
-    if proxy.telemetry.get().is_some() {
-        let sending = move || proxy.telemetry.get().map(Telemetry::flush);
-        let _ = tokio::task::spawn_blocking(sending).await;
-    }
 }
 
 struct Daemon {

@@ -41,7 +41,7 @@ pub struct Metrics {
     handshakes: Family<Labels<2>, Counter>,
     certificates: Family<Labels<1>, Gauge<f64, AtomicU64>>,
     credentials: Family<Labels<2>, Gauge<f64, AtomicU64>>,
-    exports: Family<Labels<1>, Counter>,
+    exports: Family<Labels<2>, Counter>,
     errors: Family<Labels<1>, Counter>,
     retries: Family<Labels<2>, Counter>,
     refusing: Family<Labels<1>, Gauge<i64, AtomicI64>>,
@@ -294,7 +294,7 @@ impl Default for Metrics {
         );
         registry.register(
             "telemetry_exports",
-            "Batches of spans by outcome: success or failure",
+            "Batches sent to the collector by signal (traces, metrics) and outcome (success, failure)",
             metrics.exports.clone(),
         );
         registry.register(
@@ -463,11 +463,13 @@ impl Metrics {
         self.routes.of(path, upstream)
     }
 
-    /// Batches of spans that reached the collector, or did not.
-    pub fn export(&self, outcome: &'static str) -> Counter {
-        self.exports
-            .get_or_create(&[("outcome", outcome.to_owned())])
-            .clone()
+    /// Batches that reached the collector, or did not.
+    pub fn export(&self, signal: &'static str, outcome: &'static str) -> Counter {
+        let labels = [
+            ("signal", signal.to_owned()),
+            ("outcome", outcome.to_owned()),
+        ];
+        self.exports.get_or_create(&labels).clone()
     }
 
     /// A client's connection was over a limit.

@@ -67,7 +67,7 @@ use crate::metrics::Metrics;
 use crate::path;
 use crate::serve::{Connection, Handler};
 use crate::snapshot::{Snapshot, Upstream};
-use crate::telemetry::Telemetry;
+use crate::telemetry::Tracing;
 
 use self::cache::Cache;
 use self::exchange::Exchange;
@@ -88,8 +88,8 @@ pub struct Proxy {
     pub audit: Audit,
     pub sessions: Sessions,
     pub cache: Arc<Cache>,
-    /// Set at the start where the environment names a collector.
-    pub telemetry: OnceLock<Telemetry>,
+    /// Set at the start where traces are sent to a collector.
+    pub tracing: OnceLock<Tracing>,
     /// The last answers of the proxy's own.
     pub recent: Recent,
     /// The last requests.
@@ -183,7 +183,7 @@ impl Proxy {
             audit: Audit::new(log.clone()),
             log,
             sessions: Sessions::default(),
-            telemetry: OnceLock::new(),
+            tracing: OnceLock::new(),
             recent: Recent::default(),
             requests: Requests::default(),
             watches: Watches::default(),
@@ -281,7 +281,7 @@ impl Proxy {
                 .insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
         if let Some(own) = exchange.traceparent(call.message.as_deref()) {
-            head.headers.insert(head::TRACEPARENT, own);
+            head.headers.insert(ids::TRACEPARENT, own);
         }
         let mut request = Request::from_parts(head, body);
         let mut visit = Visit::of(self, call, upstream, &mut request, exchange.mcp_method());

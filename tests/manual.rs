@@ -33,12 +33,9 @@ const PAGES: [&str; 7] = [
 ];
 
 /// Variables that libraries read for us, which no line of ours names.
-const READ_BY_LIBRARIES: [&str; 8] = [
+const READ_BY_LIBRARIES: [&str; 5] = [
     "OTEL_BSP_MAX_QUEUE_SIZE",
     "OTEL_BSP_SCHEDULE_DELAY",
-    "OTEL_EXPORTER_OTLP_HEADERS",
-    "OTEL_EXPORTER_OTLP_TIMEOUT",
-    "OTEL_TRACES_SAMPLER",
     "OTEL_TRACES_SAMPLER_ARG",
     "SSL_CERT_DIR",
     "SSL_CERT_FILE",
@@ -384,6 +381,7 @@ const SECTIONS: &[(&str, &str)] = &[
     ),
     ("[admin]", "[admin]\nqqqqqqqq = 1"),
     ("[audit]", "[audit]\nqqqqqqqq = 1"),
+    ("[telemetry]", "[telemetry]\nqqqqqqqq = 1"),
     ("[log]", "[log]\nqqqqqqqq = 1"),
     (
         "[upstream.NAME.concurrency]",
@@ -593,7 +591,7 @@ fn exported() -> Names {
     );
     upstream.retry("reads");
     metrics.route("/acme", "acme").count(&http::Method::POST, 2);
-    metrics.export("success");
+    metrics.export("traces", "success");
     upstream.clock_skew(0);
     metrics.proxy_error("no_route");
     metrics.reloaded(true, SystemTime::now());

@@ -15,6 +15,7 @@ use super::overlay::{default_listeners, overlay};
 use super::report::Report;
 use super::route::{Upstreams, decode_routes, route_paths, warn_of_unreachable};
 use super::server::{decode_log, decode_server};
+use super::telemetry::{self, decode_telemetry};
 use super::tree::{Origin, Table};
 use super::upstream::decode_upstream;
 use super::{Config, Credential, Outline, Route, Sources};
@@ -106,6 +107,7 @@ fn decode(report: &Report<'_>, tree: &Table) -> Option<Config> {
     warn_of_unused(&credential_fields, &upstreams, &routes);
     let admin = decode_admin(&mut root, &listeners);
     let audit = decode_audit(&mut root);
+    let telemetry = decode_telemetry(&mut root);
     let (log, limits, server) = (
         decode_log(&mut root),
         decode_limits(&mut root),
@@ -126,6 +128,7 @@ fn decode(report: &Report<'_>, tree: &Table) -> Option<Config> {
             .collect(),
         admin,
         audit,
+        telemetry,
         log,
         limits,
         server,
@@ -237,6 +240,9 @@ fn variables_to_scrub(report: &Report<'_>) -> Vec<String> {
             .bytes(name)
             .is_some_and(|url| url.contains(&b'@'))
     };
+    let tokens = telemetry::SECRET_VARIABLES.iter();
+    let tokens = tokens.filter(|name| report.env.bytes(name).is_some());
+    names.extend(tokens.map(|name| (*name).to_owned()));
     let proxies = PROXY_VARIABLES.iter().filter(has_password);
     names.extend(proxies.map(|name| (*name).to_owned()));
     names.into_iter().collect()

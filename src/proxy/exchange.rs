@@ -106,7 +106,7 @@ impl Exchange {
             is_watched: proxy.watches.fit(&connection.peer, head.uri.path()),
             quote: None,
             trace: proxy
-                .telemetry
+                .tracing
                 .get()
                 .map(|_| Box::new(Trace::begin(&head.headers))),
             bytes: 0,
@@ -225,11 +225,11 @@ impl Exchange {
     pub fn traceparent(&mut self, message: Option<&[u8]>) -> Option<HeaderValue> {
         self.trace
             .as_mut()?
-            .open(self.proxy.telemetry.get()?, message)
+            .open(self.proxy.tracing.get()?, message)
     }
 
     fn end_trace(&mut self) {
-        let (Some(trace), Some(telemetry)) = (self.trace.take(), self.proxy.telemetry.get()) else {
+        let (Some(trace), Some(telemetry)) = (self.trace.take(), self.proxy.tracing.get()) else {
             return;
         };
         let cut = (self.outcome != Outcome::Complete).then(|| self.outcome.word(&self.connection));

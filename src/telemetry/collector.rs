@@ -1,49 +1,131 @@
-//! How batches of spans reach the collector.
+//! How batches reach the collector.
 
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::header::{CONTENT_TYPE, HeaderValue};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt, Limited};
 use opentelemetry_http::{HttpClient, HttpError};
 use prometheus_client::metrics::counter::Counter;
+use slog::{Logger, info, warn};
 use tokio::runtime::Handle;
 
-use crate::client::{Client, ProxyVariables};
-use crate::config::{Target, Upstream};
+use super::{Surroundings, grpc};
+use crate::client::Client;
+use crate::config::{HttpVersion, Otlp, OtlpProtocol, TargetPath, Upstream};
 use crate::message::RequestBody;
-use crate::metrics::Metrics;
 
-/// For one batch; the next one waits meanwhile.
-const PATIENCE: Duration = Duration::from_secs(10);
 /// Of an answer, which is a few bytes.
 const MAX_ANSWER: usize = 64 * 1024;
 
-pub struct Collector {
-    client: Arc<Client>,
+#[derive(Clone)]
+pub struct Collector(Arc<Inner>);
+
+struct Inner {
+    signal: &'static str,
+    client: Client,
+    path: PathAndQuery,
+    protocol: OtlpProtocol,
+    headers: HeaderMap,
+    /// For one batch; the next one waits meanwhile.
+    timeout: Duration,
     /// The SDK's thread has none of its own.
     runtime: Handle,
     sent: Counter,
     failed: Counter,
+    is_failing: AtomicBool,
+    log: Logger,
 }
 
 impl Collector {
-    pub fn new(
-        endpoint: &str,
-        proxies: &ProxyVariables,
-        runtime: Handle,
-        metrics: &Metrics,
-    ) -> Result<Self, String> {
-        let upstream = Upstream::unsigned("collector", Target::endpoint(endpoint)?);
-        Ok(Self {
-            client: Arc::new(Client::new(&upstream, proxies)),
-            runtime,
-            sent: metrics.export("success"),
-            failed: metrics.export("failure"),
-        })
+    pub fn new<E>(signal: &'static str, otlp: &Otlp, around: &Surroundings<'_, E>) -> Self {
+        let mut upstream = Upstream::unsigned("collector", otlp.target.clone());
+        upstream.tls = Arc::clone(&otlp.tls);
+        if otlp.protocol == OtlpProtocol::Grpc {
+            upstream.http_version = HttpVersion::Http2;
+        }
+        let mut headers = match otlp.protocol {
+            OtlpProtocol::HttpProtobuf => HeaderMap::from_iter([(
+                CONTENT_TYPE,
+                HeaderValue::from_static("application/x-protobuf"),
+            )]),
+            OtlpProtocol::Grpc => grpc::headers(),
+        };
+        let own = otlp.headers.iter();
+        headers.extend(own.filter_map(|(name, text)| Some((name.clone(), text.header_value()?))));
+        Self(Arc::new(Inner {
+            signal,
+            client: Client::new(&upstream, around.proxies),
+            path: match &otlp.target.path {
+                TargetPath::Endpoint(path) => path.clone(),
+                TargetPath::Base(_) => PathAndQuery::from_static("/"),
+            },
+            protocol: otlp.protocol,
+            headers,
+            timeout: otlp.timeout,
+            runtime: around.runtime.clone(),
+            sent: around.metrics.export(signal, "success"),
+            failed: around.metrics.export(signal, "failure"),
+            is_failing: AtomicBool::new(false),
+            log: around.log.clone(),
+        }))
+    }
+
+    /// One attempt, counted. An answer's status is that of OTLP over HTTP, whatever was spoken.
+    ///
+    /// # Errors
+    /// When there is no answer in time.
+    pub async fn deliver(&self, message: Bytes) -> Result<Response<Bytes>, HttpError> {
+        let sending = tokio::time::timeout(self.0.timeout, self.0.send(message)).await;
+        let answer = sending.unwrap_or_else(|late| Err(late.into()));
+        match &answer {
+            Ok(answer) if answer.status().is_success() => self.0.took(),
+            Ok(answer) => self
+                .0
+                .refused(&format_args!("it answers {}", answer.status())),
+            Err(error) => self.0.refused(error),
+        }
+        answer
+    }
+}
+
+impl Inner {
+    async fn send(&self, message: Bytes) -> Result<Response<Bytes>, HttpError> {
+        let body = match self.protocol {
+            OtlpProtocol::HttpProtobuf => message,
+            OtlpProtocol::Grpc => grpc::framed(&message),
+        };
+        let mut request = Request::post(self.path.as_str()).body(RequestBody::full(body))?;
+        request.headers_mut().clone_from(&self.headers);
+        let answer = self.client.send(request, |_| {}).await;
+        let (mut head, body) = answer.map_err(|failure| failure.cause)?.into_parts();
+        let body = Limited::new(body, MAX_ANSWER).collect().await?;
+        if self.protocol == OtlpProtocol::Grpc {
+            head.status = grpc::status(&head, body.trailers());
+            return Ok(Response::from_parts(head, grpc::message(&body.to_bytes())));
+        }
+        Ok(Response::from_parts(head, body.to_bytes()))
+    }
+
+    fn took(&self) {
+        self.sent.inc();
+        if self.is_failing.swap(false, Ordering::Relaxed) {
+            info!(self.log, "the collector takes telemetry again"; "signal" => self.signal);
+        }
+    }
+
+    /// Said once, until it goes on: a collector may be away for days.
+    fn refused(&self, reason: &dyn fmt::Display) {
+        self.failed.inc();
+        if !self.is_failing.swap(true, Ordering::Relaxed) {
+            warn!(self.log, "the collector takes no telemetry"; "signal" => self.signal, "reason" => %reason);
+        }
     }
 }
 
@@ -54,6 +136,7 @@ impl fmt::Debug for Collector {
 }
 
 impl HttpClient for Collector {
+    /// The head that the SDK made is replaced by our own.
     fn send_bytes<'a, 'out>(
         &'a self,
         request: Request<Bytes>,
@@ -62,28 +145,9 @@ impl HttpClient for Collector {
         'a: 'out,
         Self: 'out,
     {
-        let client = Arc::clone(&self.client);
-        let sending = self.runtime.spawn(async move {
-            let sending = send(&client, request.map(RequestBody::full));
-            tokio::time::timeout(PATIENCE, sending).await?
-        });
-        Box::pin(async move {
-            let answer = sending.await.unwrap_or_else(|lost| Err(lost.into()));
-            match &answer {
-                Ok(answer) if answer.status().is_success() => self.sent.inc(),
-                _ => self.failed.inc(),
-            };
-            answer
-        })
+        let collector = self.clone();
+        let delivering = async move { collector.deliver(request.into_body()).await };
+        let sending = self.0.runtime.spawn(delivering);
+        Box::pin(async move { sending.await.unwrap_or_else(|lost| Err(lost.into())) })
     }
-}
-
-async fn send(
-    client: &Client,
-    request: Request<RequestBody>,
-) -> Result<Response<Bytes>, HttpError> {
-    let answer = client.send(request, |_| {}).await;
-    let (head, body) = answer.map_err(|failure| failure.cause)?.into_parts();
-    let body = Limited::new(body, MAX_ANSWER).collect().await?;
-    Ok(Response::from_parts(head, body.to_bytes()))
 }

@@ -10,9 +10,9 @@ use opentelemetry::{Context, KeyValue};
 use opentelemetry_http::HeaderExtractor;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::Span;
-use serde::Deserialize;
 
-use super::Telemetry;
+use super::Tracing;
+use crate::mcp;
 
 /// From the request's head to the end of its answer.
 pub struct Trace {
@@ -47,7 +47,7 @@ impl Trace {
 
     /// The `traceparent` for the upstream. `message` may say whose child the request is, where its
     /// head does not (MCP, `_meta`).
-    pub fn open(&mut self, telemetry: &Telemetry, message: Option<&[u8]>) -> Option<HeaderValue> {
+    pub fn open(&mut self, telemetry: &Tracing, message: Option<&[u8]>) -> Option<HeaderValue> {
         let is_orphan = !self.parent.span().span_context().is_valid();
         if let Some(meta) = message.filter(|_| is_orphan).and_then(meta) {
             self.parent = parent(&meta);
@@ -62,7 +62,7 @@ impl Trace {
         traceparent(context)
     }
 
-    pub fn end(mut self, telemetry: &Telemetry, end: &End<'_>) {
+    pub fn end(mut self, telemetry: &Tracing, end: &End<'_>) {
         if self.span.is_none() {
             self.open(telemetry, None);
         }
@@ -82,29 +82,15 @@ fn parent(carrier: &dyn Extractor) -> Context {
     TraceContextPropagator::new().extract_with_context(&Context::new(), carrier)
 }
 
-/// The trace keys of a JSON-RPC message.
+/// The keys of a JSON-RPC message that say whose child it is.
 fn meta(message: &[u8]) -> Option<HashMap<String, String>> {
-    #[derive(Deserialize)]
-    struct Message {
-        params: Params,
-    }
-    #[derive(Deserialize)]
-    struct Params {
-        #[serde(rename = "_meta")]
-        meta: Meta,
-    }
-    #[derive(Deserialize)]
-    struct Meta {
-        traceparent: String,
-        tracestate: Option<String>,
-    }
-    let Meta {
-        traceparent,
-        tracestate,
-    } = serde_json::from_slice::<Message>(message).ok()?.params.meta;
-    let mut keys = HashMap::from([("traceparent".to_owned(), traceparent)]);
-    keys.extend(tracestate.map(|state| ("tracestate".to_owned(), state)));
-    Some(keys)
+    let keys = mcp::trace_keys(message)?;
+    let mut carrier = HashMap::from([("traceparent".to_owned(), keys.traceparent)]);
+    carrier.extend(
+        keys.tracestate
+            .map(|state| ("tracestate".to_owned(), state)),
+    );
+    Some(carrier)
 }
 
 fn traceparent(context: &SpanContext) -> Option<HeaderValue> {
@@ -163,23 +149,5 @@ impl End<'_> {
         .into_iter()
         .flatten()
         .collect()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_message_names_its_parent_only_where_it_is_one() {
-        let keys = meta(br#"{"params":{"_meta":{"traceparent":"00-a-b-01"}}}"#).unwrap();
-        assert_eq!(keys["traceparent"], "00-a-b-01");
-        for other in [
-            "[]",
-            r#"{"params":{}}"#,
-            r#"{"params":{"_meta":{"traceparent":7}}}"#,
-        ] {
-            assert!(meta(other.as_bytes()).is_none(), "{other}");
-        }
     }
 }
