@@ -276,6 +276,6 @@ fn telemetry_is_off_until_somebody_asks_for_it() {
     );
     assert_eq!(
         Setup::small_and("[telemetry]\nmetrics = false\n").only_problem(),
-        "config.toml:8:1: telemetry: \"endpoint\" is missing; write the collector's URL, such as endpoint = \"http://localhost:4318\""
+        "config.toml:8:2: telemetry: \"endpoint\" is missing; write the collector's URL, such as endpoint = \"http://localhost:4318\""
     );
 }
