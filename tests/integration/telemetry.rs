@@ -386,7 +386,7 @@ async fn a_collector_that_is_down_is_told_of_once() {
         .env("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
         .env("OTEL_TRACES_EXPORTER", "none")
         .env("OTEL_METRIC_EXPORT_INTERVAL", "20");
-    let daemon = setup.start().await;
+    let mut daemon = setup.start().await;
     let line = failing(&daemon).await;
     assert_eq!(line["signal"], "metrics");
     until("it failed again", || {
@@ -395,11 +395,14 @@ async fn a_collector_that_is_down_is_told_of_once() {
             >= 3.0
     })
     .await;
+    daemon.stop().await;
     let told = daemon
         .text()
         .matches("the collector takes no telemetry")
         .count();
     assert_eq!(told, 1);
+    // Nor were there others like it, which are counted instead of written.
+    assert!(!daemon.text().contains("the line before came"));
 }
 
 #[tokio::test]
