@@ -10,7 +10,7 @@ use slog::Level;
 const LIMIT: usize = 1024 * 1024;
 
 /// A flood's buffers are given back when it is over.
-const KEEP: usize = 64 * 1024;
+const KEEP: usize = 128 * 1024;
 
 /// How long a line may come again before it is said how often.
 const TELL: Duration = Duration::from_secs(5);

@@ -103,7 +103,7 @@ impl Inner {
         };
         let mut request = Request::post(self.path.as_str()).body(RequestBody::full(body))?;
         request.headers_mut().clone_from(&self.headers);
-        let answer = self.client.send(request, |_| {}).await;
+        let answer = self.client.send(&mut request, |_| {}).await;
         let (mut head, body) = answer.map_err(|failure| failure.cause)?.into_parts();
         let body = Limited::new(body, MAX_ANSWER).collect().await?;
         if self.protocol == OtlpProtocol::Grpc {
