@@ -1,20 +1,22 @@
-//! The admin socket: `/status`, `/metrics`, `/-/reload`, and the health pages.
+//! The admin socket: `/debug`, `/status`, `/metrics`, `/-/reload`, and the health pages.
 
+mod debug;
 mod report;
 
+use debug::Order;
+
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use slog::{Logger, debug};
 
 use crate::guard::{self, Policy};
-use crate::listen;
-use crate::metrics::Gauges;
+use crate::listen::{self, Peer};
 use crate::proxy;
 use crate::serve::{self, Connection, Crowd, Handler, Most, Timeouts};
 use crate::state::{Reloaded, State};
@@ -64,6 +66,40 @@ impl Admin {
         });
     }
 
+    /// `None` where there is no such page: these show what people do, and the port is open to all.
+    async fn debug_page(
+        &self,
+        request: &mut Request<Incoming>,
+        peer: &Peer,
+    ) -> Option<Response<Full<Bytes>>> {
+        if matches!(peer, Peer::Tcp(_)) {
+            return None;
+        }
+        Some(match (request.method(), request.uri().path()) {
+            (&Method::GET | &Method::HEAD, "/debug/log-level") => {
+                reply(StatusCode::OK, JSON, debug::levels(&self.state))
+            }
+            (&Method::PUT, "/debug/log-level") => self.set_log_level(request.body_mut()).await,
+            (_, "/debug/log-level") => not_allowed("GET, HEAD, PUT"),
+            (&Method::GET | &Method::HEAD, "/debug/requests") => {
+                reply(StatusCode::OK, JSON, debug::requests(&self.state))
+            }
+            (_, "/debug/requests") => not_allowed("GET, HEAD"),
+            _ => return None,
+        })
+    }
+
+    async fn set_log_level(&self, body: &mut Incoming) -> Response<Full<Bytes>> {
+        let order = Limited::new(body, debug::MAX_ORDER).collect().await;
+        let order = order.map_err(|_| "what was sent is too long, or broke off".to_owned());
+        let order =
+            order.and_then(|order| Order::parse(&String::from_utf8_lossy(&order.to_bytes())));
+        match order {
+            Ok(order) => reply(StatusCode::OK, JSON, order.apply(&self.state)),
+            Err(reason) => problem(StatusCode::BAD_REQUEST, "bad_request", &reason),
+        }
+    }
+
     async fn route(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
         match (request.method(), request.uri().path()) {
             (&Method::GET | &Method::HEAD, "/status" | "/healthz" | "/readyz")
@@ -98,7 +134,7 @@ impl Admin {
             _ => problem(
                 StatusCode::NOT_FOUND,
                 "no_page",
-                "the admin socket has /status, /metrics, /healthz, /readyz and /-/reload",
+                "the admin socket has /status, /metrics, /healthz, /readyz, /-/reload, /debug/log-level and /debug/requests; its port has no /debug",
             ),
         }
     }
@@ -110,22 +146,8 @@ impl Admin {
     }
 
     fn metrics(&self) -> Response<Full<Bytes>> {
-        let registry = self.state.workers.registry();
-        let (in_flight, event_streams) = registry.requests();
-        let gauges = Gauges {
-            in_flight,
-            connections: registry.len(),
-            sessions: self.state.proxy.sessions.count(Instant::now()),
-            event_streams,
-            log_dropped: self.state.log_control.dropped(),
-            audit_lost: self.state.proxy.audit.lost(),
-            audit_failing: self.state.proxy.audit.is_failing(),
-            cache_bytes: self.state.proxy.cache.bytes(),
-            cache_entries: self.state.proxy.cache.entries(),
-        };
-        let mut page = String::new();
-        match self.state.proxy.metrics.write(&mut page, &gauges) {
-            Ok(()) => reply(StatusCode::OK, OPEN_METRICS, page),
+        match self.state.metrics_page() {
+            Ok(page) => reply(StatusCode::OK, OPEN_METRICS, page),
             Err(_) => problem(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "internal",
@@ -172,7 +194,11 @@ impl Handler for Admin {
             let error = proxy::Error::from(refused);
             return problem(error.code.status(), error.code.as_str(), &error.message);
         }
-        self.route(&Request::from_parts(head, body)).await
+        let mut request = Request::from_parts(head, body);
+        match self.debug_page(&mut request, &connection.peer).await {
+            Some(page) => page,
+            None => self.route(&request).await,
+        }
     }
 }
 

@@ -22,12 +22,13 @@ pub use error::{Broken, Failure, Kind};
 pub use tls::{Shown, trust_directories};
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http::{HeaderValue, Request, Response, Uri, header};
 
 use crate::config::{HttpVersion, Target, Tls, Upstream};
 use crate::message::RequestBody;
+use crate::metrics::UpstreamMetrics;
 use crate::worker;
 
 use self::dial::{Dialer, EnvProxy, Protocol};
@@ -73,6 +74,17 @@ impl Client {
                 .collect(),
             settings,
         }
+    }
+
+    /// Counts its TLS handshakes there.
+    pub fn counted_in(mut self, metrics: &Arc<UpstreamMetrics>) -> Self {
+        self.dialer.metrics = Some(Arc::clone(metrics));
+        self
+    }
+
+    /// When the certificate ends that the upstream showed last; `None` before the first, or without TLS.
+    pub fn certificate_expiry(&self) -> Option<SystemTime> {
+        self.dialer.certificate_expiry()
     }
 
     /// Whether this client's connections are what `upstream` asks for.

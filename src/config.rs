@@ -37,6 +37,7 @@ mod server;
 mod server_tls;
 mod suggest;
 mod target;
+mod telemetry;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -71,6 +72,7 @@ pub use scheme::{
     GatewayHeaders, GatewayKey, HttpSignature, Oauth, Text, TokenIssuer, aws_process,
 };
 pub use server_tls::ServerTls;
+pub use telemetry::{Otlp, OtlpProtocol, Telemetry};
 pub use tokens::Tokens;
 
 /// Everything one generation of the daemon works from.
@@ -89,6 +91,8 @@ pub struct Config {
     pub admin: Admin,
     /// `None`: no records are kept.
     pub audit: Option<Audit>,
+    /// `None`: nothing goes to a collector. A restart changes it.
+    pub telemetry: Option<Telemetry>,
     pub log: Log,
     pub limits: Limits,
     pub server: Server,

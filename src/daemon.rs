@@ -4,6 +4,7 @@ mod listeners;
 mod refresh;
 mod reload;
 mod signals;
+mod telemetry;
 mod watch;
 
 use std::ops::ControlFlow;
@@ -131,6 +132,7 @@ pub fn run(sources: Sources, config: Config, ready: impl FnOnce(Handle)) -> Resu
         .enable_all()
         .max_blocking_threads(4)
         .build()?;
+    let metering = telemetry::start(&proxy, &env, &proxies, runtime.handle(), &log);
     let result = runtime.block_on(async {
         let daemon = Daemon::start(
             sources,
@@ -144,7 +146,12 @@ pub fn run(sources: Sources, config: Config, ready: impl FnOnce(Handle)) -> Resu
             sandbox,
         )
         .await?;
+        let state = Arc::clone(&daemon.state);
+        if let Some(metering) = &metering {
+            tokio::spawn(telemetry::tell(Arc::clone(metering), Arc::clone(&state)));
+        }
         daemon.serve(ready).await;
+        telemetry::say_farewell(metering, state).await;
         Ok(())
     });
     workers.stop();

@@ -41,5 +41,6 @@ pub mod serve;
 pub mod snapshot;
 pub mod sse;
 pub mod state;
+pub mod telemetry;
 pub mod wipe;
 pub mod worker;

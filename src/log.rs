@@ -9,6 +9,8 @@
 //!   it is never held during a write.
 //! - A line that finds the queue full is dropped and counted. Once lines pass
 //!   again, one line says how many are missing.
+//! - A line that says the same as the one before it, at another time, is not queued but counted.
+//!   How often it came is said before the next other line, and every 5 s while it goes on.
 //! - The thread `log` takes the whole queue and writes it with one blocking
 //!   write. It then pauses for 5 ms before it looks again, so a flood costs about
 //!   200 wake-ups a second, whatever the number of lines. With nothing to do it
@@ -29,6 +31,7 @@ pub use style::Style;
 pub use writer::FlushGuard;
 
 mod fields;
+mod focus;
 mod json;
 mod queue;
 mod style;
@@ -37,10 +40,13 @@ mod writer;
 
 pub use fields::InOrder;
 use fields::Scratch;
+pub use focus::{Focused, focused};
 
 /// The logger's controls, shared by the reload, the signals and the metrics.
 pub struct LogControl {
     level: AtomicUsize,
+    /// How often the level was set.
+    changes: AtomicUsize,
     json: AtomicBool,
     style: Style,
     queue: Queue,
@@ -50,6 +56,7 @@ impl LogControl {
     fn new(settings: config::Log, style: Style) -> Self {
         let control = Self {
             level: AtomicUsize::new(settings.level.as_usize()),
+            changes: AtomicUsize::new(0),
             json: AtomicBool::new(false),
             style,
             queue: Queue::default(),
@@ -62,8 +69,19 @@ impl LogControl {
         Level::from_usize(self.level.load(Ordering::Relaxed)).unwrap_or(Level::Info)
     }
 
-    pub fn set_level(&self, level: Level) {
+    /// Returns the number of this change, for [`Self::set_back`].
+    pub fn set_level(&self, level: Level) -> usize {
         self.level.store(level.as_usize(), Ordering::Relaxed);
+        self.changes.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Sets `level` again, unless somebody has decided otherwise since `change`.
+    pub fn set_back(&self, level: Level, change: usize) -> bool {
+        let is_last = self.changes.load(Ordering::Relaxed) == change;
+        if is_last {
+            self.set_level(level);
+        }
+        is_last
     }
 
     /// One step towards `trace`; the level now in force.
@@ -82,6 +100,7 @@ impl LogControl {
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |level| {
                 Some(next(level))
             });
+        self.changes.fetch_add(1, Ordering::Relaxed);
         self.level()
     }
 
@@ -97,6 +116,7 @@ impl LogControl {
 
     fn enabled(&self, level: Level) -> bool {
         level.as_usize() <= self.level.load(Ordering::Relaxed)
+            || (level.is_at_least(Level::Debug) && focus::is_on())
     }
 
     /// Leaves one line, newline included, in `scratch.line`.
@@ -172,7 +192,12 @@ impl Drain for Root {
         // Taken, not borrowed: a value that logs while it is formatted gets a fresh one.
         let mut scratch = SCRATCH.try_with(Cell::take).unwrap_or_default();
         self.0.render(record, values, &mut scratch);
-        self.0.queue.push(&scratch.line);
+        let level = record.level();
+        if let Some(repeats) = self.0.queue.push(&scratch.line, scratch.body, level) {
+            let told = writer::repeated(&self.0, repeats);
+            self.0.queue.append(&told);
+            self.0.queue.append(&scratch.line);
+        }
         scratch.shrink();
         let _ = SCRATCH.try_with(|cell| cell.set(scratch));
         Ok(())

@@ -6,8 +6,10 @@ pub mod mirror;
 pub mod params;
 mod reads;
 pub mod strict;
+mod trace;
 
 pub use reads::only_reads;
+pub use trace::{TraceKeys, trace_keys};
 
 use std::borrow::Cow;
 

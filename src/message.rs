@@ -79,7 +79,7 @@ impl RequestBody {
     pub fn progress(&self) -> Option<Progress> {
         match self {
             Self::Full(_) | Self::Gone => None,
-            Self::Stream(upload) => Some(upload.progress.clone()),
+            Self::Stream(upload) => Some(upload.progress()),
         }
     }
 }
@@ -129,13 +129,19 @@ pub struct Upload {
 impl Upload {
     /// `prefix` was read from the front of `rest` and counts against `max_body`.
     pub fn new(prefix: Bytes, rest: Incoming, max_body: u64, stall: Duration) -> Self {
+        let progress = Progress::default();
+        progress.received(prefix.len() as u64);
         Self {
             allowance: max_body.saturating_sub(prefix.len() as u64),
             prefix,
             rest,
             stall: StallTimer::new(stall),
-            progress: Progress::default(),
+            progress,
         }
+    }
+
+    pub fn progress(&self) -> Progress {
+        self.progress.clone()
     }
 
     fn poll_frame(
@@ -170,6 +176,7 @@ impl Upload {
     fn admit(&mut self, frame: hyper::Result<Frame<Bytes>>) -> Result<Frame<Bytes>, BodyError> {
         let frame = frame.map_err(|_| BodyError::Cut)?;
         let len = frame.data_ref().map_or(0, Bytes::len) as u64;
+        self.progress.received(len);
         self.allowance = self.allowance.checked_sub(len).ok_or(BodyError::TooLarge)?;
         Ok(frame)
     }
@@ -194,6 +201,7 @@ pub struct Progress(Arc<Inner>);
 struct Inner {
     state: AtomicU8,
     frames: AtomicU64,
+    bytes: AtomicU64,
 }
 
 impl Progress {
@@ -208,6 +216,11 @@ impl Progress {
         self.0.frames.load(Ordering::Acquire)
     }
 
+    /// What came of the body so far.
+    pub fn bytes(&self) -> u64 {
+        self.0.bytes.load(Ordering::Relaxed)
+    }
+
     /// Why the client's side of the upload failed, if it did.
     pub fn error(&self) -> Option<BodyError> {
         match self.0.state.load(Ordering::Acquire) {
@@ -216,6 +229,10 @@ impl Progress {
             4 => Some(BodyError::Cut),
             _ => None,
         }
+    }
+
+    fn received(&self, bytes: u64) {
+        self.0.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
     fn moved(&self) {

@@ -1,13 +1,17 @@
 //! Counters for Prometheus, one function per event.
 
 mod calls;
+mod process;
+mod routes;
+
+pub use routes::RouteMetrics;
 
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::time::{Duration, SystemTime};
 
-use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -16,17 +20,28 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 /// Upper bounds in seconds, from a cache hit to a slow tool.
-const BUCKETS: [f64; 12] = [
-    0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 5.0, 15.0, 60.0,
+const BUCKETS: [f64; 16] = [
+    0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0,
+    15.0, 60.0,
 ];
 
 type Labels<const N: usize> = [(&'static str, String); N];
 
 pub struct Metrics {
     registry: Registry,
+    /// Under names of its own, without our prefix.
+    process: Registry,
     requests: Family<Labels<2>, Counter>,
     calls: calls::Families,
+    routes: routes::Routes,
     durations: Family<Labels<1>, Histogram>,
+    first_bytes: Family<Labels<1>, Histogram>,
+    received: Family<Labels<1>, Counter>,
+    sent: Family<Labels<1>, Counter>,
+    handshakes: Family<Labels<2>, Counter>,
+    certificates: Family<Labels<1>, Gauge<f64, AtomicU64>>,
+    credentials: Family<Labels<2>, Gauge<f64, AtomicU64>>,
+    exports: Family<Labels<2>, Counter>,
     errors: Family<Labels<1>, Counter>,
     retries: Family<Labels<2>, Counter>,
     refusing: Family<Labels<1>, Gauge<i64, AtomicI64>>,
@@ -75,10 +90,34 @@ impl CredentialMetrics {
     }
 }
 
+/// How a TLS handshake with an upstream went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Handshake {
+    Full,
+    Resumed,
+    Failed,
+}
+
+impl Handshake {
+    const ALL: [Self; 3] = [Self::Full, Self::Resumed, Self::Failed];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Resumed => "resumed",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 /// The families' members for one upstream, looked up once.
 pub struct UpstreamMetrics {
     by_status_class: [Counter; 6],
     duration: Histogram,
+    first_byte: Histogram,
+    received: Counter,
+    sent: Counter,
+    handshakes: [Counter; Handshake::ALL.len()],
     calls: calls::Calls,
     name: String,
     retries: Family<Labels<2>, Counter>,
@@ -134,6 +173,21 @@ impl UpstreamMetrics {
         self.retries.get_or_create(&labels).inc();
     }
 
+    pub fn handshake(&self, outcome: Handshake) {
+        self.handshakes[outcome as usize].inc();
+    }
+
+    /// The answer's head is on its way, `after` the request's.
+    pub fn answering(&self, after: Duration) {
+        self.first_byte.observe(after.as_secs_f64());
+    }
+
+    /// Bytes of the request's body and of the answer's.
+    pub fn moved(&self, received: u64, sent: u64) {
+        self.received.inc_by(received);
+        self.sent.inc_by(sent);
+    }
+
     /// `method` and `name` are the JSON-RPC message's, if it was one.
     pub fn finished(
         &self,
@@ -142,13 +196,23 @@ impl UpstreamMetrics {
         method: Option<&str>,
         name: Option<&str>,
     ) {
-        let class = usize::from(status / 100).min(5);
+        let class = class_of(status);
         self.by_status_class[class].inc();
         self.duration.observe(duration.as_secs_f64());
         if let Some(method) = method {
             self.calls.count(method, name, class);
         }
     }
+}
+
+/// The hundreds of a status, 0 where there was none.
+pub fn class_of(status: u16) -> usize {
+    usize::from(status / 100).min(5)
+}
+
+fn since_epoch(at: SystemTime) -> f64 {
+    let since = at.duration_since(SystemTime::UNIX_EPOCH);
+    since.unwrap_or_default().as_secs_f64()
 }
 
 fn status_class(class: usize) -> String {
@@ -165,7 +229,15 @@ impl Default for Metrics {
         let metrics = Self {
             requests: Family::default(),
             calls: calls::Families::default(),
+            routes: routes::Routes::default(),
             durations: Family::new_with_constructor(histogram),
+            first_bytes: Family::new_with_constructor(histogram),
+            received: Family::default(),
+            sent: Family::default(),
+            handshakes: Family::default(),
+            certificates: Family::default(),
+            credentials: Family::default(),
+            exports: Family::default(),
             errors: Family::default(),
             retries: Family::default(),
             refusing: Family::default(),
@@ -189,6 +261,7 @@ impl Default for Metrics {
             cache_bytes: Gauge::default(),
             cache_entries: Gauge::default(),
             registry: Registry::default(),
+            process: Registry::default(),
         };
         registry.register(
             "requests",
@@ -196,11 +269,52 @@ impl Default for Metrics {
             metrics.requests.clone(),
         );
         metrics.calls.register(&mut registry);
+        metrics.routes.register(&mut registry);
         registry.register_with_unit(
             "request_duration",
             "From a request's head to the end of its response",
             Unit::Seconds,
             metrics.durations.clone(),
+        );
+        registry.register_with_unit(
+            "time_to_first_byte",
+            "From a request's head to the head of its response",
+            Unit::Seconds,
+            metrics.first_bytes.clone(),
+        );
+        registry.register_with_unit(
+            "received",
+            "Request bodies from clients, by upstream",
+            Unit::Bytes,
+            metrics.received.clone(),
+        );
+        registry.register_with_unit(
+            "sent",
+            "Response bodies to clients, by upstream",
+            Unit::Bytes,
+            metrics.sent.clone(),
+        );
+        registry.register(
+            "upstream_tls_handshakes",
+            "TLS handshakes by upstream and outcome",
+            metrics.handshakes.clone(),
+        );
+        registry.register_with_unit(
+            "upstream_certificate_expiry_timestamp",
+            "When the certificate ends that the upstream showed last",
+            Unit::Seconds,
+            metrics.certificates.clone(),
+        );
+        registry.register_with_unit(
+            "credential_since_timestamp",
+            "Since when the upstream's present credential is in use",
+            Unit::Seconds,
+            metrics.credentials.clone(),
+        );
+        registry.register(
+            "telemetry_exports",
+            "Batches sent to the collector by signal (traces, metrics) and outcome (success, failure)",
+            metrics.exports.clone(),
         );
         registry.register(
             "errors",
@@ -320,8 +434,13 @@ impl Default for Metrics {
             "The version that runs",
             Info::new([("version", env!("CARGO_PKG_VERSION"))]),
         );
+        let mut process = Registry::default();
+        process.register_collector(Box::new(process::Process {
+            started_at: SystemTime::now(),
+        }));
         Self {
             registry,
+            process,
             ..metrics
         }
     }
@@ -338,19 +457,23 @@ impl Metrics {
         };
         Arc::new(UpstreamMetrics {
             by_status_class: std::array::from_fn(count),
-            duration: self
-                .durations
-                .get_or_create(&[("upstream", name.to_owned())])
-                .clone(),
+            duration: self.durations.get_or_create(&of(name)).clone(),
+            first_byte: self.first_bytes.get_or_create(&of(name)).clone(),
+            received: self.received.get_or_create(&of(name)).clone(),
+            sent: self.sent.get_or_create(&of(name)).clone(),
+            handshakes: Handshake::ALL.map(|outcome| {
+                let labels = [
+                    ("upstream", name.to_owned()),
+                    ("outcome", outcome.as_str().to_owned()),
+                ];
+                self.handshakes.get_or_create(&labels).clone()
+            }),
             calls: self.calls.of(name),
             name: name.to_owned(),
             retries: self.retries.clone(),
             url_down: self.url_down.clone(),
             clock_skew: self.clock_skew.clone(),
-            refusing: self
-                .refusing
-                .get_or_create(&[("upstream", name.to_owned())])
-                .clone(),
+            refusing: self.refusing.get_or_create(&of(name)).clone(),
             cache: UpstreamMetrics::CACHE_OUTCOMES.map(|outcome| {
                 let labels = [
                     ("upstream", name.to_owned()),
@@ -359,6 +482,19 @@ impl Metrics {
                 self.cache.get_or_create(&labels).clone()
             }),
         })
+    }
+
+    pub fn route(&self, path: &str, upstream: &str) -> Arc<RouteMetrics> {
+        self.routes.of(path, upstream)
+    }
+
+    /// Batches that reached the collector, or did not.
+    pub fn export(&self, signal: &'static str, outcome: &'static str) -> Counter {
+        let labels = [
+            ("signal", signal.to_owned()),
+            ("outcome", outcome.to_owned()),
+        ];
+        self.exports.get_or_create(&labels).clone()
     }
 
     /// A client's connection was over a limit.
@@ -402,10 +538,7 @@ impl Metrics {
             .get_or_create(&[("outcome", outcome.to_owned())])
             .inc();
         if succeeded {
-            let since_epoch = at
-                .duration_since(SystemTime::UNIX_EPOCH)
-                .unwrap_or_default();
-            self.last_reload.set(since_epoch.as_secs_f64());
+            self.last_reload.set(since_epoch(at));
         }
     }
 
@@ -413,7 +546,7 @@ impl Metrics {
     ///
     /// # Errors
     /// Only those of `out`.
-    pub fn write(&self, out: &mut impl fmt::Write, now: &Gauges) -> fmt::Result {
+    pub fn write(&self, out: &mut impl fmt::Write, now: &Gauges<'_>) -> fmt::Result {
         self.in_flight.set(now.in_flight as i64);
         self.connections.set(now.connections as i64);
         self.sessions.set(now.sessions as i64);
@@ -423,8 +556,37 @@ impl Metrics {
         self.audit_failing.set(now.audit_failing.into());
         self.cache_bytes.set(now.cache_bytes as i64);
         self.cache_entries.set(now.cache_entries as i64);
-        encode(out, &self.registry)
+        self.set_upstreams(&now.upstreams);
+        encode_registry(out, &self.registry)?;
+        encode_registry(out, &self.process)?;
+        encode_eof(out)
     }
+}
+
+impl Metrics {
+    /// Those that a reload took away are forgotten: nobody shall be woken for their certificates.
+    fn set_upstreams(&self, upstreams: &[UpstreamGauges<'_>]) {
+        self.certificates.clear();
+        self.credentials.clear();
+        for upstream in upstreams {
+            if let Some(at) = upstream.certificate_expiry {
+                let gauge = self.certificates.get_or_create(&of(upstream.name));
+                gauge.set(since_epoch(at));
+            }
+            if let Some((credential, since)) = upstream.credential {
+                let labels = [
+                    ("upstream", upstream.name.to_owned()),
+                    ("credential", credential.to_owned()),
+                ];
+                let gauge = self.credentials.get_or_create(&labels);
+                gauge.set(since_epoch(since));
+            }
+        }
+    }
+}
+
+fn of(upstream: &str) -> Labels<1> {
+    [("upstream", upstream.to_owned())]
 }
 
 fn count(family: &Family<Labels<2>, Counter>, upstream: &str, outcome: &str) {
@@ -436,7 +598,7 @@ fn count(family: &Family<Labels<2>, Counter>, upstream: &str, outcome: &str) {
 }
 
 /// What is counted elsewhere and read when somebody asks.
-pub struct Gauges {
+pub struct Gauges<'a> {
     pub in_flight: usize,
     pub connections: usize,
     pub sessions: usize,
@@ -446,6 +608,15 @@ pub struct Gauges {
     pub audit_failing: bool,
     pub cache_bytes: u64,
     pub cache_entries: usize,
+    pub upstreams: Vec<UpstreamGauges<'a>>,
+}
+
+pub struct UpstreamGauges<'a> {
+    pub name: &'a str,
+    /// Of the certificate that it showed last.
+    pub certificate_expiry: Option<SystemTime>,
+    /// The name of its credential, and since when it is in use.
+    pub credential: Option<(&'a str, SystemTime)>,
 }
 
 #[cfg(test)]
@@ -471,6 +642,7 @@ mod tests {
             audit_failing: false,
             cache_bytes: 0,
             cache_entries: 0,
+            upstreams: Vec::new(),
         };
         metrics.write(&mut page, &gauges).unwrap();
         for line in [

@@ -22,6 +22,7 @@ mod patience;
 mod policy;
 mod recall;
 mod recent;
+mod requests;
 mod respond;
 mod retry;
 mod send;
@@ -29,6 +30,7 @@ mod session;
 mod sign;
 mod source;
 mod stream;
+mod watches;
 
 pub use answer::ERROR_HEADER;
 pub use body::Body;
@@ -36,13 +38,15 @@ pub use error::{Code, Error};
 pub use head::clean;
 pub use local::{probe, readiness};
 pub use recent::Recent;
+pub use requests::{Finished, Requests};
 pub use session::Sessions;
 pub use stream::Boundary;
+pub use watches::{Watch, Watches};
 
 #[cfg(any(test, fuzzing))]
 pub(crate) use policy::filter as filter_listing;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -57,12 +61,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::audit::Audit;
 use crate::guard::{self, Policy};
+use crate::log::Focused;
 use crate::mcp::{self, Waiting};
 use crate::message::{BodyError, ReadAhead, RequestBody, Upload, read_ahead};
 use crate::metrics::Metrics;
 use crate::path;
 use crate::serve::{Connection, Handler};
 use crate::snapshot::{Snapshot, Upstream};
+use crate::telemetry::Tracing;
 
 use self::cache::Cache;
 use self::exchange::Exchange;
@@ -83,8 +89,14 @@ pub struct Proxy {
     pub audit: Audit,
     pub sessions: Sessions,
     pub cache: Arc<Cache>,
+    /// Set at the start where traces are sent to a collector.
+    pub tracing: OnceLock<Tracing>,
     /// The last answers of the proxy's own.
     pub recent: Recent,
+    /// The last requests.
+    pub requests: Requests,
+    /// Whose requests are logged at `debug` for a while.
+    pub watches: Watches,
     /// Cancelled when event streams shall end.
     pub draining: CancellationToken,
     replaced: watch::Sender<()>,
@@ -122,6 +134,7 @@ impl Handler for Proxy {
         let snapshot = self.snapshot();
         let (head, body) = request.into_parts();
         let mut exchange = Exchange::begin(&self, &snapshot, &head, &connection);
+        let is_watched = exchange.is_watched;
         let mut call = Call {
             snapshot: &snapshot,
             connection: &connection,
@@ -134,7 +147,17 @@ impl Handler for Proxy {
             client: None,
             upstream: None,
         };
-        let response = match self.forward(&mut call, &mut exchange).await {
+        let forwarding = self.forward(&mut call, &mut exchange);
+        let forwarded = if is_watched {
+            Focused {
+                on: true,
+                future: Box::pin(forwarding),
+            }
+            .await
+        } else {
+            forwarding.await
+        };
+        let response = match forwarded {
             Ok(response) => exchange.answer(response),
             Err(error) => {
                 let waiting = waiting_for(&mut call, &error).await;
@@ -161,7 +184,10 @@ impl Proxy {
             audit: Audit::new(log.clone()),
             log,
             sessions: Sessions::default(),
+            tracing: OnceLock::new(),
             recent: Recent::default(),
+            requests: Requests::default(),
+            watches: Watches::default(),
             draining: CancellationToken::new(),
             replaced: watch::Sender::new(()),
         }
@@ -219,13 +245,13 @@ impl Proxy {
             .ok_or_else(|| Error::no_route(&call.head))?;
         let route = &call.snapshot.config.routes[found];
         let upstream = &call.snapshot.upstreams[route.upstream];
-        exchange.routed_to(upstream);
+        exchange.routed_to(upstream, &call.snapshot.route_metrics[found]);
         path::check(call.head.uri.path(), upstream.config.allow_encoded_slash)?;
         access::to_route(call, route).await?;
         call.policy = policy::of_peer(route, call)?;
         let first = access::upstream(call, route)?;
         let upstream = failover::begin(call, route, first, &self.log, exchange)?;
-        exchange.routed_to(upstream);
+        exchange.signed_as(upstream);
         call.upstream = Some(upstream);
         let (headers, since) = (&call.head.headers, exchange.since());
         exchange.patience = Some(Patience::of(headers, route, &upstream.config, since)?);
@@ -259,6 +285,9 @@ impl Proxy {
             head.headers
                 .insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
+        if let Some(own) = exchange.traceparent(call.message.as_deref()) {
+            head.headers.insert(ids::TRACEPARENT, own);
+        }
         let mut request = Request::from_parts(head, body);
         let mut visit = Visit::of(self, call, upstream, &mut request, exchange);
         let mut reopening =
@@ -284,6 +313,7 @@ impl Proxy {
                 reopening.may_go_on_at(sites);
             }
         }
+        exchange.answered_by_upstream(response.status(), &sent);
         if fallback.replaces(response.status()) {
             return Ok(stream::local(&self.draining).map(Source::events));
         }
@@ -312,6 +342,7 @@ impl Proxy {
         call.has_body = true;
         if !call.is_json_rpc && !covered {
             let upload = Upload::new(Bytes::new(), body, limits.max_body, stall);
+            exchange.uploads(upload.progress());
             return Ok(RequestBody::Stream(Box::new(upload)));
         }
         match read_ahead(&mut body, limits.replay_buffer, stall).await? {
@@ -319,6 +350,7 @@ impl Proxy {
                 Err(BodyError::TooLarge.into())
             }
             ReadAhead::Whole(bytes) => {
+                exchange.received = bytes.len() as u64;
                 if call.is_json_rpc {
                     exchange.carries(mcp::peek(&bytes));
                     call.message = Some(bytes.clone());
@@ -329,6 +361,7 @@ impl Proxy {
             ReadAhead::Part(_) if call.policy.is_some() => Err(Error::too_large_to_judge()),
             ReadAhead::Part(bytes) => {
                 let upload = Upload::new(bytes, body, limits.max_body, stall);
+                exchange.uploads(upload.progress());
                 Ok(RequestBody::Stream(Box::new(upload)))
             }
         }

@@ -24,7 +24,7 @@ use slog::Logger;
 use crate::auth::Surroundings;
 use crate::client::ProxyVariables;
 use crate::config::{self, Config, ListenAddress, Listener, RateLimit, Route};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, RouteMetrics};
 use crate::resilience::rate::Rate;
 use crate::secret::Secret;
 
@@ -42,6 +42,8 @@ pub struct Snapshot {
     pub refreshes: Arc<Refreshes>,
     /// In the order of `limits.rate`; counts outlive a reload that does not change the limit.
     pub rates: Vec<Arc<Rate>>,
+    /// In the order of [`Config::routes`].
+    pub route_metrics: Vec<Arc<RouteMetrics>>,
     pub loaded_at: SystemTime,
     /// Whether a rule or the audit asks which program a client is.
     pub asks_for_programs: bool,
@@ -118,12 +120,18 @@ impl Snapshot {
                 (listener_key(&listener.address), place)
             })
             .collect();
+        let route_metrics = config.routes.iter().map(|route| {
+            let upstream = &config.upstreams[route.upstream];
+            metrics.route(&route.path, &upstream.name)
+        });
+        let route_metrics = route_metrics.collect();
         let overrides = overrides(&config, &upstreams, &credentials, previous);
         let rates = config.limits.rate.iter();
         Ok(Self {
             rates: rates.map(|limit| rate(limit, previous)).collect(),
             router: Router::new(&config, 0..config.shared_routes),
             upstreams,
+            route_metrics,
             overrides,
             credentials,
             refreshes: previous

@@ -1,5 +1,6 @@
 //! What the daemon knows of itself: read by `status`, `/metrics` and the service manager.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime};
 
@@ -7,6 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::lifecycle::Lifecycle;
 use crate::log::LogControl;
+use crate::metrics::{Gauges, UpstreamGauges};
 use crate::proxy::Proxy;
 use crate::sandbox;
 use crate::serve::Workers;
@@ -69,6 +71,39 @@ impl State {
         let (reply, outcome) = oneshot::channel();
         self.reload.send(reply).await.ok()?;
         outcome.await.ok()
+    }
+
+    /// The page of `/metrics`, in OpenMetrics text.
+    ///
+    /// # Errors
+    /// None that is known of.
+    pub fn metrics_page(&self) -> Result<String, fmt::Error> {
+        let registry = self.workers.registry();
+        let (in_flight, event_streams) = registry.requests();
+        let snapshot = self.proxy.snapshot();
+        let upstreams = snapshot.upstreams.iter().map(|upstream| UpstreamGauges {
+            name: &upstream.config.name,
+            certificate_expiry: upstream.client.certificate_expiry(),
+            credential: upstream.config.credential.map(|index| {
+                let name = &snapshot.config.credentials[index].name;
+                (name.as_str(), upstream.credential_since)
+            }),
+        });
+        let gauges = Gauges {
+            upstreams: upstreams.collect(),
+            in_flight,
+            connections: registry.len(),
+            sessions: self.proxy.sessions.count(Instant::now()),
+            event_streams,
+            log_dropped: self.log_control.dropped(),
+            audit_lost: self.proxy.audit.lost(),
+            audit_failing: self.proxy.audit.is_failing(),
+            cache_bytes: self.proxy.cache.bytes(),
+            cache_entries: self.proxy.cache.entries(),
+        };
+        let mut page = String::new();
+        self.proxy.metrics.write(&mut page, &gauges)?;
+        Ok(page)
     }
 
     pub fn listeners(&self) -> Vec<Description> {

@@ -238,7 +238,7 @@ fn the_tables_of_keys_are_complete() {
         directory.path().join("config.toml"),
         "[upstream.a]\nqqqqqqqq = 1\n[credential.a.auth-gateway]\nqqqqqqqq = 1\n[[route]]\nqqqqqqqq = 1\n\
          [[listener]]\ntcp = \"127.0.0.1:1\"\nqqqqqqqq = 1\n[[listener]]\nunix = \"/run/x\"\nqqqqqqqq = 1\n\
-         [admin]\nqqqqqqqq = 1\n[audit]\nqqqqqqqq = 1\n[log]\nqqqqqqqq = 1\n[limits]\nqqqqqqqq = 1\n[server]\nqqqqqqqq = 1\n",
+         [admin]\nqqqqqqqq = 1\n[audit]\nqqqqqqqq = 1\n[telemetry]\nqqqqqqqq = 1\n[log]\nqqqqqqqq = 1\n[limits]\nqqqqqqqq = 1\n[server]\nqqqqqqqq = 1\n",
     )
     .unwrap();
     let output = mcp_auth_proxy(&["check", "--config", "config.toml"], directory.path());
@@ -251,7 +251,7 @@ fn the_tables_of_keys_are_complete() {
         let place = place.split(": ").nth(1).unwrap();
         let section = place.split(['.', '[']).next().unwrap();
         let prefix = match section {
-            "admin" | "audit" | "log" | "limits" | "server" => format!("{section}."),
+            "admin" | "audit" | "telemetry" | "log" | "limits" | "server" => format!("{section}."),
             _ => String::new(),
         };
         let heading = match section {

@@ -11,7 +11,7 @@ use clap::CommandFactory;
 use mcp_auth_proxy::cli::Cli;
 use mcp_auth_proxy::config::{Config, Env, Flags, Problems, Sources};
 use mcp_auth_proxy::doctor;
-use mcp_auth_proxy::metrics::{Gauges, Metrics};
+use mcp_auth_proxy::metrics::{Gauges, Metrics, UpstreamGauges};
 use mcp_auth_proxy::proxy::Code;
 
 const DAEMON: &str = include_str!("../man/mcp-auth-proxy.8");
@@ -33,7 +33,13 @@ const PAGES: [&str; 7] = [
 ];
 
 /// Variables that libraries read for us, which no line of ours names.
-const READ_BY_LIBRARIES: [&str; 2] = ["SSL_CERT_DIR", "SSL_CERT_FILE"];
+const READ_BY_LIBRARIES: [&str; 5] = [
+    "OTEL_BSP_MAX_QUEUE_SIZE",
+    "OTEL_BSP_SCHEDULE_DELAY",
+    "OTEL_TRACES_SAMPLER_ARG",
+    "SSL_CERT_DIR",
+    "SSL_CERT_FILE",
+];
 
 type Names = BTreeSet<String>;
 
@@ -375,6 +381,7 @@ const SECTIONS: &[(&str, &str)] = &[
     ),
     ("[admin]", "[admin]\nqqqqqqqq = 1"),
     ("[audit]", "[audit]\nqqqqqqqq = 1"),
+    ("[telemetry]", "[telemetry]\nqqqqqqqq = 1"),
     ("[log]", "[log]\nqqqqqqqq = 1"),
     (
         "[upstream.NAME.concurrency]",
@@ -572,8 +579,8 @@ fn every_field_of_the_access_log_is_described_and_written() {
     assert_eq!(described, names(written));
 }
 
-#[test]
-fn every_metric_is_described_and_exported() {
+/// The metrics' names as they stand on the page, with one request of each kind behind it.
+fn exported() -> Names {
     let metrics = Metrics::default();
     let upstream = metrics.upstream("acme");
     upstream.finished(
@@ -583,6 +590,8 @@ fn every_metric_is_described_and_exported() {
         Some("echo"),
     );
     upstream.retry("reads");
+    metrics.route("/acme", "acme").count(&http::Method::POST, 2);
+    metrics.export("traces", "success");
     upstream.clock_skew(0);
     upstream.url_down("https://a.example", false);
     metrics.proxy_error("no_route");
@@ -601,18 +610,95 @@ fn every_metric_is_described_and_exported() {
         audit_failing: false,
         cache_bytes: 0,
         cache_entries: 0,
+        upstreams: vec![UpstreamGauges {
+            name: "acme",
+            certificate_expiry: Some(SystemTime::now()),
+            credential: Some(("key", SystemTime::now())),
+        }],
     };
     metrics.write(&mut page, &gauges).unwrap();
-    let exported = page
-        .lines()
-        .filter_map(|line| line.strip_prefix("# TYPE mcp_auth_proxy_")?.split_once(' '))
+    page.lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '))
+        .map(|(name, kind)| (name.strip_prefix("mcp_auth_proxy_").unwrap_or(name), kind))
         .map(|(name, kind)| match kind {
             "counter" => format!("{name}_total"),
             "info" => format!("{name}_info"),
             _ => name.to_owned(),
-        });
+        })
+        .collect()
+}
+
+#[test]
+fn every_metric_is_described_and_exported() {
     let described = &parts(&section(OPERATIONS, "MONITORING"), ".Ss")["Metrics"];
-    assert_eq!(listed(described, ".It Li"), names(exported));
+    assert_eq!(listed(described, ".It Li"), exported());
+}
+
+const ALERTS: &str = include_str!("../packaging/monitoring/alerts.yaml");
+const DASHBOARD: &str = include_str!("../packaging/monitoring/dashboard.json");
+
+/// The metrics that an expression of Prometheus names, as [`exported`] writes them.
+fn metrics_in(text: &str) -> Names {
+    let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+    let ours = words.filter_map(|word| match word.strip_prefix("mcp_auth_proxy_") {
+        Some(name) => Some(name),
+        None => word.starts_with("process_").then_some(word),
+    });
+    ours.map(|name| name.strip_suffix("_bucket").unwrap_or(name))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn the_alerts_and_the_dashboard_name_metrics_that_are_exported() {
+    let exported = exported();
+    for (file, text) in [("alerts", ALERTS), ("dashboard", DASHBOARD)] {
+        let named = metrics_in(text);
+        assert!(named.len() >= 6, "{file} names but {named:?}");
+        let unknown: Vec<_> = named.difference(&exported).collect();
+        assert!(unknown.is_empty(), "{file} names {unknown:?}");
+    }
+}
+
+#[test]
+fn every_error_code_that_an_alert_waits_for_exists() {
+    let patterns = ALERTS.split("code").skip(1).filter_map(|rest| {
+        let rest = rest.trim_start_matches(['=', '~']).strip_prefix('"')?;
+        Some(rest.split('"').next().unwrap())
+    });
+    let mut seen = 0;
+    for pattern in patterns {
+        let words = pattern
+            .split(['|', '(', ')'])
+            .filter(|word| !word.is_empty());
+        for word in words.map(|word| word.trim_end_matches(".*")) {
+            let is_part = |code: &Code| code.as_str().contains(word);
+            assert!(Code::ALL.iter().any(is_part), "no code has {word}");
+            seen += 1;
+        }
+    }
+    assert!(seen >= 7, "{seen}");
+}
+
+#[test]
+fn the_alerts_are_yaml_the_dashboard_json_and_both_are_whole() {
+    for event in saphyr_parser::Parser::new_from_str(ALERTS) {
+        event.unwrap();
+    }
+    let alerts = ALERTS.matches("- alert: ").count();
+    for part in ["expr: ", "severity: ", "summary: ", "description: "] {
+        assert_eq!(ALERTS.matches(part).count(), alerts, "{part}");
+    }
+    let dashboard: serde_json::Value = serde_json::from_str(DASHBOARD).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap();
+    for panel in panels.iter().filter(|panel| panel["type"] != "row") {
+        let targets = panel["targets"].as_array().unwrap();
+        assert!(!targets.is_empty(), "{}", panel["title"]);
+        for target in targets {
+            let expression = target["expr"].as_str().unwrap();
+            assert!(!metrics_in(expression).is_empty(), "{expression}");
+        }
+    }
 }
 
 /// The words of a sentence that stand for something else, such as `FILE`, `...` or an example.

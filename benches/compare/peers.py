@@ -49,7 +49,7 @@ class Places:
         return directory, f"127.0.0.1:{free_port()}", str(directory / "proxy.sock")
 
 
-def ours(places, binary, name="ours h1", version="1.1", routes=1, credentials=1, workers=None):
+def ours(places, binary, name="ours h1", version="1.1", routes=1, credentials=1, workers=None, level="info", more=""):
     """Complete: guards, signing, JSON access log into a file, metrics. All of that is the default."""
     directory, tcp, unix = places.make(re.sub("[ ,]+", "-", name))
     secret = directory / "secret"
@@ -67,8 +67,8 @@ def ours(places, binary, name="ours h1", version="1.1", routes=1, credentials=1,
         for n in range(routes):
             out.append(f'[[route]]\npath = "/team-{n}/"\nupstream = "u{n % credentials}"\n')
     out.append(f'[[listener]]\ntcp = "{tcp}"\n[[listener]]\nunix = "{unix}"\n'
-               f'[admin]\nunix = "{directory}/admin.sock"\n[log]\nformat = "json"\n'
-               f'[server]\nworkers = {workers or places.workers}\n')
+               f'[admin]\nunix = "{directory}/admin.sock"\n[log]\nformat = "json"\nlevel = "{level}"\n'
+               f'[server]\nworkers = {workers or places.workers}\n{more}')
     config = directory / "config.toml"
     config.write_text("".join(out))
     return Peer(name, [str(binary), "serve", "--config", str(config)], directory, tcp, unix, True)

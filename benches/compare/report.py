@@ -42,7 +42,7 @@ class Report:
         self.now = datetime.datetime.now(datetime.timezone.utc)
 
     def text(self):
-        parts = [self.heading(), self.figures(), self.loads(), self.scaling(), self.bridges(), self.micro()]
+        parts = [self.heading(), self.figures(), self.loads(), self.scaling(), self.observability(), self.bridges(), self.micro()]
         return "\n".join(part for part in parts if part)
 
     def date(self):
@@ -112,6 +112,9 @@ class Report:
             cells.append(spread(values, ratio) if values else "")
         cells += [number(statistics.median(of[peer].values())) if of.get(peer) else "" for peer in ABSOLUTE]
         return "| " + " | ".join(cells) + " |"
+
+    def observability(self):
+        return self.columns("## Log, metrics and traces, all on and all off", "observability: ")
 
     def scaling(self):
         return self.columns("## Workers, routes, credentials", "scaling: ")

@@ -11,10 +11,11 @@ from collections import defaultdict
 from contextlib import ExitStack, contextmanager
 
 from . import instructions, peers
+from .collector import Collector, Scraper
 from .processes import Rig, started
 
 
-PARTS = ("steady", "scaling", "memory", "streams", "start", "bridges", "micro", "instructions")
+PARTS = ("steady", "scaling", "observability", "memory", "streams", "start", "bridges", "micro", "instructions")
 
 
 class Wrong(Exception):
@@ -176,6 +177,36 @@ class Session:
                 self.note("scaling: requests/s", one.peer.name, result["per_second"])
 
             self.rounds(running, measure)
+
+    def observability(self):
+        """What it costs to be seen: a line of JSON for each request into a file, metrics read every second,
+        a tenth of the requests traced; against the same without all three."""
+        self.say("observability")
+        binary = self.tools.binary
+        with ExitStack() as stack:
+            collector = stack.enter_context(Collector())
+            telemetry = (f'[telemetry]\nendpoint = "http://127.0.0.1:{collector.port}"\nmetrics = false\n'
+                         f'sample_percent = 10\n')
+            contenders = [
+                peers.ours(self.places, binary, "all off", level="error"),
+                peers.ours(self.places, binary, "all on", more=telemetry),
+            ]
+            running = [stack.enter_context(started(peer)) for peer in contenders]
+            for one in running:
+                self.rig("load", one.peer.tcp, "--connections", 32, "--seconds", 0.5)
+            scraper = stack.enter_context(Scraper(contenders[1].directory / "admin.sock"))
+
+            def measure(one):
+                options = ["--connections", 32, "--seconds", 1 if self.quick else 4]
+                result = self.load(one, one.peer.tcp, *options)
+                self.note("observability: CPU µs/request", one.peer.name, result["cpu_us"])
+                self.note("observability: requests/s", one.peer.name, result["per_second"])
+
+            self.rounds(running, measure)
+            collector.settle()
+            self.say(f"{collector.batches} batches of spans, {collector.bytes / 1e6:.1f} MB; {scraper.pages} pages of metrics")
+            if not collector.batches or not scraper.pages:
+                raise Wrong("observability: nothing was traced or scraped")
 
     def memory(self):
         """Idle, and after a load of many connections has gone again; each time a fresh process."""

@@ -131,6 +131,10 @@ fn credential_entry(snapshot: &Snapshot, index: usize) -> Value {
             entry[key] = number.into();
         }
     }
+    if let Some(due) = snapshot.refreshes.due(name) {
+        let left = due.saturating_duration_since(Instant::now());
+        entry["refresh_in_seconds"] = left.as_secs().into();
+    }
     if let Some(error) = standing.error {
         entry["error"] = error.into();
     }

@@ -9,7 +9,8 @@ pub use proxy::{EnvProxy, ProxyVariables};
 use std::error::Error as StdError;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
 
 use http::Uri;
 use http::uri::{PathAndQuery, Scheme};
@@ -17,6 +18,7 @@ use hyper::rt::{Read, Write};
 use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
 use hyper_util::client::legacy::connect::proxy::Tunnel;
 use hyper_util::rt::TokioIo;
+use rustls::HandshakeKind;
 use tokio::net::UnixStream;
 use tokio::sync::OnceCell;
 use tower_service::Service;
@@ -24,7 +26,9 @@ use tower_service::Service;
 use super::error::{Error, Kind};
 use super::io::Io;
 use super::{Settings, tls};
+use crate::certificate::Summary;
 use crate::config::{HttpVersion, Tls};
+use crate::metrics::{Handshake, UpstreamMetrics};
 
 use self::race::Tcp;
 
@@ -46,6 +50,9 @@ pub struct Dialer {
     http_version: HttpVersion,
     connect_timeout: Duration,
     connector: OnceCell<Connector>,
+    pub metrics: Option<Arc<UpstreamMetrics>>,
+    /// Seconds since 1970; 0 until a certificate was seen.
+    certificate_expiry: AtomicU64,
 }
 
 enum Way {
@@ -78,6 +85,8 @@ impl Dialer {
             http_version: settings.http_version,
             connect_timeout: settings.connect_timeout,
             connector: OnceCell::new(),
+            metrics: None,
+            certificate_expiry: AtomicU64::new(0),
         }
     }
 
@@ -90,9 +99,15 @@ impl Dialer {
                 Way::Network(_) => self.dial_network().await,
             }
         });
-        tokio::time::timeout(self.connect_timeout, dialling)
+        let dialled = tokio::time::timeout(self.connect_timeout, dialling)
             .await
-            .unwrap_or_else(|_| Err(self.too_late()))
+            .unwrap_or_else(|_| Err(self.too_late()));
+        if let Err(error) = &dialled
+            && error.kind == Kind::Tls
+        {
+            self.handshake(Handshake::Failed);
+        }
+        dialled
     }
 
     fn too_late(&self) -> Error {
@@ -141,8 +156,8 @@ impl Dialer {
                 let stream = call(&mut tcp, &self.uri).await?;
                 Ok((Box::new(stream.into_inner()), self.clear_protocol()))
             }
-            Connector::Direct(mut tls) => Ok(encrypted(call(&mut tls, &self.uri).await?)),
-            Connector::Proxied(mut tls) => Ok(encrypted(call(&mut *tls, &self.uri).await?)),
+            Connector::Direct(mut tls) => Ok(self.encrypted(call(&mut tls, &self.uri).await?)),
+            Connector::Proxied(mut tls) => Ok(self.encrypted(call(&mut *tls, &self.uri).await?)),
         }
     }
 
@@ -173,6 +188,42 @@ impl Dialer {
             tunnel, config,
         )))))
     }
+
+    pub fn certificate_expiry(&self) -> Option<SystemTime> {
+        let at = self.certificate_expiry.load(Ordering::Relaxed);
+        (at != 0).then(|| SystemTime::UNIX_EPOCH + Duration::from_secs(at))
+    }
+
+    fn handshake(&self, outcome: Handshake) {
+        if let Some(metrics) = &self.metrics {
+            metrics.handshake(outcome);
+        }
+    }
+
+    fn encrypted<T>(&self, stream: MaybeHttpsStream<T>) -> (Io, Protocol)
+    where
+        T: Read + Write + Unpin + Send + 'static,
+    {
+        let tls = match stream {
+            MaybeHttpsStream::Https(tls) => tls,
+            MaybeHttpsStream::Http(clear) => return (Box::new(TokioIo::new(clear)), Protocol::H1),
+        };
+        let session = &tls.inner().get_ref().1;
+        let is_h2 = session.alpn_protocol() == Some(b"h2");
+        self.handshake(match session.handshake_kind() {
+            Some(HandshakeKind::Resumed) => Handshake::Resumed,
+            _ => Handshake::Full,
+        });
+        let shown = session.peer_certificates().and_then(<[_]>::first);
+        if let Some(shown) = shown.and_then(|first| Summary::of(first))
+            && let Ok(end) = shown.not_after.duration_since(SystemTime::UNIX_EPOCH)
+        {
+            self.certificate_expiry
+                .store(end.as_secs(), Ordering::Relaxed);
+        }
+        let protocol = if is_h2 { Protocol::H2 } else { Protocol::H1 };
+        (Box::new(tls.into_inner()), protocol)
+    }
 }
 
 async fn call<C>(connector: &mut C, uri: &Uri) -> Result<C::Response, Error>
@@ -186,23 +237,6 @@ where
         Err(error) => Err(error),
     };
     result.map_err(|error| Error::of_connect(&*error.into()))
-}
-
-fn encrypted<T>(stream: MaybeHttpsStream<T>) -> (Io, Protocol)
-where
-    T: Read + Write + Unpin + Send + 'static,
-{
-    let protocol = match &stream {
-        MaybeHttpsStream::Https(tls) if tls.inner().get_ref().1.alpn_protocol() == Some(b"h2") => {
-            Protocol::H2
-        }
-        _ => Protocol::H1,
-    };
-    let io: Io = match stream {
-        MaybeHttpsStream::Https(tls) => Box::new(tls.into_inner()),
-        MaybeHttpsStream::Http(clear) => Box::new(TokioIo::new(clear)),
-    };
-    (io, protocol)
 }
 
 async fn blocking<T: Send + 'static>(

@@ -189,6 +189,10 @@ fn write_upstream(out: &mut String, upstream: &Value) -> std::fmt::Result {
                 ago(&credential["token_refresh_in_seconds"])
             )?;
         }
+        if !credential["refresh_in_seconds"].is_null() {
+            let left = ago(&credential["refresh_in_seconds"]);
+            write!(out, ", its program runs again in {left}")?;
+        }
         if credential["previous_in_use"] == true {
             write!(out, ", the upstream takes its previous key only")?;
         }

@@ -17,6 +17,7 @@ use super::overlay::{default_listeners, overlay};
 use super::report::Report;
 use super::route::{Upstreams, decode_routes, route_paths, warn_of_unreachable};
 use super::server::{decode_log, decode_server};
+use super::telemetry::{self, decode_telemetry};
 use super::tree::{Origin, Table};
 use super::upstream::decode_upstream;
 use super::{Config, Credential, Entry, Outline, Route, Sources};
@@ -118,6 +119,7 @@ pub(super) fn decode(report: &Report<'_>, tree: &Table) -> Option<Config> {
     warn_of_unused(&credential_fields, &upstreams, &routes);
     let mut admin = decode_admin(&mut root, &listeners);
     let audit = decode_audit(&mut root);
+    let telemetry = decode_telemetry(&mut root);
     let (log, limits) = (decode_log(&mut root), decode_limits(&mut root));
     root.finish();
     if let Some(run_as) = &server.run_as {
@@ -142,6 +144,7 @@ pub(super) fn decode(report: &Report<'_>, tree: &Table) -> Option<Config> {
             .collect(),
         admin,
         audit,
+        telemetry,
         log,
         limits,
         server,
@@ -271,6 +274,9 @@ fn variables_to_scrub(report: &Report<'_>) -> Vec<String> {
             .bytes(name)
             .is_some_and(|url| url.contains(&b'@'))
     };
+    let tokens = telemetry::SECRET_VARIABLES.iter();
+    let tokens = tokens.filter(|name| report.env.bytes(name).is_some());
+    names.extend(tokens.map(|name| (*name).to_owned()));
     let proxies = PROXY_VARIABLES.iter().filter(has_password);
     names.extend(proxies.map(|name| (*name).to_owned()));
     names.into_iter().collect()

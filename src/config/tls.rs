@@ -79,7 +79,7 @@ pub fn certificates(field: &Field<'_>) -> Option<Vec<CertificateDer<'static>>> {
         .ok()
 }
 
-fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+pub fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let shown = path.display();
     let contents = file::read(path, MAX_PEM).map_err(|error| format!("{shown} {error}"))?;
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&contents.bytes).collect();

@@ -2,6 +2,7 @@
 //!
 //! One that fails costs nothing yet: the last good value goes on, and the pause grows.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,6 +41,11 @@ impl Refresher {
         let mut replaced = self.proxy.replacements();
         loop {
             self.follow(&mut schedule);
+            let snapshot = self.proxy.snapshot();
+            snapshot
+                .refreshes
+                .plan(plan(&schedule, &snapshot.config.credentials));
+            drop(snapshot);
             let next = schedule.iter().map(|due| due.at).min();
             let next = next.unwrap_or_else(|| Instant::now() + LONG);
             // A reload may change everything meanwhile.
@@ -134,6 +140,19 @@ impl Refresher {
             "secret" => &refreshed.places[0], "reason" => &reason);
         pause(refreshed.every, in_a_row)
     }
+}
+
+/// When each credential is due, by the first of its secrets.
+fn plan(schedule: &[Due], all: &[Credential]) -> BTreeMap<String, std::time::Instant> {
+    let mut plan = BTreeMap::new();
+    for due in schedule {
+        for name in credentials(&due.of, all) {
+            let at = due.at.into_std();
+            let first = plan.entry(name.to_owned()).or_insert(at);
+            *first = at.min(*first);
+        }
+    }
+    plan
 }
 
 /// Soon after the first failure, twice as long after each further one, and never later than its

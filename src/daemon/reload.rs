@@ -116,6 +116,9 @@ impl Daemon {
                 "a change of server.user, its group or its groups needs a restart"
             );
         }
+        if config.telemetry != previous.config.telemetry {
+            warn!(self.log, "a change of telemetry needs a restart");
+        }
         self.log_control.set_level(config.log.level);
         self.log_control.set_format(config.log.format);
         let switched = self.state.proxy.audit.switch(sink, audit.as_ref());

@@ -32,6 +32,8 @@ const KEEP: usize = 16 * 1024;
 #[derive(Default)]
 pub(super) struct Scratch {
     pub line: Vec<u8>,
+    /// Where in `line` the time is over.
+    pub body: usize,
     pub fields: Fields,
 }
 
@@ -39,6 +41,7 @@ impl Scratch {
     pub const fn new() -> Self {
         Self {
             line: Vec::new(),
+            body: 0,
             fields: Fields::new(),
         }
     }

@@ -13,7 +13,7 @@ use slog::{BorrowedKV, Drain, KV, Key, Level, OwnedKVList, Record, Serializer};
 use super::fields::{Fields, Scratch};
 
 pub(super) fn render(record: &Record, values: &OwnedKVList, scratch: &mut Scratch) {
-    let Scratch { line, fields } = scratch;
+    let Scratch { line, body, fields } = scratch;
     let ordered = Ordered {
         record,
         values,
@@ -26,6 +26,7 @@ pub(super) fn render(record: &Record, values: &OwnedKVList, scratch: &mut Scratc
     // Writing to memory cannot fail.
     let _ = json.log(&whole, &NO_VALUES);
 
+    *body = line.len() + TIME;
     let end = fields.bytes().len() - 1; // the closing brace
     line.extend_from_slice(&fields.bytes()[..fields.start().min(end)]);
     fields.in_order(ordered.of_record.get(), end, line);
@@ -68,6 +69,9 @@ fn all(bytes: &[u8], holds: impl Fn(u8) -> bool) -> bool {
 fn is_unseen(c: char) -> bool {
     matches!(c, '\u{7f}'..='\u{9f}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
+
+/// `{"time":"2006-01-02T15:04:05.000000Z"`.
+const TIME: usize = 37;
 
 /// Made once: a new one would cost every line two allocations.
 static NO_VALUES: LazyLock<OwnedKVList> = LazyLock::new(|| slog::o!().into());

@@ -279,8 +279,8 @@ fn a_reader_that_hangs_costs_lines_not_memory_and_the_loss_is_told() {
     began.recv().unwrap();
     // The writer is stuck in its first write: everything from here on queues up.
     let filler = "x".repeat(1000);
-    for _ in 0..2000 {
-        info!(log, "{}", filler);
+    for n in 0..2000 {
+        info!(log, "{}", filler; "n" => n);
     }
     let dropped = control.dropped();
     assert!(dropped > 900 && dropped < 1100, "{dropped}");
@@ -353,4 +353,58 @@ fn a_flood_is_written_in_few_batches() {
     drop(guard);
     assert_eq!(control.dropped(), 0);
     assert!(writes.load(Ordering::Relaxed) <= millis + 3);
+}
+
+#[test]
+fn a_line_that_comes_again_and_again_is_said_once_with_its_number() {
+    for settings in [JSON, TEXT] {
+        let text = told(settings, PLAIN, |log, _| {
+            for _ in 0..38 {
+                warn!(log, "flapping"; "upstream" => "acme");
+            }
+            warn!(log, "flapping"; "upstream" => "other");
+            info!(log, "calm");
+            info!(log, "calm");
+        });
+        let lines: Vec<_> = text.lines().collect();
+        let says = |at: usize, what: &str| assert!(lines[at].contains(what), "{at}:\n{text}");
+        says(0, "acme");
+        says(1, "the line before came 37 times more");
+        says(2, "other");
+        says(3, "calm");
+        says(4, "the line before came 1 time more");
+        assert_eq!(lines.len(), 5, "{text}");
+        assert!(lines[1].to_lowercase().contains("warn"), "{text}");
+    }
+}
+
+#[test]
+fn one_request_is_logged_at_debug_while_the_others_are_not() {
+    let text = told(TEXT, PLAIN, |log, _| {
+        debug!(log, "unseen");
+        focused(true, || {
+            debug!(log, "seen");
+            trace!(log, "too much");
+            focused(false, || debug!(log, "within"));
+        });
+        debug!(log, "unseen again");
+    });
+    assert!(text.contains("seen") && text.contains("within"), "{text}");
+    assert!(
+        !text.contains("unseen") && !text.contains("too much"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_level_for_a_while_goes_back_unless_it_was_changed_since() {
+    told(JSON, PLAIN, |_, control| {
+        let change = control.set_level(Level::Debug);
+        assert!(control.set_back(Level::Info, change));
+        assert_eq!(control.level(), Level::Info);
+        let change = control.set_level(Level::Debug);
+        control.more();
+        assert!(!control.set_back(Level::Info, change));
+        assert_eq!(control.level(), Level::Trace);
+    });
 }

@@ -16,7 +16,7 @@ use super::style::Style;
 const COLUMN: usize = 32;
 
 pub(super) fn render(record: &Record, values: &OwnedKVList, style: Style, scratch: &mut Scratch) {
-    let Scratch { line, fields } = scratch;
+    let Scratch { line, body, fields } = scratch;
     let mut text = Text {
         fields,
         colour: style.colour,
@@ -27,18 +27,21 @@ pub(super) fn render(record: &Record, values: &OwnedKVList, style: Style, scratc
     let _ = values.serialize(record, &mut text);
 
     // Writing to memory cannot fail.
+    let _ = time(style, line);
+    *body = line.len();
     let _ = head(record, style, fields.count() > 0, line);
     fields.in_order(of_record, fields.bytes().len(), line);
 }
 
-fn head(record: &Record, style: Style, padded: bool, line: &mut Vec<u8>) -> std::io::Result<()> {
-    if !style.journal {
-        write!(
-            line,
-            "{} ",
-            humantime::format_rfc3339_millis(SystemTime::now())
-        )?;
+fn time(style: Style, line: &mut Vec<u8>) -> std::io::Result<()> {
+    if style.journal {
+        return Ok(());
     }
+    let now = humantime::format_rfc3339_millis(SystemTime::now());
+    write!(line, "{now} ")
+}
+
+fn head(record: &Record, style: Style, padded: bool, line: &mut Vec<u8>) -> std::io::Result<()> {
     let (word, ansi) = word(record.level());
     match style.colour {
         true => write!(line, "\x1b[{ansi}m{word}\x1b[0m ")?,

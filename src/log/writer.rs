@@ -9,7 +9,7 @@ use slog::{BorrowedKV, Level};
 
 use super::LogControl;
 use super::fields::Scratch;
-use super::queue::Taken;
+use super::queue::{Repeats, Taken};
 
 /// Between two batches: lines gather instead of waking the thread one by one.
 pub(super) const PAUSE: Duration = Duration::from_millis(5);
@@ -45,8 +45,12 @@ fn run(control: &LogControl, out: &mut impl Write) {
     loop {
         let Taken {
             unreported,
+            repeats,
             closing,
         } = control.queue.take(&mut batch);
+        if let Some(repeats) = repeats {
+            batch.extend(repeated(control, repeats));
+        }
         if unreported > 0 {
             batch.extend(notice(control, unreported));
         }
@@ -70,18 +74,40 @@ fn run(control: &LogControl, out: &mut impl Write) {
 
 /// The line that stands for those that are missing. They came last: the queue was full.
 fn notice(control: &LogControl, count: u64) -> Vec<u8> {
-    let mut scratch = Scratch::new();
     let (verb, s) = if count == 1 {
         ("was", "")
     } else {
         ("were", "s")
     };
     let message = format_args!("{count} log line{s} {verb} dropped");
-    control.render(
-        &slog::record!(Level::Warning, "", &message, BorrowedKV(&())),
-        &slog::o!().into(),
-        &mut scratch,
-    );
+    line(control, Level::Warning, &message)
+}
+
+/// The line that stands for those that said the same as the one before them.
+pub(super) fn repeated(control: &LogControl, repeats: Repeats) -> Vec<u8> {
+    let (count, level) = (repeats.count, repeats.level);
+    let s = if count == 1 { "" } else { "s" };
+    let message = format_args!("the line before came {count} time{s} more");
+    line(control, level, &message)
+}
+
+fn line(control: &LogControl, level: Level, message: &std::fmt::Arguments<'_>) -> Vec<u8> {
+    let mut scratch = Scratch::new();
+    // The macro wants its level to be a constant.
+    let location = slog::RecordLocation {
+        file: "",
+        line: 0,
+        column: 0,
+        function: "",
+        module: "",
+    };
+    let fixed = slog::RecordStatic {
+        location: &location,
+        tag: "",
+        level,
+    };
+    let record = slog::Record::new(&fixed, message, BorrowedKV(&()));
+    control.render(&record, &slog::o!().into(), &mut scratch);
     scratch.line
 }
 

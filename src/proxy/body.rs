@@ -56,7 +56,9 @@ impl HttpBody for Body {
         match &polled {
             Poll::Ready(Some(Ok(frame))) => {
                 let length = frame.data_ref().map_or(0, Bytes::len) as u64;
-                this.exchange.bytes += length;
+                if let Some(data) = frame.data_ref() {
+                    this.exchange.passes(data);
+                }
                 this.owed = this.owed.map(|owed| owed.saturating_sub(length));
                 if this.owed == Some(0) || this.source.is_end_stream() {
                     this.exchange.ended(Outcome::Complete);

@@ -4,22 +4,26 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use http::header::{self, HeaderValue};
+use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
-use http::{Method, Response};
-use slog::{KV, Key, Record, Serializer, info, warn};
+use http::{Method, Response, StatusCode};
+use slog::{Drain, KV, Key, Level, Record, Serializer, debug, info, warn};
 
 use super::cache;
 use super::error::Error;
 use super::failover::Sites;
 use super::patience::Patience;
 use super::source::Source;
-use super::{Proxy, answer, audit, head, ids};
+use super::{Finished, Proxy, answer, audit, head, ids};
+use crate::auth;
 use crate::listen::Peer;
-use crate::log::InOrder;
+use crate::log::{InOrder, focused};
 use crate::mcp::Peek;
+use crate::message::Progress;
+use crate::metrics::{RouteMetrics, class_of};
 use crate::serve::Connection;
 use crate::snapshot::{Snapshot, Upstream};
+use crate::telemetry::{End, Trace};
 
 /// Most bytes of a path, a method or a name that are logged.
 const MAX_LOGGED: usize = 1024;
@@ -38,6 +42,7 @@ pub struct Exchange {
     pub(super) upstream: Option<Arc<Upstream>>,
     /// Where it may go, if its upstream has several URLs.
     pub sites: Option<Box<Sites>>,
+    route: Option<Arc<RouteMetrics>>,
     /// By which name the client proved who it is.
     pub client: Option<Arc<str>>,
     /// How long it may take; known with its route.
@@ -52,7 +57,16 @@ pub struct Exchange {
     /// It was sent once more, in a session that the upstream had forgotten.
     pub session_recovered: bool,
     pub(super) status: u16,
+    first_byte: Option<Duration>,
+    /// Logged at `debug` because somebody has it in view.
+    pub is_watched: bool,
+    /// What the upstream says of an error, where it is logged.
+    quote: Option<Box<Quote>>,
+    trace: Option<Box<Trace>>,
     pub bytes: u64,
+    /// Of the request's body, where it was read whole.
+    pub received: u64,
+    upload: Option<Progress>,
     pub(super) code: Option<&'static str>,
     pub(super) cause: Option<String>,
     pub(super) outcome: Outcome,
@@ -87,6 +101,7 @@ impl Exchange {
             mcp_name: None,
             upstream: None,
             sites: None,
+            route: None,
             client: None,
             patience: None,
             cache: None,
@@ -95,7 +110,16 @@ impl Exchange {
             attempts: 0,
             session_recovered: false,
             status: 0,
+            first_byte: None,
+            is_watched: proxy.watches.fit(&connection.peer, head.uri.path()),
+            quote: None,
+            trace: proxy
+                .tracing
+                .get()
+                .map(|_| Box::new(Trace::begin(&head.headers))),
             bytes: 0,
+            received: 0,
+            upload: None,
             code: None,
             cause: None,
             outcome: Outcome::ClientLeft,
@@ -106,8 +130,19 @@ impl Exchange {
         &self.id
     }
 
-    pub fn routed_to(&mut self, upstream: &Arc<Upstream>) {
+    pub fn routed_to(&mut self, upstream: &Arc<Upstream>, route: &Arc<RouteMetrics>) {
         self.upstream = Some(Arc::clone(upstream));
+        self.route = Some(Arc::clone(route));
+    }
+
+    /// The same upstream, perhaps by another of its route's credentials or at another of its URLs.
+    pub fn signed_as(&mut self, upstream: &Arc<Upstream>) {
+        self.upstream = Some(Arc::clone(upstream));
+    }
+
+    /// The request's body is passed on piece by piece.
+    pub fn uploads(&mut self, progress: Progress) {
+        self.upload = Some(progress);
     }
 
     /// When its head had come.
@@ -142,6 +177,11 @@ impl Exchange {
     /// Notes what is answered, and gives it the request's id.
     pub fn answer(&mut self, mut response: Response<Source>) -> Response<Source> {
         self.status = response.status().as_u16();
+        let after = self.started.elapsed();
+        self.first_byte = Some(after);
+        if let Some(upstream) = &self.upstream {
+            upstream.metrics.answering(after);
+        }
         let headers = response.headers_mut();
         if self.attempts > 1 {
             headers.insert(answer::ATTEMPTS_HEADER, self.attempts.into());
@@ -158,6 +198,8 @@ impl Exchange {
     }
 
     pub fn refuse(&mut self, error: &Error, mut response: Response<Source>) -> Response<Source> {
+        // What the client reads now is ours.
+        self.quote = None;
         self.code = Some(error.code.as_str());
         self.cause = error.cause.clone();
         self.proxy.metrics.proxy_error(error.code.as_str());
@@ -170,35 +212,160 @@ impl Exchange {
         self.answer(response)
     }
 
-    pub fn ended(&mut self, outcome: Outcome) {
-        self.outcome = outcome;
-    }
-}
-
-impl Drop for Exchange {
-    fn drop(&mut self) {
-        let duration = self.started.elapsed();
-        if let Some(upstream) = &self.upstream {
-            let (method, name) = (self.mcp_method.as_deref(), self.mcp_name.as_deref());
-            upstream
-                .metrics
-                .finished(self.status, duration, method, name);
-            if let Some(outcome) = self.cache {
-                upstream.metrics.cache_answered(outcome as usize);
-            }
+    /// Begins to keep what is behind an error, if anybody will read it.
+    pub fn answered_by_upstream(&mut self, status: StatusCode, sent: &HeaderMap) {
+        let log = &self.proxy.log;
+        // The macro would work its values out first.
+        if !self.is_watched && !log.is_enabled(Level::Debug) {
+            return;
         }
-        let proxy = Arc::clone(&self.proxy);
-        proxy.audit.record(audit::Entry::of(self, duration));
+        debug!(log, "upstream answers"; "request_id" => self.id.to_str().unwrap_or_default(), "status" => status.as_u16(),
+            "after_ms" => self.started.elapsed().as_millis() as u64, "attempts" => self.attempts);
+        if status.is_client_error() || status.is_server_error() {
+            self.quote = Some(Box::new(Quote {
+                sent: sent.clone(),
+                text: Vec::new(),
+            }));
+        }
+    }
+
+    /// The request's own place in its trace, for the upstream, where spans are collected.
+    pub fn traceparent(&mut self, message: Option<&[u8]>) -> Option<HeaderValue> {
+        self.trace
+            .as_mut()?
+            .open(self.proxy.tracing.get()?, message)
+    }
+
+    fn end_trace(&mut self) {
+        let (Some(trace), Some(telemetry)) = (self.trace.take(), self.proxy.tracing.get()) else {
+            return;
+        };
+        let cut = (self.outcome != Outcome::Complete).then(|| self.outcome.word(&self.connection));
+        trace.end(
+            telemetry,
+            &End {
+                method: &self.method,
+                path: &self.path,
+                route: self.route.as_deref().map(RouteMetrics::path),
+                upstream: self.route.as_deref().map(RouteMetrics::upstream),
+                mcp_method: self.mcp_method.as_deref(),
+                mcp_name: self.mcp_name.as_deref(),
+                is_local_socket: matches!(self.connection.peer, Peer::Unix { .. }),
+                status: self.status,
+                attempts: self.attempts,
+                error: self.code.or(cut),
+            },
+        );
+    }
+
+    /// A piece of the answer passes.
+    pub fn passes(&mut self, piece: &[u8]) {
+        self.bytes += piece.len() as u64;
+        if let Some(quote) = &mut self.quote {
+            let room = MAX_QUOTE.saturating_sub(quote.text.len());
+            quote
+                .text
+                .extend_from_slice(&piece[..piece.len().min(room)]);
+        }
+    }
+
+    fn log_quote(&self) {
+        let Some(quote) = &self.quote else { return };
+        let text = auth::redact(&quote.sent, &String::from_utf8_lossy(&quote.text));
+        debug!(self.proxy.log, "upstream says of its error"; "request_id" => self.id.to_str().unwrap_or_default(),
+            "status" => self.status, "text" => text);
+    }
+
+    fn log(&self, duration: Duration) {
+        let log = &self.proxy.log;
         let line = AccessLine {
             exchange: self,
             duration,
         };
         // Our own refusals deserve more attention than an upstream's.
-        if line.exchange.code.is_some() || line.exchange.outcome == Outcome::UpstreamCut {
-            warn!(proxy.log, "request"; InOrder(line));
+        if self.code.is_some() || self.outcome == Outcome::UpstreamCut {
+            warn!(log, "request"; InOrder(line));
         } else {
-            info!(proxy.log, "request"; InOrder(line));
+            info!(log, "request"; InOrder(line));
         }
+    }
+
+    /// For those who ask later.
+    fn keep(&mut self, duration: Duration, received: u64) {
+        let connection = &self.connection;
+        let outcome = match self.outcome {
+            Outcome::Complete => "complete",
+            outcome => outcome.word(connection),
+        };
+        self.proxy.requests.add(Finished {
+            at: self.started,
+            duration,
+            first_byte: self.first_byte,
+            id: self.id.clone(),
+            peer: connection.peer,
+            method: self.method.clone(),
+            path: std::mem::take(&mut self.path),
+            mcp_method: self.mcp_method.take(),
+            mcp_name: self.mcp_name.take(),
+            route: self.route.take(),
+            status: self.status,
+            received,
+            sent: self.bytes,
+            attempts: self.attempts,
+            code: self.code,
+            outcome,
+        });
+    }
+
+    pub fn ended(&mut self, outcome: Outcome) {
+        self.outcome = outcome;
+    }
+}
+
+impl Outcome {
+    /// How it ended, if it is not complete.
+    fn word(self, connection: &Connection) -> &'static str {
+        match self {
+            Self::UpstreamCut => "upstream_cut",
+            _ if connection.was_aborted() => "shutdown",
+            _ => "client_left",
+        }
+    }
+}
+
+/// The beginning of an upstream's error, and what must not be seen of it.
+struct Quote {
+    sent: HeaderMap,
+    text: Vec<u8>,
+}
+
+/// How much of it is quoted, in bytes.
+const MAX_QUOTE: usize = 512;
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        let duration = self.started.elapsed();
+        let received = self.received + self.upload.as_ref().map_or(0, Progress::bytes);
+        if let Some(upstream) = &self.upstream {
+            let (method, name) = (self.mcp_method.as_deref(), self.mcp_name.as_deref());
+            upstream
+                .metrics
+                .finished(self.status, duration, method, name);
+            upstream.metrics.moved(received, self.bytes);
+            if let Some(outcome) = self.cache {
+                upstream.metrics.cache_answered(outcome as usize);
+            }
+        }
+        if let Some(route) = &self.route {
+            route.count(&self.method, class_of(self.status));
+        }
+        self.proxy.audit.record(audit::Entry::of(self, duration));
+        focused(self.is_watched, || {
+            self.log_quote();
+            self.log(duration);
+        });
+        self.end_trace();
+        self.keep(duration, received);
     }
 }
 
@@ -268,11 +435,10 @@ impl KV for AccessLine<'_> {
         }
         match exchange.outcome {
             Outcome::Complete => {}
-            Outcome::ClientLeft if exchange.connection.was_aborted() => {
-                out.emit_str(Key::from("outcome"), "shutdown")?;
+            outcome => {
+                let word = outcome.word(&exchange.connection);
+                out.emit_str(Key::from("outcome"), word)?;
             }
-            Outcome::ClientLeft => out.emit_str(Key::from("outcome"), "client_left")?,
-            Outcome::UpstreamCut => out.emit_str(Key::from("outcome"), "upstream_cut")?,
         }
         if let Some(code) = exchange.code {
             out.emit_str(Key::from("error_code"), code)?;

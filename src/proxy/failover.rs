@@ -234,7 +234,7 @@ impl Proxy {
                     .unwrap_or_else(|| Error::unavailable(&first, wait))
             })?;
             let (site, path) = &sites.all[index];
-            exchange.routed_to(site);
+            exchange.signed_as(site);
             *request.uri_mut() = Uri::from(path.clone());
             attempts.begin(Instant::now());
             let tried = self

@@ -13,7 +13,6 @@ use crate::snapshot::Upstream;
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// By which of the route's `credentials` a client wants to be signed for. Ours; never sent on.
 pub const CREDENTIAL: HeaderName = HeaderName::from_static("x-mcp-auth-credential");
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -34,8 +33,7 @@ pub fn outgoing(
     });
     let is_own = |name: &HeaderName| upstream.auth.as_ref().is_some_and(|auth| auth.owns(name));
     clean(&mut headers, upstream.config.forward_authorization, is_own);
-    let traceparent = ids::traceparent(headers.get(TRACEPARENT));
-    headers.insert(TRACEPARENT, traceparent);
+    ids::continue_trace(&mut headers, call.message.as_deref());
     headers.insert(REQUEST_ID, id.clone());
     match &call.connection.forwarded_for {
         Some(address) => headers.insert(FORWARDED_FOR, address.clone()),

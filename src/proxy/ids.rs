@@ -1,6 +1,12 @@
 //! Request ids and trace context: kept if sane, made otherwise.
 
-use http::HeaderValue;
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::mcp;
+
+pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+const BAGGAGE: HeaderName = HeaderName::from_static("baggage");
 
 /// Longest request id taken over from a client, in characters.
 const MAX_ID: usize = 128;
@@ -18,17 +24,35 @@ fn is_sane(id: &[u8]) -> bool {
     (1..=MAX_ID).contains(&id.len()) && id.iter().all(plain)
 }
 
-/// The client's `traceparent` if it is well-formed; otherwise a new, unsampled trace.
+/// Leaves the client's `traceparent` if it is well-formed, and what stands beside it. Otherwise takes
+/// that of the message, if it names one, or begins a new, unsampled trace.
 ///
-/// W3C Trace Context, section 3.2.
-pub fn traceparent(sent: Option<&HeaderValue>) -> HeaderValue {
-    match sent {
-        Some(value) if is_traceparent(value.as_bytes()) => value.clone(),
-        _ => {
-            let (trace, span) = (hex(fastrand::u128(1..)), hex(fastrand::u128(1..)));
-            header(format!("00-{}-{}-00", as_str(&trace), &as_str(&span)[..16]).as_bytes())
-        }
+/// W3C Trace Context, section 3.2; MCP 2026-07-28, `_meta`.
+pub fn continue_trace(headers: &mut HeaderMap, message: Option<&[u8]>) {
+    let sent = headers.get(TRACEPARENT);
+    if let Some(value) = sent.filter(|value| is_traceparent(value.as_bytes())) {
+        let value = value.clone();
+        headers.insert(TRACEPARENT, value);
+        return;
     }
+    // It belongs to a parent that is not known.
+    headers.remove(TRACESTATE);
+    if let Some(keys) = message.and_then(mcp::trace_keys)
+        && is_traceparent(keys.traceparent.as_bytes())
+    {
+        headers.insert(TRACEPARENT, header(keys.traceparent.as_bytes()));
+        let value = |text: Option<String>| text.and_then(|text| HeaderValue::try_from(text).ok());
+        if let Some(state) = value(keys.tracestate) {
+            headers.insert(TRACESTATE, state);
+        }
+        if let Some(baggage) = value(keys.baggage) {
+            headers.entry(BAGGAGE).or_insert(baggage);
+        }
+        return;
+    }
+    let (trace, span) = (hex(fastrand::u128(1..)), hex(fastrand::u128(1..)));
+    let begun = format!("00-{}-{}-00", as_str(&trace), &as_str(&span)[..16]);
+    headers.insert(TRACEPARENT, header(begun.as_bytes()));
 }
 
 fn is_traceparent(value: &[u8]) -> bool {
@@ -82,9 +106,19 @@ mod tests {
 
     #[test]
     fn a_trace_is_continued_if_well_formed_and_begun_otherwise() {
-        let good =
-            HeaderValue::from_static("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
-        assert_eq!(traceparent(Some(&good)), good);
+        let continued = |sent: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(TRACEPARENT, HeaderValue::from_static(sent));
+            headers.insert(TRACESTATE, HeaderValue::from_static("acme=1"));
+            continue_trace(&mut headers, None);
+            headers
+        };
+        let good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let headers = continued(good);
+        assert_eq!(
+            (&headers[TRACEPARENT], &headers[TRACESTATE]),
+            (&good.parse().unwrap(), &"acme=1".parse().unwrap())
+        );
         for bad in [
             "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
             "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
@@ -93,8 +127,30 @@ mod tests {
             "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-extra",
             "nonsense",
         ] {
-            let made = traceparent(Some(&HeaderValue::from_static(bad)));
+            let headers = continued(bad);
+            let made = &headers[TRACEPARENT];
             assert!(is_traceparent(made.as_bytes()) && made != bad, "{bad}");
+            assert!(!headers.contains_key(TRACESTATE), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_message_names_the_trace_where_the_head_does_not() {
+        let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let message = format!(
+            r#"{{"params":{{"_meta":{{"traceparent":"{trace}","tracestate":"acme=1","baggage":"from=message"}}}}}}"#
+        );
+        let mut headers = HeaderMap::new();
+        headers.insert(BAGGAGE, HeaderValue::from_static("from=head"));
+        continue_trace(&mut headers, Some(message.as_bytes()));
+        assert_eq!(headers[TRACEPARENT], trace);
+        assert_eq!(
+            (&headers[TRACESTATE], &headers[BAGGAGE]),
+            (&"acme=1".parse().unwrap(), &"from=head".parse().unwrap())
+        );
+        let mut headers = HeaderMap::new();
+        let broken = message.replace("-01", "\\n");
+        continue_trace(&mut headers, Some(broken.as_bytes()));
+        assert!(is_traceparent(headers[TRACEPARENT].as_bytes()) && headers.len() == 1);
     }
 }

@@ -5,7 +5,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 #[derive(Default)]
-pub struct Refreshes(Mutex<BTreeMap<String, Trouble>>);
+pub struct Refreshes {
+    troubles: Mutex<BTreeMap<String, Trouble>>,
+    /// By credential.
+    due: Mutex<BTreeMap<String, Instant>>,
+}
 
 /// A secret that could not be had anew; the one before goes on.
 #[derive(Debug, Clone)]
@@ -45,7 +49,17 @@ impl Refreshes {
             .collect()
     }
 
+    /// When each credential that has such a secret gets it anew.
+    pub fn plan(&self, due: BTreeMap<String, Instant>) {
+        *self.due.lock().unwrap_or_else(PoisonError::into_inner) = due;
+    }
+
+    pub fn due(&self, credential: &str) -> Option<Instant> {
+        let due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
+        due.get(credential).copied()
+    }
+
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Trouble>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.troubles.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

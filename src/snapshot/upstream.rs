@@ -83,6 +83,7 @@ impl Upstream {
                 credential(&previous.config, &before.config) == credential(config, &upstream)
             })
             .map(|(_, before)| before);
+        let metrics = metrics.upstream(&upstream.name);
         let session = upstream.session.as_ref().map(session_value).transpose();
         let credential = upstream.credential.map(|index| &credentials[index]);
         let health = kept_client
@@ -91,7 +92,7 @@ impl Upstream {
         Ok(Self {
             auth: credential.map(|credential| Arc::clone(&credential.auth)),
             client: kept_client.map_or_else(
-                || Arc::new(Client::new(&upstream, proxies)),
+                || Arc::new(Client::new(&upstream, proxies).counted_in(&metrics)),
                 |before| Arc::clone(&before.client),
             ),
             site: site(&upstream, 0, kept_client, before),
@@ -106,7 +107,7 @@ impl Upstream {
             budget: budget(&upstream, kept_client),
             gate: gate(&upstream, before),
             tools: kept_client.map_or_else(Arc::default, |before| Arc::clone(&before.tools)),
-            metrics: metrics.upstream(&upstream.name),
+            metrics,
             credential_since: credential.map_or_else(SystemTime::now, |it| it.since),
             session: session.map_err(|reason| format!("upstream {}: {reason}", upstream.name))?,
             cache: kept_credential

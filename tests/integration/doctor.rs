@@ -1,7 +1,11 @@
 //! `doctor` finds each fault, and nothing where there is none.
 
-use std::net::TcpListener;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
 use http::{Response, StatusCode};
@@ -307,6 +311,12 @@ fn certificates_are_refused_for_what_is_wrong_with_them_and_shown() {
             69,
             "2020-01-01",
         ),
+        (
+            trusted().issue_between(in_days(2), in_days(90)),
+            "certificate_not_yet_valid",
+            69,
+            "good",
+        ),
     ] {
         let upstream = Upstream::tls(Tls {
             identity,
@@ -324,12 +334,33 @@ fn certificates_are_refused_for_what_is_wrong_with_them_and_shown() {
     }
 }
 
+fn in_days(days: u64) -> SystemTime {
+    SystemTime::now() + Duration::from_secs(days * 24 * 3600)
+}
+
+#[test]
+fn a_certificate_that_ends_soon_is_warned_about_while_all_else_works() {
+    let identity =
+        crate::common::tls::authority().issue_between(SystemTime::UNIX_EPOCH, in_days(9));
+    let upstream = Upstream::tls(Tls {
+        identity,
+        ..Tls::default()
+    });
+    upstream.at("/mcp", legacy);
+    let report = Report::of(&Setup::before(&upstream));
+    let finding = report.has("certificate_expires_soon");
+    assert_eq!(finding["verdict"], "warn");
+    says(finding, "(8 days)");
+    report.has("signature_ok");
+}
+
 #[test]
 fn a_certificate_that_is_not_verified_is_warned_about() {
     let upstream = serving();
     let setup = Setup::before(&upstream).upstream("insecure_skip_verify = true");
     let report = Report::of(&setup);
     assert_eq!(report.has("tls_unverified")["verdict"], "warn");
+    says(report.has("configuration_doubtful"), "insecure_skip_verify");
     report.has("signature_ok");
 }
 
@@ -349,7 +380,6 @@ fn a_corporate_proxy_that_refuses_is_named_without_its_password() {
     let proxy = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = proxy.local_addr().unwrap().port();
     let thread = std::thread::spawn(move || {
-        use std::io::{Read, Write};
         // A look at the address, then the tunnel.
         for _ in 0..2 {
             let (mut client, _) = proxy.accept().unwrap();
@@ -491,6 +521,95 @@ fn http2_that_fails_where_1_1_works_is_told() {
     let report = Report::of(&Setup::before(&upstream));
     let finding = report.fails("http2_broken", 69);
     assert!(finding["next"].as_str().unwrap().contains("\"1.1\""));
+}
+
+/// Says this to whoever connects, once it has heard something, and hangs up.
+struct Saying {
+    address: SocketAddr,
+    is_over: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Saying {
+    fn start(words: &'static [u8]) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let is_over = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&is_over);
+        let thread = std::thread::spawn(move || {
+            while let Ok((mut stream, _)) = listener.accept() {
+                if seen.load(Ordering::Relaxed) {
+                    return;
+                }
+                let _ = stream.read(&mut [0; 4096]);
+                let _ = stream.write_all(words);
+            }
+        });
+        Self {
+            address,
+            is_over,
+            thread: Some(thread),
+        }
+    }
+
+    fn setup(&self) -> Setup {
+        Setup::at(&format!("http://{}/", self.address))
+    }
+}
+
+impl Drop for Saying {
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::Relaxed);
+        let _ = TcpStream::connect(self.address);
+        let _ = self.thread.take().unwrap().join();
+    }
+}
+
+#[test]
+fn what_speaks_no_http_and_what_hangs_up_are_told_apart() {
+    let server = Saying::start(b"SSH-2.0-OpenSSH_9.9\r\n");
+    Report::of(&server.setup()).fails("not_http", 78);
+    let server = Saying::start(b"");
+    Report::of(&server.setup()).fails("connection_reset", 69);
+}
+
+#[test]
+fn an_upstream_that_no_route_leads_to_is_told() {
+    let upstream = serving();
+    let setup = Setup::before(&upstream);
+    let ca = setup.path("ca.pem");
+    let setup = setup.more(&format!(
+        "[upstream.lonely]\nurl = \"{}\"\nca_file = {ca:?}\n[[route]]\npath = \"/\"\nupstream = \"up\"",
+        upstream.url()
+    ));
+    let report = Report::of(&setup);
+    assert_eq!(report.has("no_route")["verdict"], "warn");
+    report.has("signature_ok");
+}
+
+#[tokio::test]
+async fn a_daemon_that_works_from_another_file_is_told() {
+    let upstream = serving();
+    let daemon = Setup::before(&upstream).start().await;
+    let socket = daemon.admin_socket();
+    let other = Setup::before(&upstream);
+    let report = Report::with(&other, &["--admin-socket", socket.to_str().unwrap()]);
+    let finding = report.has("other_configuration");
+    says(finding, daemon.path("").to_str().unwrap());
+}
+
+#[test]
+fn a_daemon_that_cannot_be_asked_is_not_taken_for_one_that_is_not_there() {
+    let upstream = Upstream::http();
+    upstream.takes_unsigned();
+    upstream.at("/mcp", legacy);
+    let setup = Setup::before(&upstream).written(&format!(
+        "[upstream.up]\nurl = \"{}\"\n[[listener]]\ntcp = \"127.0.0.1:0\"\n[admin]\nunix = \"off\"",
+        upstream.url()
+    ));
+    let report = Report::of(&setup);
+    assert_eq!(report.has("no_admin")["verdict"], "warn");
+    report.lacks("no_daemon");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::io::Read;
 use std::process::{Command, Stdio};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -85,7 +86,7 @@ async fn the_admin_pages_are_nowhere_but_on_the_admin_listeners() {
         .start()
         .await;
     for way in Way::ALL {
-        for page in ["/metrics", "/status", "/-/reload", "/debug/pprof"] {
+        for page in ["/metrics", "/status", "/-/reload", "/debug/requests"] {
             // For the upstream, like any other path.
             assert_eq!(daemon.ask_by(way, Ask::get(page)).await.status, 200);
             assert_eq!(upstream.last().path(), page);
@@ -111,6 +112,10 @@ async fn the_admin_pages_are_nowhere_but_on_the_admin_listeners() {
             .starts_with("application/openmetrics-text")
     );
     assert!(answer.text().ends_with("# EOF\n"));
+    for page in ["/debug/requests", "/debug/log-level"] {
+        let mut client = crate::common::Client::tcp(admin_tcp, Http::One).await;
+        assert_eq!(client.ask(Ask::get(page)).await.status, 404, "{page}");
+    }
 }
 
 #[tokio::test]
@@ -127,6 +132,45 @@ async fn admin_pages_have_their_methods_and_nothing_else_is_there() {
         assert_eq!(daemon.admin(method, page).0, status, "{method} {page}");
     }
     assert!(daemon.status()["last_reload"].is_null());
+}
+
+#[tokio::test]
+async fn a_request_counts_for_its_route_its_bytes_its_handshake_and_its_credential() {
+    let upstream = Upstream::https();
+    let setup = Setup::before(&upstream)
+        .more("[[route]]\npath = \"/acme\"\nupstream = \"up\"\nstrip_prefix = false\n");
+    let daemon = setup.start().await;
+    let body = r#"{"id":1,"method":"tools/list"}"#;
+    daemon.post("/acme/mcp", body).await;
+    let count = |series: &str| daemon.metric(&format!("mcp_auth_proxy_{series}"));
+    until("it was counted", || {
+        count(r#"route_requests_total{route="/acme",upstream="up",method="POST",status="2xx"}"#)
+            == 1.0
+    })
+    .await;
+    assert_eq!(
+        count(r#"received_bytes_total{upstream="up"}"#),
+        body.len() as f64
+    );
+    assert!(count(r#"sent_bytes_total{upstream="up"}"#) > 0.0);
+    assert_eq!(
+        count(r#"time_to_first_byte_seconds_count{upstream="up"}"#),
+        1.0
+    );
+    let full = count(r#"upstream_tls_handshakes_total{upstream="up",outcome="full"}"#);
+    let resumed = count(r#"upstream_tls_handshakes_total{upstream="up",outcome="resumed"}"#);
+    assert!(full >= 1.0, "{full}");
+    assert_eq!(
+        (full + resumed) as usize,
+        upstream.connections(),
+        "each connection is one handshake"
+    );
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let ends = count(r#"upstream_certificate_expiry_timestamp_seconds{upstream="up"}"#);
+    assert!(ends > now.as_secs_f64(), "{ends}");
+    let since = count(r#"credential_since_timestamp_seconds{upstream="up",credential="key"}"#);
+    assert!(now.as_secs_f64() - since < 60.0, "{since}");
+    assert!(daemon.metric("process_resident_memory_bytes") > 1e6);
 }
 
 #[tokio::test]
@@ -270,7 +314,9 @@ async fn the_log_can_be_had_as_text_without_colours_where_no_terminal_is() {
         .await;
     let line = daemon
         .log
-        .find("the request's line", |line| line.contains("as-text"))
+        .find("the request's line", |line| {
+            line.contains(" request ") && line.contains("as-text")
+        })
         .await;
     assert!(
         !line.contains('\u{1b}') && !line.starts_with('{'),

@@ -339,3 +339,76 @@ fn variables_that_are_handed_on_to_programs_are_taken_out_of_the_environment() {
     };
     assert!(*token == secret("of-the-vault"), "the program has it still");
 }
+
+#[test]
+fn telemetry_goes_where_the_file_says_unless_the_environment_says_otherwise() {
+    let file = "[telemetry]\nendpoint = \"https://collector.example:4318/base/\"\nmetrics = false\n\
+                sample_percent = 10\ntimeout = \"2s\"\nheaders = { authorization = { file = \"key\" } }\n";
+    let telemetry = Setup::small_and(file).load().telemetry.unwrap();
+    let traces = telemetry.traces.unwrap();
+    assert_eq!(traces.url, "https://collector.example:4318/base/v1/traces");
+    assert_eq!(traces.protocol, OtlpProtocol::HttpProtobuf);
+    assert_eq!(traces.timeout, Duration::from_secs(2));
+    assert_eq!(traces.headers[0].1.secret, secret("s3cret"));
+    assert_eq!(
+        (telemetry.metrics, telemetry.sample_percent),
+        (None, Some(10))
+    );
+
+    let config = Setup::small_and(file)
+        .env("OTEL_EXPORTER_OTLP_ENDPOINT", "http://localhost:4317/")
+        .env("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
+        .env("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "http/protobuf")
+        .env("OTEL_METRICS_EXPORTER", "otlp")
+        .env("OTEL_EXPORTER_OTLP_HEADERS", "x-token=a%20b, x-other=2")
+        .env("OTEL_EXPORTER_OTLP_TIMEOUT", "250")
+        .env("OTEL_TRACES_SAMPLER", "always_on")
+        .load();
+    let telemetry = config.telemetry.unwrap();
+    let (traces, metrics) = (telemetry.traces.unwrap(), telemetry.metrics.unwrap());
+    assert_eq!(
+        traces.url,
+        "http://localhost:4317/opentelemetry.proto.collector.trace.v1.TraceService/Export"
+    );
+    assert_eq!(metrics.url, "http://localhost:4317/v1/metrics");
+    assert_eq!(traces.timeout, Duration::from_millis(250));
+    assert_eq!(traces.headers[0].1.secret, secret("a b"));
+    assert_eq!(telemetry.sample_percent, None);
+    assert!(
+        config
+            .secret_variables
+            .contains(&"OTEL_EXPORTER_OTLP_HEADERS".to_owned())
+    );
+}
+
+#[test]
+fn telemetry_is_off_until_somebody_asks_for_it() {
+    let endpoint = |setup: Setup| setup.env("OTEL_EXPORTER_OTLP_ENDPOINT", "http://localhost:4318");
+    let small = || Setup::small_and("");
+    assert_eq!(small().load().telemetry, None);
+    assert!(endpoint(small()).load().telemetry.is_some());
+    assert_eq!(
+        endpoint(small())
+            .env("OTEL_SDK_DISABLED", "TRUE")
+            .load()
+            .telemetry,
+        None
+    );
+    let none = endpoint(small()).env("OTEL_TRACES_EXPORTER", "none");
+    assert_eq!(
+        none.env("OTEL_METRICS_EXPORTER", "none").load().telemetry,
+        None
+    );
+    // Set for every program of the host, and not for us to fail on.
+    let odd = endpoint(small()).env("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json");
+    assert_eq!(odd.load().telemetry, None);
+    assert!(
+        odd.warnings()
+            .iter()
+            .any(|line| line.contains("OTEL_EXPORTER_OTLP_PROTOCOL"))
+    );
+    assert_eq!(
+        Setup::small_and("[telemetry]\nmetrics = false\n").only_problem(),
+        "config.toml:8:2: telemetry: \"endpoint\" is missing; write the collector's URL, such as endpoint = \"http://localhost:4318\""
+    );
+}

@@ -7,6 +7,13 @@ use std::time::Duration;
 
 use super::secrets;
 
+/// Sends a body to a page.
+pub fn put(socket: &Path, path: &str, body: &str) -> std::io::Result<(u16, String)> {
+    let length = body.len();
+    let headers = format!("host: localhost\r\ncontent-length: {length}\r\n");
+    speak(socket, "PUT", path, &headers, body)
+}
+
 /// One question on a connection of its own: status and body.
 pub fn ask(socket: &Path, method: &str, path: &str) -> std::io::Result<(u16, String)> {
     ask_with(socket, method, path, "host: localhost\r\n")
@@ -18,11 +25,21 @@ pub fn ask_with(
     path: &str,
     headers: &str,
 ) -> std::io::Result<(u16, String)> {
+    speak(socket, method, path, headers, "")
+}
+
+fn speak(
+    socket: &Path,
+    method: &str,
+    path: &str,
+    headers: &str,
+    body: &str,
+) -> std::io::Result<(u16, String)> {
     let mut stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(Duration::from_secs(20)))?;
     write!(
         stream,
-        "{method} {path} HTTP/1.1\r\n{headers}connection: close\r\n\r\n"
+        "{method} {path} HTTP/1.1\r\n{headers}connection: close\r\n\r\n{body}"
     )?;
     let mut answer = Vec::new();
     if let Err(error) = stream.read_to_end(&mut answer) {

@@ -194,6 +194,10 @@ impl Daemon {
         admin::ask(&self.admin_socket(), method, path).expect("the admin socket answers")
     }
 
+    pub fn admin_put(&self, path: &str, body: &str) -> (u16, String) {
+        admin::put(&self.admin_socket(), path, body).expect("the admin socket answers")
+    }
+
     pub fn status(&self) -> Value {
         let (status, page) = self.admin("GET", "/status");
         assert_eq!(status, 200, "{page}");
@@ -294,7 +298,7 @@ impl Daemon {
     pub fn logged_request(&self, id: &str) -> impl Future<Output = Value> {
         let id = id.to_owned();
         self.logged(format!("request {id}"), move |line| {
-            line["request_id"] == *id
+            line["request_id"] == *id && line["msg"] == "request"
         })
     }
 
@@ -310,7 +314,7 @@ impl Daemon {
         lines
             .iter()
             .map(|line| fields(line))
-            .filter(|line| line["request_id"] == *id)
+            .filter(|line| line["request_id"] == *id && line["msg"] == "request")
             .collect()
     }
 

@@ -1,6 +1,7 @@
 //! Certificates made on the spot, and what an upstream offers with them.
 
 use std::sync::{Arc, OnceLock};
+use std::time::SystemTime;
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
@@ -50,10 +51,21 @@ impl Authority {
 
     /// A certificate for this host that was good until `year` began.
     pub fn issue_until(&self, year: i32) -> Identity {
+        self.issue_with(|params| params.not_after = rcgen::date_time_ymd(year, 1, 1))
+    }
+
+    /// A certificate for this host that is good for this time.
+    pub fn issue_between(&self, from: SystemTime, until: SystemTime) -> Identity {
+        self.issue_with(|params| {
+            (params.not_before, params.not_after) = (from.into(), until.into())
+        })
+    }
+
+    fn issue_with(&self, change: impl FnOnce(&mut CertificateParams)) -> Identity {
         let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(names).unwrap();
-        params.not_after = rcgen::date_time_ymd(year, 1, 1);
+        change(&mut params);
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         Identity {
             certificate: certificate.pem(),

@@ -32,6 +32,13 @@ async fn what_a_program_prints_is_put_into_force_again_and_again() {
     let daemon = start(&upstream, setup, PRINTED).await;
     assert_eq!(daemon.post("/mcp", CALL).await.status, 200);
     assert_eq!(token(&upstream), "Bearer hush-one");
+    until("the next time is told", || {
+        let credential = daemon.status()["upstreams"][0]["credential"].clone();
+        credential["refresh_in_seconds"].as_u64() == Some(0)
+    })
+    .await;
+    let page = daemon.setup.run(&["status"]).stdout;
+    assert!(page.contains("its program runs again in "), "{page}");
     fs::write(daemon.path("token"), "hush-two").unwrap();
     until_sent(&daemon, &upstream, "Bearer hush-two").await;
     fs::write(daemon.path("token"), "hush-three").unwrap();

@@ -1,0 +1,52 @@
+//! Whose child a message says that it is (MCP 2026-07-28, `_meta`: the names of W3C Trace Context and Baggage).
+
+use memchr::memmem;
+use serde::Deserialize;
+
+#[derive(Debug, PartialEq, Eq, Deserialize)]
+pub struct TraceKeys {
+    pub traceparent: String,
+    pub tracestate: Option<String>,
+    pub baggage: Option<String>,
+}
+
+/// The trace keys of a JSON-RPC message that is no batch.
+pub fn trace_keys(message: &[u8]) -> Option<TraceKeys> {
+    #[derive(Deserialize)]
+    struct Message {
+        params: Params,
+    }
+    #[derive(Deserialize)]
+    struct Params {
+        #[serde(rename = "_meta")]
+        meta: TraceKeys,
+    }
+    // Few have them: a look is enough for the others.
+    memmem::find(message, b"\"traceparent\"")?;
+    let message: Message = serde_json::from_slice(message).ok()?;
+    Some(message.params.meta)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_names_its_parent_only_where_it_is_one() {
+        let message = br#"{"params":{"_meta":{"traceparent":"00-a-b-01","baggage":"k=v","x":1}}}"#;
+        let keys = TraceKeys {
+            traceparent: "00-a-b-01".into(),
+            tracestate: None,
+            baggage: Some("k=v".into()),
+        };
+        assert_eq!(trace_keys(message), Some(keys));
+        for other in [
+            "[]",
+            r#"{"params":{}}"#,
+            r#"{"params":{"traceparent":"00-a-b-01"}}"#,
+            r#"{"params":{"_meta":{"traceparent":7}}}"#,
+        ] {
+            assert_eq!(trace_keys(other.as_bytes()), None, "{other}");
+        }
+    }
+}
