@@ -7,9 +7,10 @@ use std::sync::Mutex;
 const KEPT: usize = 100;
 
 /// What an agent was told of its call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
     /// Nothing, so far or for good: its connection broke, or it left.
+    #[default]
     Unknown,
     /// The right answer: it was done once.
     Answered,
@@ -36,12 +37,6 @@ struct Book {
     tallies: BTreeMap<String, u64>,
     problems: Vec<String>,
     unnamed: u64,
-}
-
-impl Default for Fate {
-    fn default() -> Self {
-        Self::Unknown
-    }
 }
 
 impl Ledger {
