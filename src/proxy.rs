@@ -11,7 +11,7 @@ mod body;
 pub mod cache;
 mod error;
 mod exchange;
-mod head;
+pub(crate) mod head;
 mod ids;
 mod lens;
 mod limit;
