@@ -27,6 +27,7 @@ pub mod lifecycle;
 pub mod listen;
 pub mod log;
 pub mod mcp;
+pub mod memory;
 pub mod message;
 pub mod metrics;
 pub mod path;

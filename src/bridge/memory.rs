@@ -17,7 +17,8 @@ pub fn passes(length: usize) {
 /// Gives back what large messages have left behind, if there were any.
 pub fn tidy() {
     if SEEN_LARGE.swap(false, Ordering::Relaxed) {
-        trim();
+        // The small pieces that it came in.
+        crate::memory::trim();
     }
 }
 
@@ -32,18 +33,5 @@ pub fn prepare() {
     }
 }
 
-/// The small pieces that a large message came in.
-#[cfg(all(target_os = "linux", target_env = "gnu"))]
-fn trim() {
-    // SAFETY: it takes the allocator's own locks and touches free memory only.
-    #[expect(unsafe_code, reason = "no safe interface does it")]
-    unsafe {
-        libc::malloc_trim(0);
-    }
-}
-
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 pub fn prepare() {}
-
-#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
-fn trim() {}

@@ -7,6 +7,7 @@ use slog::{Logger, error, info, warn};
 use super::Daemon;
 use crate::audit::Sink;
 use crate::config::{Config, TargetPath};
+use crate::memory;
 use crate::sandbox;
 use crate::snapshot::Snapshot;
 use crate::state::Reloaded;
@@ -38,6 +39,8 @@ impl Daemon {
         };
         self.state.set_last_reload(reloaded.clone());
         self.lifecycle.ready(&self.state.summary());
+        // What the configuration before this one took, and the reading of this one.
+        memory::trim();
         reloaded
     }
 

@@ -11,7 +11,7 @@ use crate::message::{self, RequestBody};
 /// Largest response head, in bytes.
 pub const MAX_HEAD: usize = 64 * 1024;
 /// Most header lines of a response.
-const MAX_LINES: usize = 128;
+pub const MAX_LINES: usize = 128;
 
 /// How a request's body is delimited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
