@@ -24,7 +24,7 @@ pub use tls::Shown;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Request, Response, Uri, header};
+use http::{HeaderValue, Request, Response, Uri, header};
 
 use crate::config::{HttpVersion, Target, Tls, Upstream};
 use crate::message::RequestBody;
@@ -52,6 +52,8 @@ struct Settings {
 /// The way to one upstream.
 pub struct Client {
     settings: Settings,
+    /// The authority as `Host` says it.
+    host: Option<HeaderValue>,
     dialer: Dialer,
     pools: Box<[Arc<Pool>]>,
 }
@@ -63,6 +65,7 @@ impl Client {
     pub fn new(upstream: &Upstream, proxies: &ProxyVariables) -> Self {
         let settings = Settings::of(upstream, proxies);
         Self {
+            host: settings.target.authority.as_str().parse().ok(),
             dialer: Dialer::new(&settings),
             pools: (0..worker::slots())
                 .map(|_| Pool::new(settings.http_version, settings.max_connection_age))
@@ -85,37 +88,40 @@ impl Client {
     /// added here. The caller sets the deadline: dropping the future, or later
     /// the body, ends the exchange at the upstream.
     ///
+    /// The request stays with the caller, for another attempt: signed, and without its body if
+    /// that is a stream which may have left.
+    ///
     /// # Errors
-    /// A [`Failure`], which hands the request back if it certainly never left.
+    /// A [`Failure`], which says so if the request certainly never left.
     pub async fn send(
         &self,
-        mut request: Request<RequestBody>,
+        request: &mut Request<RequestBody>,
         mut sign: impl FnMut(&mut Request<RequestBody>),
     ) -> Result<Response<Body>, Box<Failure>> {
         let pool = &self.pools[worker::slot()];
         loop {
-            request = match self.acquire(pool).await {
-                Err(error) => return Err(Box::new(Failure::unsent(error, request))),
+            match self.acquire(pool).await {
+                Err(error) => return Err(Box::new(Failure::unsent(error))),
                 Ok(Ready::H1(connection)) => {
                     let reused = connection.reused;
-                    sign(&mut request);
-                    let request = self.for_h1(request);
+                    sign(request);
+                    self.for_h1(request);
                     match h1::exchange(connection, request, pool).await {
                         // It died in the pool: another will do, and nothing was lost.
-                        Err(failure) if reused => failure.into_unsent()?,
+                        Err(failure) if reused && failure.unsent => {}
                         result => return result,
                     }
                 }
                 Ok(Ready::H2(stream)) => {
                     let reused = stream.reused;
-                    sign(&mut request);
-                    let request = self.for_h2(request);
+                    sign(request);
+                    self.for_h2(request);
                     match h2::exchange(stream, request).await {
-                        Err(failure) if reused => failure.into_unsent()?,
+                        Err(failure) if reused && failure.unsent => {}
                         result => return result,
                     }
                 }
-            };
+            }
         }
     }
 
@@ -207,19 +213,17 @@ impl Client {
         }
     }
 
-    fn for_h1(&self, mut request: Request<RequestBody>) -> Request<RequestBody> {
-        let authority = self.settings.target.authority.as_str();
-        if let Ok(host) = authority.parse() {
-            request.headers_mut().insert(header::HOST, host);
+    fn for_h1(&self, request: &mut Request<RequestBody>) {
+        if let Some(host) = &self.host {
+            request.headers_mut().insert(header::HOST, host.clone());
         }
         if request.uri().scheme().is_some() {
             let path = request.uri().path_and_query().cloned();
             *request.uri_mut() = path.map_or_else(Uri::default, Uri::from);
         }
-        request
     }
 
-    fn for_h2(&self, mut request: Request<RequestBody>) -> Request<RequestBody> {
+    fn for_h2(&self, request: &mut Request<RequestBody>) {
         request.headers_mut().remove(header::HOST);
         let mut parts = request.uri().clone().into_parts();
         parts.scheme = Some(self.settings.target.scheme.clone());
@@ -228,7 +232,6 @@ impl Client {
             *request.uri_mut() = uri;
         }
         *request.version_mut() = http::Version::HTTP_2;
-        request
     }
 }
 

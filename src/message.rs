@@ -42,6 +42,8 @@ pub enum RequestBody {
     Full(Option<Bytes>),
     /// Read from the client as the upstream takes it: can be sent once.
     Stream(Box<Upload>),
+    /// A stream that was sent.
+    Gone,
 }
 
 impl RequestBody {
@@ -57,14 +59,26 @@ impl RequestBody {
     pub fn whole(&self) -> Option<&Bytes> {
         match self {
             Self::Full(bytes) => bytes.as_ref(),
-            Self::Stream(_) => None,
+            Self::Stream(_) | Self::Gone => None,
         }
+    }
+
+    /// The body for one attempt. What is known whole stays for another.
+    pub fn take(&mut self) -> Self {
+        match self {
+            Self::Full(bytes) => Self::Full(bytes.clone()),
+            Self::Stream(_) | Self::Gone => std::mem::replace(self, Self::Gone),
+        }
+    }
+
+    pub fn is_gone(&self) -> bool {
+        matches!(self, Self::Gone)
     }
 
     /// How the upload fares, for whoever has to explain a failed exchange. `None` for whole bodies.
     pub fn progress(&self) -> Option<Progress> {
         match self {
-            Self::Full(_) => None,
+            Self::Full(_) | Self::Gone => None,
             Self::Stream(upload) => Some(upload.progress.clone()),
         }
     }
@@ -81,6 +95,7 @@ impl Body for RequestBody {
         match self.get_mut() {
             Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Self::Stream(upload) => upload.poll_frame(cx),
+            Self::Gone => Poll::Ready(None),
         }
     }
 
@@ -88,6 +103,7 @@ impl Body for RequestBody {
         match self {
             Self::Full(bytes) => bytes.is_none(),
             Self::Stream(upload) => upload.prefix.is_empty() && upload.rest.is_end_stream(),
+            Self::Gone => true,
         }
     }
 
@@ -95,6 +111,7 @@ impl Body for RequestBody {
         match self {
             Self::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
             Self::Stream(upload) => upload.size_hint(),
+            Self::Gone => SizeHint::with_exact(0),
         }
     }
 }

@@ -141,14 +141,14 @@ impl Link {
         *request.headers_mut() = headers;
         let mut pause = SHORTEST_LOOK;
         loop {
-            let (failure, way) = match self.try_ways(request, ticket.as_ref()).await? {
+            let (failure, way) = match self.try_ways(&mut request, ticket.as_ref()).await? {
                 Ok(response) => return Ok(response),
                 Err(failed) => failed,
             };
             let problem = self.problem(&failure, way);
-            let Some(unsent) = failure.unsent.filter(|_| may_be_starting(failure.kind)) else {
+            if !failure.unsent || !may_be_starting(failure.kind) {
                 return Err(problem);
-            };
+            }
             if !self.patience.lasts(Instant::now()) {
                 if self.patience.tell() {
                     warn!(self.log, "{}", problem.message);
@@ -157,14 +157,13 @@ impl Link {
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LONGEST_LOOK);
-            request = unsent;
         }
     }
 
     /// One attempt on each way until one leads somewhere; the last failure otherwise.
     async fn try_ways(
         &self,
-        mut request: Request<RequestBody>,
+        request: &mut Request<RequestBody>,
         ticket: Option<&Ticket>,
     ) -> Result<Result<Response<Body>, (Failure, usize)>, Problem> {
         let first = self.preferred.load(Ordering::Relaxed);
@@ -176,7 +175,7 @@ impl Link {
             let Ok(sent) = tokio::time::timeout(HEAD_PATIENCE, sending).await else {
                 return Err(Problem::new("timeout", "no answer began within an hour"));
             };
-            let mut failure = match sent {
+            let failure = match sent {
                 Ok(response) => {
                     self.preferred.store(index, Ordering::Relaxed);
                     if self.patience.reached() {
@@ -187,9 +186,8 @@ impl Link {
                 Err(failure) => *failure,
             };
             let is_last = turn + 1 == self.ways.len();
-            match failure.unsent.take() {
-                Some(unsent) if failure.kind == Kind::Unreachable && !is_last => request = unsent,
-                unsent => return Ok(Err((Failure { unsent, ..failure }, index))),
+            if !failure.unsent || failure.kind != Kind::Unreachable || is_last {
+                return Ok(Err((failure, index)));
             }
         }
         unreachable!("the loop has no end")

@@ -5,10 +5,7 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use http::Request;
-
 use super::h1;
-use crate::message::RequestBody;
 
 /// What went wrong, as far as an operator can act upon it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,8 +35,8 @@ pub struct Failure {
     pub kind: Kind,
     /// For the log: the whole chain of causes.
     pub cause: String,
-    /// The request, if no byte of it can have reached the upstream.
-    pub unsent: Option<Request<RequestBody>>,
+    /// No byte of the request can have reached the upstream, and its body is whole.
+    pub unsent: bool,
 }
 
 /// A name that did not resolve.
@@ -58,20 +55,15 @@ impl fmt::Display for DnsError {
 impl std::error::Error for DnsError {}
 
 impl Failure {
-    pub(super) fn unsent(error: Error, request: Request<RequestBody>) -> Self {
+    pub(super) fn unsent(error: Error) -> Self {
         Self {
             kind: error.kind,
             cause: error.cause,
-            unsent: Some(request),
+            unsent: true,
         }
     }
 
-    /// The request to try again with, or the failure if it may have left.
-    pub(super) fn into_unsent(mut self: Box<Self>) -> Result<Request<RequestBody>, Box<Self>> {
-        self.unsent.take().ok_or(self)
-    }
-
-    pub(super) fn of_h1(error: h1::Error, unsent: Option<Request<RequestBody>>) -> Self {
+    pub(super) fn of_h1(error: h1::Error, unsent: bool) -> Self {
         let (kind, cause) = match error {
             h1::Error::Closed => (
                 Kind::Reset,
@@ -90,7 +82,7 @@ impl Failure {
         }
     }
 
-    pub(super) fn of_exchange(error: &hyper::Error, unsent: Option<Request<RequestBody>>) -> Self {
+    pub(super) fn of_exchange(error: &hyper::Error, unsent: bool) -> Self {
         let kind = if error.is_parse() || error.is_parse_too_large() {
             Kind::BadResponse
         } else {
@@ -140,7 +132,7 @@ impl From<Error> for Failure {
         Self {
             kind: error.kind,
             cause: error.cause,
-            unsent: None,
+            unsent: false,
         }
     }
 }

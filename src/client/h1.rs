@@ -144,7 +144,7 @@ impl Connection {
 /// One request and the head of its response; the connection goes on inside the body.
 pub async fn exchange(
     mut connection: Box<Connection>,
-    request: Request<RequestBody>,
+    request: &mut Request<RequestBody>,
     pool: &Arc<Pool>,
 ) -> Result<Response<Body>, Box<Failure>> {
     let mut outgoing = Outgoing::new(request);
@@ -152,7 +152,10 @@ pub async fn exchange(
     let polling = std::future::poll_fn(|cx| connection.poll_head(&mut outgoing, &mut interim, cx));
     let head = match polling.await {
         Ok(head) => head,
-        Err(error) => return Err(Box::new(Failure::of_h1(error, outgoing.into_unsent()))),
+        Err(error) => {
+            let unsent = outgoing.give_back(request);
+            return Err(Box::new(Failure::of_h1(error, unsent)));
+        }
     };
     let body = if outgoing.is_over() {
         Carrier::H1(Box::new(Bound::new(

@@ -146,16 +146,30 @@ async fn drive(mut driver: Driver, usage: Arc<Usage>) {
 
 pub async fn exchange(
     mut stream: Stream,
-    request: Request<RequestBody>,
+    request: &mut Request<RequestBody>,
 ) -> Result<Response<Body>, Box<Failure>> {
-    match stream.sender.try_send_request(request).await {
+    match stream.sender.try_send_request(to_send(request)).await {
         Ok(response) => {
             let Stream { slot, .. } = stream;
             Ok(response.map(|body| Carrier::H2 { body, _slot: slot }.into()))
         }
         Err(mut error) => {
             let unsent = error.take_message();
-            Err(Box::new(Failure::of_exchange(error.error(), unsent)))
+            let failure = Failure::of_exchange(error.error(), unsent.is_some());
+            if let Some(unsent) = unsent {
+                *request.body_mut() = unsent.into_body();
+            }
+            Err(Box::new(failure))
         }
     }
+}
+
+/// hyper wants a request for itself.
+fn to_send(request: &mut Request<RequestBody>) -> Request<RequestBody> {
+    let mut copy = Request::new(request.body_mut().take());
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.version_mut() = request.version();
+    *copy.headers_mut() = request.headers().clone();
+    copy
 }

@@ -100,7 +100,7 @@ impl Peer<'_> {
         }
         let body = match request.body() {
             RequestBody::Full(bytes) => bytes.clone(),
-            RequestBody::Stream(_) => None,
+            RequestBody::Stream(_) | RequestBody::Gone => None,
         };
         let ticket = match &self.upstream.auth {
             None => None,
@@ -118,7 +118,7 @@ impl Peer<'_> {
             sent = self.upstream.sign(ticket.as_ref(), request);
         };
         let started = std::time::Instant::now();
-        let response = match timeout(patience, self.client.send(request, sign)).await {
+        let response = match timeout(patience, self.client.send(&mut request, sign)).await {
             Ok(Ok(response)) => response,
             Ok(Err(failure)) => return Err(Trouble::Failed(failure)),
             Err(_) => return Err(Trouble::Late(patience)),

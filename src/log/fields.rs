@@ -83,6 +83,26 @@ impl Fields {
         self.marks.borrow_mut().push(self.bytes.borrow().len());
     }
 
+    pub fn is_grouped(&self) -> bool {
+        self.grouped.get()
+    }
+
+    /// The key of a further field of a JSON object, which is plain as all of ours are.
+    pub fn key(&self, key: &str) {
+        let mut bytes = self.bytes.borrow_mut();
+        for part in [",\"", key, "\":"] {
+            bytes.extend_from_slice(part.as_bytes());
+        }
+    }
+
+    /// A further field whose text needs no escapes.
+    pub fn text(&self, key: &str, text: &str) {
+        let mut bytes = self.bytes.borrow_mut();
+        for part in [",\"", key, "\":\"", text, "\""] {
+            bytes.extend_from_slice(part.as_bytes());
+        }
+    }
+
     /// A value of `None` leaves its key out, unless it stands for a group's edge.
     pub fn none(&self, key: &str) {
         if key == GROUP {

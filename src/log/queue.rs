@@ -8,7 +8,7 @@ use std::time::Duration;
 const LIMIT: usize = 1024 * 1024;
 
 /// A flood's buffers are given back when it is over.
-const KEEP: usize = 64 * 1024;
+const KEEP: usize = 128 * 1024;
 
 #[derive(Default)]
 pub(super) struct Queue {

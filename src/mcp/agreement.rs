@@ -4,10 +4,12 @@
 //! and body disagree must not be signed.
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, HeaderName};
+use memchr::memmem::Finder;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -176,12 +178,15 @@ impl<'a> Mirrored<'a> {
 #[derive(Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
+/// Made once: a search is prepared in more time than it takes.
+static VERSION: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(mirror::VERSION_KEY));
+
 /// Most requests of the eras before are told by a look, and not parsed again.
 fn may_be_modern(headers: &HeaderMap, body: &[u8]) -> bool {
     is_stateless(headers)
         || headers.contains_key(METHOD)
         || headers.contains_key(NAME)
-        || memchr::memmem::find(body, mirror::VERSION_KEY.as_bytes()).is_some()
+        || VERSION.find(body).is_some()
 }
 
 /// What does not parse is the upstream's to refuse; what parses in two ways is ours.

@@ -2,7 +2,9 @@
 //! (2026-07-28, "Caching").
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
 
+use memchr::memmem::Finder;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -56,12 +58,14 @@ struct Updated {
     uri: String,
 }
 
+/// One of these is in each of them. Made once: a search is prepared in more time than it takes.
+static WORDS: LazyLock<[Finder<'_>; 2]> =
+    LazyLock::new(|| ["list_changed", "updated"].map(|word| Finder::new(word)));
+
 impl Change {
     /// Reads every change in a message or batch; most messages are not even parsed.
     pub fn read(message: &[u8]) -> Vec<Self> {
-        let may_be_one = [&b"list_changed"[..], b"updated"]
-            .iter()
-            .any(|word| memchr::memmem::find(message, word).is_some());
+        let may_be_one = WORDS.iter().any(|word| word.find(message).is_some());
         if !may_be_one {
             return Vec::new();
         }

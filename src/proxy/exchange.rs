@@ -224,8 +224,9 @@ impl KV for AccessLine<'_> {
                     out.emit_i32(Key::from("peer_pid"), *pid)?;
                 }
             }
-            Peer::Tcp(address) => {
-                out.emit_arguments(Key::from("peer"), &format_args!("{address}"))?
+            Peer::Tcp(_) => {
+                let address = exchange.connection.address.as_deref();
+                out.emit_str(Key::from("peer"), address.unwrap_or_default())?;
             }
         }
         if let Some(client) = &exchange.client {

@@ -3,13 +3,12 @@
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode, header};
+use http::{Method, Response, StatusCode, header};
 use http_body_util::BodyExt;
 
 use crate::client::{self, Failure, Kind};
 use crate::config::{self, ToolsCall};
 use crate::mcp;
-use crate::message::RequestBody;
 use crate::resilience::backoff;
 use crate::snapshot::Upstream;
 
@@ -42,7 +41,7 @@ impl Why {
     pub fn of_failure(failure: &Failure, only_reads: impl FnOnce() -> bool) -> Option<Self> {
         match failure.kind {
             Kind::Tls => None,
-            _ if failure.unsent.is_some() => Some(Self::Unsent),
+            _ if failure.unsent => Some(Self::Unsent),
             _ => only_reads().then_some(Self::Reads),
         }
     }
@@ -84,19 +83,6 @@ pub fn only_reads(upstream: &Upstream, method: &Method, message: Option<&Bytes>)
     }
 }
 
-/// The same request once more, unless it is a stream.
-pub fn copy(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
-    let RequestBody::Full(bytes) = request.body() else {
-        return None;
-    };
-    let mut copy = Request::new(RequestBody::Full(bytes.clone()));
-    *copy.method_mut() = request.method().clone();
-    *copy.uri_mut() = request.uri().clone();
-    *copy.version_mut() = request.version();
-    *copy.headers_mut() = request.headers().clone();
-    Some(copy)
-}
-
 /// Whether a tool's own word on what it does is taken.
 pub fn trusts_annotations(upstream: &Upstream) -> bool {
     let retry = upstream.config.retry.as_ref();
@@ -118,12 +104,6 @@ impl<'a> Attempts<'a> {
             sent: 0,
             waits: 0,
         }
-    }
-
-    /// A second one of the request, in case it is needed, unless it is a stream.
-    pub fn copy(&self, request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
-        self.settings?;
-        copy(request)
     }
 
     /// How long to wait before the next attempt. `None`: this one's fate is the answer.

@@ -40,7 +40,7 @@ impl Proxy {
     pub(super) async fn deliver(
         &self,
         upstream: &Upstream,
-        mut request: Request<RequestBody>,
+        request: &mut Request<RequestBody>,
         message: Option<&Bytes>,
         ticket: Option<&Ticket>,
         mut deadline: Instant,
@@ -62,13 +62,12 @@ impl Proxy {
                         .unwrap_or_else(|| Error::unavailable(upstream, wait))
                 })?;
             }
-            let copy = attempts.copy(&request);
-            let mut tried = self
+            let tried = self
                 .attempt(upstream, request, ticket, &mut deadline, exchange)
                 .await;
             self.learn(upstream, &tried, Instant::now().into_std());
-            let next = self.again(upstream, &mut attempts, &mut tried, copy, message, deadline);
-            let Some((next, wait)) = next else {
+            let wait = self.again(upstream, &mut attempts, &tried, request, message, deadline);
+            let Some(wait) = wait else {
                 return tried.into_result(upstream);
             };
             failure = match tried {
@@ -80,7 +79,6 @@ impl Proxy {
                 Tried::Late(error) | Tried::Over(error) => Some(error),
             };
             tokio::time::sleep(wait).await;
-            request = next;
         }
     }
 
@@ -91,7 +89,7 @@ impl Proxy {
     pub(super) async fn send_own(
         &self,
         upstream: &Upstream,
-        request: Request<RequestBody>,
+        mut request: Request<RequestBody>,
     ) -> Result<Response<client::Body>, Error> {
         if let Some(breaker) = &upstream.breaker {
             let admitted = breaker.admit(std::time::Instant::now());
@@ -100,7 +98,7 @@ impl Proxy {
         let deadline = Instant::now() + upstream.config.request_timeout;
         let ticket = sign::ticket(upstream, &request, deadline).await?;
         let signing = |request: &mut _| drop(upstream.sign(ticket.as_ref(), request));
-        let sending = pin!(upstream.client.send(request, signing));
+        let sending = pin!(upstream.client.send(&mut request, signing));
         let tried = match deadline::before(deadline, sending).await {
             Ok(Ok(response)) => Tried::Answered(response, HeaderMap::new()),
             Ok(Err(failure)) => Tried::Failed(failure),
@@ -113,7 +111,7 @@ impl Proxy {
     async fn attempt(
         &self,
         upstream: &Upstream,
-        request: Request<RequestBody>,
+        request: &mut Request<RequestBody>,
         ticket: Option<&Ticket>,
         deadline: &mut Instant,
         exchange: &mut Exchange,
@@ -207,34 +205,29 @@ impl Proxy {
         }
     }
 
-    /// The request to send again and how long to wait before, if that is safe, timely and within the budget.
+    /// How long to wait before the request is sent again, if that is safe, timely and within the budget.
     fn again(
         &self,
         upstream: &Upstream,
         attempts: &mut Attempts<'_>,
-        tried: &mut Tried,
-        copy: Option<Request<RequestBody>>,
+        tried: &Tried,
+        request: &Request<RequestBody>,
         message: Option<&Bytes>,
         deadline: Instant,
-    ) -> Option<(Request<RequestBody>, Duration)> {
-        let only_reads = || {
-            let method = copy.as_ref().map(Request::method);
-            method.is_some_and(|method| retry::only_reads(upstream, method, message))
-        };
-        let (why, unsent) = match tried {
-            Tried::Answered(response, _) => {
-                (Why::of_answer(response, SystemTime::now, only_reads)?, None)
-            }
-            Tried::Failed(failure) => {
-                (Why::of_failure(failure, only_reads)?, failure.unsent.take())
-            }
+    ) -> Option<Duration> {
+        if request.body().is_gone() {
+            return None;
+        }
+        let only_reads = || retry::only_reads(upstream, request.method(), message);
+        let why = match tried {
+            Tried::Answered(response, _) => Why::of_answer(response, SystemTime::now, only_reads)?,
+            Tried::Failed(failure) => Why::of_failure(failure, only_reads)?,
             Tried::Late(_) | Tried::Over(_) => return None,
         };
         let is_refused = |breaker: &Breaker| breaker.access() != Access::Passing;
         if upstream.breaker.as_deref().is_some_and(is_refused) {
             return None;
         }
-        let request = unsent.or(copy)?;
         let now = Instant::now();
         let wait = attempts.wait(why, deadline.saturating_duration_since(now))?;
         // What never left costs the upstream nothing.
@@ -245,7 +238,7 @@ impl Proxy {
         upstream.metrics.retry(why.as_str());
         debug!(self.log, "trying again"; "upstream" => &upstream.config.name,
             "why" => why.as_str(), "wait_ms" => wait.as_millis() as u64);
-        Some((request, wait))
+        Some(wait)
     }
 }
 

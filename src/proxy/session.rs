@@ -91,7 +91,7 @@ impl Visit {
         };
         let whole = match request.body() {
             RequestBody::Full(bytes) => Some(bytes.clone().unwrap_or_default()),
-            RequestBody::Stream(_) => None,
+            RequestBody::Stream(_) | RequestBody::Gone => None,
         };
         if mcp_method == Some("initialize") {
             let pending = whole

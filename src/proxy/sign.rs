@@ -21,25 +21,23 @@ impl Proxy {
     pub(super) async fn send(
         &self,
         upstream: &Upstream,
-        request: Request<RequestBody>,
+        mut request: Request<RequestBody>,
         message: Option<&Bytes>,
         exchange: &mut Exchange,
     ) -> Result<(Response<client::Body>, HeaderMap), Error> {
         let patience = exchange.patience(upstream);
         let deadline = patience.deadline(Instant::now() - exchange.waited);
         let Some(auth) = &upstream.auth else {
-            let only = self.deliver(upstream, request, message, None, deadline, exchange);
+            let only = self.deliver(upstream, &mut request, message, None, deadline, exchange);
             return only.await;
         };
         let now = std::time::Instant::now;
         let ready = auth.ready(request.body().whole());
         let ticket = in_time(upstream, deadline, ready).await?;
-        let may_sign_again = auth.may_sign_again() || upstream.corrects_time();
-        let copy = may_sign_again.then(|| retry::copy(&request)).flatten();
         let skew = upstream.clock.skew();
         let first = self.deliver(
             upstream,
-            request,
+            &mut request,
             message,
             Some(&ticket),
             deadline,
@@ -53,9 +51,9 @@ impl Proxy {
         // The refusal itself may have told the time that it should have been signed for.
         let was_mistimed = upstream.corrects_time() && upstream.clock.has_moved_since(skew);
         let may_sign_again = was_mistimed || auth.refused(&ticket, now());
-        let (true, Some(request)) = (may_sign_again, copy) else {
+        if !may_sign_again || request.body().is_gone() {
             return Ok((response, sent));
-        };
+        }
         retry::drain(response.into_body()).await;
         let ticket = if was_mistimed {
             ticket
@@ -64,7 +62,7 @@ impl Proxy {
         };
         let second = self.deliver(
             upstream,
-            request,
+            &mut request,
             message,
             Some(&ticket),
             deadline,

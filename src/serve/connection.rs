@@ -21,7 +21,7 @@ use tokio::time::{Duration, Instant, Sleep};
 use super::Timeouts;
 use super::activity::Activity;
 use super::protocol::{self, Protocol, Spoken};
-use super::stream::{Stream, Watched};
+use super::stream::{Shared, Stream, Watched};
 use super::tls::Certified;
 use super::tracked::{RequestGuard, Tracked};
 use crate::listen::{self, Owner, Peer};
@@ -37,6 +37,8 @@ const LINGER: Duration = Duration::from_millis(250);
 /// What the requests on one connection have in common.
 pub struct Connection {
     pub peer: Peer,
+    /// The peer's address and port, for TCP.
+    pub address: Option<Box<str>>,
     /// Key of the listener it came in by.
     pub listener: u64,
     /// `x-forwarded-for`, for TCP.
@@ -72,8 +74,13 @@ impl Connection {
             Peer::Tcp(address) => address.ip().to_string().parse().ok(),
             Peer::Unix { .. } => None,
         };
+        let address = match &peer {
+            Peer::Tcp(address) => Some(address.to_string().into()),
+            Peer::Unix { .. } => None,
+        };
         Self {
             peer,
+            address,
             listener,
             forwarded_for,
             local: None,
@@ -186,13 +193,19 @@ pub async fn serve<H: Handler>(
     let Some(spoken) = first_bytes(&stream, &mut deadlines).await else {
         return;
     };
-    let io = TokioIo::new(Watched::new(stream, Arc::clone(&connection)));
+    let watch_end = spoken == Spoken::H1 && !connection.is_tls();
+    let stream = Shared::new(stream);
+    let io = TokioIo::new(Watched::new(stream.clone(), Arc::clone(&connection)));
     let service =
         service_fn(|request| respond(Arc::clone(&handler), request, Arc::clone(&connection)));
-    let mut served = std::pin::pin!(protocol.of(spoken).serve_connection(io, service));
+    let mut served = std::pin::pin!(protocol.of(spoken, watch_end).serve_connection(io, service));
     let end = std::future::poll_fn(|cx| {
         if let Poll::Ready(result) = served.as_mut().poll(cx) {
             return Poll::Ready(End::of(result));
+        }
+        let may_leave = watch_end && connection.activity.requests() > 0;
+        if may_leave && stream.poll_left(cx).is_ready() {
+            return Poll::Ready(End::Clean);
         }
         match deadlines.poll(cx) {
             Poll::Ready(Verdict::GiveUp) => Poll::Ready(End::GivenUp),

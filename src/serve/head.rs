@@ -89,7 +89,13 @@ impl HeadScanner {
         if self.state == State::Before {
             self.state = State::Start;
         }
-        let end = bytes.iter().position(|&byte| byte == b'\n');
+        let end = memchr::memchr(b'\n', bytes);
+        if let Some(end) = end.filter(|_| self.is_of_no_interest(bytes)) {
+            if self.state == State::Start {
+                self.state = State::Head;
+            }
+            return &bytes[end + 1..];
+        }
         self.line.push(&bytes[..end.unwrap_or(bytes.len())]);
         let Some(end) = end else { return &[] };
         let line = std::mem::take(&mut self.line);
@@ -105,6 +111,19 @@ impl HeadScanner {
             other => other,
         };
         &bytes[end + 1..]
+    }
+
+    /// Whether `bytes`, at whose front is all of a line, can be told by its first letter to say
+    /// nothing of lengths: most lines need not be looked at any further.
+    fn is_of_no_interest(&self, bytes: &[u8]) -> bool {
+        let first = bytes[0].to_ascii_lowercase();
+        self.line.len == 0
+            && first.is_ascii_alphabetic()
+            && match self.state {
+                State::Start | State::Head => !matches!(first, b'c' | b't' | b'p'),
+                State::Trailers => true,
+                _ => false,
+            }
     }
 
     fn head_line(&mut self, line: &LineStart) -> State {

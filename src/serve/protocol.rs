@@ -57,14 +57,20 @@ impl Spoken {
 /// The settings every connection is served with.
 pub struct Protocol {
     h1: auto::Builder<TokioExecutor>,
+    /// For those who look themselves whether the client is still there. hyper would do so by
+    /// reading ahead, which takes a fresh buffer for each request.
+    h1_watched: auto::Builder<TokioExecutor>,
     h2: auto::Builder<TokioExecutor>,
     either: auto::Builder<TokioExecutor>,
 }
 
 impl Default for Protocol {
     fn default() -> Self {
+        let mut watched = settings();
+        watched.http1().half_close(true);
         Self {
             h1: settings().http1_only(),
+            h1_watched: watched.http1_only(),
             h2: settings().http2_only(),
             either: settings(),
         }
@@ -72,8 +78,9 @@ impl Default for Protocol {
 }
 
 impl Protocol {
-    pub fn of(&self, spoken: Spoken) -> &auto::Builder<TokioExecutor> {
+    pub fn of(&self, spoken: Spoken, is_watched: bool) -> &auto::Builder<TokioExecutor> {
         match spoken {
+            Spoken::H1 if is_watched => &self.h1_watched,
             Spoken::H1 => &self.h1,
             Spoken::H2 => &self.h2,
             Spoken::Unclear => &self.either,

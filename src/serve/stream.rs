@@ -4,12 +4,14 @@
 
 use std::future::Future;
 use std::io;
+use std::os::fd::AsRawFd;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use nix::sys::socket::{MsgFlags, recv};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::Sleep;
 use tokio_rustls::server::TlsStream;
@@ -58,8 +60,8 @@ impl Stream {
 
 /// Calls a method on whichever stream it is.
 macro_rules! either {
-    ($stream:expr, $inner:ident => $call:expr) => {
-        match $stream {
+    ($shared:expr, $inner:ident => $call:expr) => {
+        match &mut *$shared.lock() {
             Stream::Unix($inner) => $call,
             Stream::Tcp($inner) => $call,
             Stream::Tls($inner) => $call,
@@ -67,14 +69,58 @@ macro_rules! either {
     };
 }
 
+/// Looks for the end of what comes in, and leaves there what it finds.
+macro_rules! left {
+    ($stream:expr, $cx:expr) => {
+        loop {
+            if ready!($stream.poll_read_ready($cx)).is_err() {
+                break Poll::Ready(());
+            }
+            let fd = $stream.as_raw_fd();
+            let look = || recv(fd, &mut [0], MsgFlags::MSG_PEEK).map_err(io::Error::from);
+            match $stream.try_io(Interest::READABLE, look) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Ok(1..) => break Poll::Pending,
+                Ok(0) | Err(_) => break Poll::Ready(()),
+            }
+        }
+    };
+}
+
+/// A stream that is served, for whoever looks at it from outside meanwhile.
+#[derive(Clone)]
+pub struct Shared(Arc<Mutex<Stream>>);
+
+impl Shared {
+    pub fn new(stream: Stream) -> Self {
+        Self(Arc::new(Mutex::new(stream)))
+    }
+
+    /// Whether the peer has closed its end and everything it sent before was read.
+    ///
+    /// Says nothing while bytes wait to be read, and of TLS, whose end is among the bytes.
+    pub fn poll_left(&self, cx: &mut Context<'_>) -> Poll<()> {
+        match &*self.lock() {
+            Stream::Unix(stream) => left!(stream, cx),
+            Stream::Tcp(stream) => left!(stream, cx),
+            Stream::Tls(_) => Poll::Pending,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Stream> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a server reads: its thread alone locks the stream, for the time of one call.
 pub struct Watched {
-    stream: Stream,
+    stream: Shared,
     connection: Arc<Connection>,
     lingering: Option<Pin<Box<Sleep>>>,
 }
 
 impl Watched {
-    pub fn new(stream: Stream, connection: Arc<Connection>) -> Self {
+    pub fn new(stream: Shared, connection: Arc<Connection>) -> Self {
         Self {
             stream,
             connection,
@@ -100,7 +146,7 @@ impl Watched {
         let mut discarded = [0; 16 * 1024];
         for _ in 0..PIECES_PER_TURN {
             let mut buf = ReadBuf::new(&mut discarded);
-            ready!(either!(&mut self.stream, s => Pin::new(s).poll_read(cx, &mut buf)))?;
+            ready!(either!(self.stream, s => Pin::new(s).poll_read(cx, &mut buf)))?;
             if buf.filled().is_empty() {
                 return Poll::Ready(Ok(()));
             }
@@ -119,7 +165,7 @@ impl AsyncRead for Watched {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = buf.filled().len();
-        ready!(either!(&mut this.stream, s => Pin::new(s).poll_read(cx, buf)))?;
+        ready!(either!(this.stream, s => Pin::new(s).poll_read(cx, buf)))?;
         this.connection.activity.read(&buf.filled()[before..]);
         Poll::Ready(Ok(()))
     }
@@ -132,18 +178,18 @@ impl AsyncWrite for Watched {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let polled = either!(&mut this.stream, s => Pin::new(s).poll_write(cx, buf));
+        let polled = either!(this.stream, s => Pin::new(s).poll_write(cx, buf));
         this.note_write(polled)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        either!(&mut self.get_mut().stream, s => Pin::new(s).poll_flush(cx))
+        either!(self.get_mut().stream, s => Pin::new(s).poll_flush(cx))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if this.lingering.is_none() {
-            ready!(either!(&mut this.stream, s => Pin::new(s).poll_shutdown(cx)))?;
+            ready!(either!(this.stream, s => Pin::new(s).poll_shutdown(cx)))?;
         }
         if this.connection.activity.is_lingering() {
             this.poll_linger(cx)
@@ -153,7 +199,7 @@ impl AsyncWrite for Watched {
     }
 
     fn is_write_vectored(&self) -> bool {
-        either!(&self.stream, s => s.is_write_vectored())
+        either!(self.stream, s => s.is_write_vectored())
     }
 
     fn poll_write_vectored(
@@ -162,7 +208,7 @@ impl AsyncWrite for Watched {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let polled = either!(&mut this.stream, s => Pin::new(s).poll_write_vectored(cx, bufs));
+        let polled = either!(this.stream, s => Pin::new(s).poll_write_vectored(cx, bufs));
         this.note_write(polled)
     }
 }

@@ -238,10 +238,10 @@ fn basic(client: &str, secret: &[u8]) -> HeaderValue {
 /// The answer's status and its body, wiped when dropped. The error goes on with a sentence.
 async fn send(
     client: &Client,
-    request: Request<RequestBody>,
+    mut request: Request<RequestBody>,
 ) -> Result<(StatusCode, Zeroizing<Vec<u8>>), String> {
     let response = client
-        .send(request, |_| ())
+        .send(&mut request, |_| ())
         .await
         .map_err(|failure| format!("cannot be reached: {}", failure.cause))?;
     let (head, mut body) = response.into_parts();

@@ -86,7 +86,7 @@ mod tests {
         let failure = Failure {
             kind,
             cause: cause.into(),
-            unsent: None,
+            unsent: false,
         };
         let socket = Place::Socket(PathBuf::from("/run/x/proxy.sock"));
         of_failure(&failure, &[&socket])

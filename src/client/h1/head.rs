@@ -1,5 +1,7 @@
 //! Heads of HTTP/1.1 messages: a request's as bytes, a response's from bytes (RFC 9112).
 
+use std::mem::MaybeUninit;
+
 use bytes::{BufMut, BytesMut};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Version};
@@ -100,9 +102,15 @@ pub fn parse(input: &mut BytesMut, method: &Method) -> Result<Option<Head>, Malf
 type Lines = (StatusCode, bool, HeaderMap);
 
 fn parse_lines(input: &mut BytesMut) -> Result<Option<Lines>, Malformed> {
-    let mut lines = [httparse::EMPTY_HEADER; MAX_LINES];
-    let mut parsed = httparse::Response::new(&mut lines);
-    let length = complete(parsed.parse(input), input)?;
+    // Filled as far as there are lines: to set all of them costs more than to parse.
+    let mut lines = [const { MaybeUninit::uninit() }; MAX_LINES];
+    let mut parsed = httparse::Response::new(&mut []);
+    let outcome = httparse::ParserConfig::default().parse_response_with_uninit_headers(
+        &mut parsed,
+        input,
+        &mut lines,
+    );
+    let length = complete(outcome, input)?;
     let Some(length) = length else {
         return Ok(None);
     };

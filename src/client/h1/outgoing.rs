@@ -18,7 +18,8 @@ use crate::message::RequestBody;
 const SMALL_BODY: usize = 16 * 1024;
 
 pub struct Outgoing {
-    request: Request<RequestBody>,
+    method: Method,
+    body: RequestBody,
     framing: Framing,
     queue: VecDeque<Bytes>,
     /// The body's bytes are still to be taken from the request.
@@ -33,9 +34,9 @@ pub struct Outgoing {
 }
 
 impl Outgoing {
-    pub fn new(request: Request<RequestBody>) -> Self {
+    pub fn new(request: &mut Request<RequestBody>) -> Self {
         let mut first = BytesMut::with_capacity(1024);
-        let framing = head::encode(&request, &mut first);
+        let framing = head::encode(request, &mut first);
         let mut queue = VecDeque::with_capacity(2);
         let mut has_more = true;
         if let RequestBody::Full(body) = request.body() {
@@ -52,7 +53,13 @@ impl Outgoing {
                 Framing::Length(length) => length,
                 Framing::Chunked => 0,
             },
-            request,
+            method: request.method().clone(),
+            // What is known whole is in the queue.
+            body: if has_more {
+                request.body_mut().take()
+            } else {
+                RequestBody::Gone
+            },
             framing,
             queue,
             has_more,
@@ -64,7 +71,7 @@ impl Outgoing {
     }
 
     pub fn method(&self) -> &Method {
-        self.request.method()
+        &self.method
     }
 
     /// All of it is out.
@@ -82,9 +89,12 @@ impl Outgoing {
         self.is_broken
     }
 
-    /// The request, if no byte of it was taken.
-    pub fn into_unsent(self) -> Option<Request<RequestBody>> {
-        (!self.has_begun).then_some(self.request)
+    /// Whether no byte of the request was taken; then it gets its body back.
+    pub fn give_back(self, request: &mut Request<RequestBody>) -> bool {
+        if self.has_more && !self.has_begun {
+            *request.body_mut() = self.body;
+        }
+        !self.has_begun
     }
 
     pub fn take_failure(&mut self) -> Option<io::Error> {
@@ -119,7 +129,7 @@ impl Outgoing {
             if !self.has_more {
                 return Pin::new(io).poll_flush(cx);
             }
-            let Poll::Ready(frame) = Pin::new(self.request.body_mut()).poll_frame(cx) else {
+            let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
                 // What is out shall arrive while we wait for the rest.
                 ready!(Pin::new(&mut *io).poll_flush(cx))?;
                 return Poll::Pending;
