@@ -7,9 +7,10 @@ use super::Stage;
 use crate::common::{Daemon, admin};
 
 const SAMPLE_EVERY: Duration = Duration::from_secs(5);
-/// The time is looked at in so many parts, of which the first two are for warming up.
-const PARTS: usize = 12;
-const WARM: usize = 2;
+/// The time is looked at in so many parts, of which the first is for warming up. Long enough each that what
+/// rises and falls does not count: streams keep the clients and pools of configurations before alive.
+const PARTS: usize = 6;
+const WARM: usize = 1;
 /// By how much memory may grow after that.
 const GROWTH: f64 = 1.05;
 /// Idle connections to upstreams are closed before that, and threads end.
@@ -171,7 +172,7 @@ impl Health {
         let peak = samples.iter().map(|sample| sample.anonymous_kib).max();
         drop(samples);
         format!(
-            "before {:?}, most descriptors {}, after {:?}\nanonymous memory, median of each twelfth, in KiB: {:?}, \
+            "before {:?}, most descriptors {}, after {:?}\nanonymous memory, median of each sixth, in KiB: {:?}, \
              highest sample {}\n",
             self.before,
             most.unwrap_or_default(),
