@@ -70,14 +70,14 @@ impl<'a> Mirrored<'a> {
         if !may_be_modern(headers, body) {
             return Ok(None);
         }
-        let Some(message) = unless_twofold::<Message<'_>>(serde_json::from_slice(body))? else {
+        let Some(message) = object::<Message<'_>>(body)? else {
             return Ok(None);
         };
         let Some(method) = message.method else {
             return Ok(None);
         };
         let params = match message.params {
-            Some(params) => unless_twofold::<Params<'_>>(serde_json::from_str(params.get()))?,
+            Some(params) => object::<Params<'_>>(params.get().as_bytes())?,
             None => None,
         };
         let text = |raw: Option<&'a RawValue>| {
@@ -85,7 +85,7 @@ impl<'a> Mirrored<'a> {
         };
         let meta = params.as_ref().and_then(|params| params.meta);
         let version = meta
-            .and_then(|meta| serde_json::from_str::<Meta<'_>>(meta.get()).ok())
+            .and_then(|meta| object::<Meta<'_>>(meta.get().as_bytes()).ok()?)
             .and_then(|meta| meta.version);
         let is_modern = is_stateless(headers)
             || version
@@ -187,6 +187,14 @@ fn may_be_modern(headers: &HeaderMap, body: &[u8]) -> bool {
         || headers.contains_key(METHOD)
         || headers.contains_key(NAME)
         || VERSION.find(body).is_some()
+}
+
+/// An object's fields. serde would take an array for one, too, whose fields come in our order.
+fn object<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<Option<T>, Mismatch> {
+    if json.trim_ascii_start().first() != Some(&b'{') {
+        return Ok(None);
+    }
+    unless_twofold(serde_json::from_slice(json))
 }
 
 /// What does not parse is the upstream's to refuse; what parses in two ways is ours.
