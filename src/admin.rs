@@ -16,7 +16,7 @@ use crate::guard::{self, Policy};
 use crate::listen;
 use crate::metrics::Gauges;
 use crate::proxy;
-use crate::serve::{self, Connection, Handler, Timeouts};
+use crate::serve::{self, Connection, Crowd, Handler, Most, Timeouts};
 use crate::state::{Reloaded, State};
 
 /// Media type of `/metrics` (OpenMetrics 1.0).
@@ -27,20 +27,37 @@ const JSON: &str = "application/json";
 
 pub struct Admin {
     state: Arc<State>,
+    /// Apart from clients', so that neither keeps the other out.
+    crowd: Arc<Crowd>,
 }
+
+/// Connections that are served at a time: each is served on the thread that everything waits for.
+const MOST: Most = Most {
+    at_listener: 64,
+    of_peer: 64,
+};
 
 impl Admin {
     pub fn new(state: Arc<State>) -> Self {
-        Self { state }
+        Self {
+            state,
+            crowd: Arc::default(),
+        }
     }
 
     /// Serves one connection on the current event loop.
     pub fn serve(self: &Arc<Self>, stream: listen::Stream, log: &Logger) {
         let Ok(peer) = stream.peer() else { return };
+        let Ok(counted) = self.crowd.join(0, &peer, MOST) else {
+            stream.try_write(serve::TOO_MANY);
+            debug!(log, "admin connection refused: there are too many"; "peer" => %peer);
+            return;
+        };
         let (admin, log) = (Arc::clone(self), log.clone());
         let timeouts = Timeouts::of(&self.state.proxy.snapshot().config.server);
         tokio::spawn(async move {
             let connection = Arc::new(Connection::new(peer, 0));
+            let _counted = counted;
             if let Err(error) = serve::serve_here(stream, connection, timeouts, admin, &log).await {
                 debug!(log, "admin connection lost"; "reason" => %error);
             }

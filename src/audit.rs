@@ -58,18 +58,22 @@ impl Audit {
     /// Records go to `sink` from now on, in the order in which they came; `None`: nowhere.
     ///
     /// # Errors
-    /// The system gives no thread.
+    /// The system gives no thread; all stays as it was.
     pub fn switch(
         &self,
         sink: Option<Sink>,
         settings: Option<&config::Audit>,
     ) -> std::io::Result<()> {
+        if sink.is_some()
+            && self.queue.start()
+            && let Err(error) = writer::spawn(Arc::clone(&self.queue), self.log.clone())
+        {
+            self.queue.has_no_writer();
+            return Err(error);
+        }
         self.is_on.store(sink.is_some(), Relaxed);
         let refuses = settings.is_some_and(|settings| settings.on_failure == OnFailure::Refuse);
         self.refuses.store(refuses, Relaxed);
-        if sink.is_some() && self.queue.start() {
-            writer::spawn(Arc::clone(&self.queue), self.log.clone())?;
-        }
         self.queue.switch(sink);
         Ok(())
     }

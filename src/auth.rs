@@ -12,6 +12,8 @@ pub(crate) mod http_signature;
 mod oauth;
 mod redact;
 
+pub use redact::{pieces, redact};
+
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
@@ -244,11 +246,6 @@ impl Auth {
                 ..Standing::default()
             },
         }
-    }
-
-    /// Replaces whatever in `text` would let its reader act as us: upstreams echo requests.
-    pub fn redact(&self, sent: &HeaderMap, text: &str) -> String {
-        redact::redact(sent, text)
     }
 }
 

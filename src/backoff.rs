@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+/// Whoever asks for less would be asked without end.
+const SHORTEST: Duration = Duration::from_millis(250);
 const LONGEST: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Default)]
@@ -27,14 +29,15 @@ impl Backoff {
         self.asked
     }
 
-    /// The pause after a stream's orderly end: what the server asked for, or a second.
+    /// The pause after a stream's orderly end: what the server asked for, or a second, and
+    /// never less than a quarter of one.
     pub fn pause(&self) -> Duration {
-        self.asked.unwrap_or(Duration::from_secs(1))
+        self.asked.unwrap_or(Duration::from_secs(1)).max(SHORTEST)
     }
 
     /// The pause after a failure; `random` is in 0..1 and spreads those who failed together.
     pub fn next(&mut self, random: f64) -> Duration {
-        let base = self.pause().max(Duration::from_millis(250));
+        let base = self.pause();
         let grown = base
             .saturating_mul(1 << self.failures.min(6))
             .min(LONGEST.max(base));
@@ -67,7 +70,7 @@ mod tests {
         assert_eq!(backoff.pause(), Duration::from_secs(3));
         assert_eq!(backoff.next(1.0), Duration::from_secs(3));
         backoff.ask(0);
-        assert_eq!(backoff.pause(), Duration::ZERO);
+        assert_eq!(backoff.pause(), Duration::from_millis(250));
         assert_eq!(
             Backoff {
                 failures: 0,

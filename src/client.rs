@@ -19,7 +19,7 @@ mod tls;
 
 pub use body::Body;
 pub use error::{Broken, Failure, Kind};
-pub use tls::Shown;
+pub use tls::{Shown, trust_directories};
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,7 +32,7 @@ use crate::worker;
 
 use self::dial::{Dialer, EnvProxy, Protocol};
 use self::error::Error;
-use self::pool::Pool;
+use self::pool::{Pool, Spoken};
 
 /// Connections kept for reuse are closed after this long without a request: below
 /// the 60 to 75 s after which common servers and load balancers close them.
@@ -64,11 +64,12 @@ pub use self::dial::ProxyVariables;
 impl Client {
     pub fn new(upstream: &Upstream, proxies: &ProxyVariables) -> Self {
         let settings = Settings::of(upstream, proxies);
+        let spoken = Arc::new(Spoken::new(settings.http_version));
         Self {
             host: settings.target.authority.as_str().parse().ok(),
             dialer: Dialer::new(&settings),
             pools: (0..worker::slots())
-                .map(|_| Pool::new(settings.http_version, settings.max_connection_age))
+                .map(|_| Pool::new(Arc::clone(&spoken), settings.max_connection_age))
                 .collect(),
             settings,
         }
@@ -197,9 +198,13 @@ impl Client {
             return self.connect(pool).await;
         }
         // A shared connection is dialled once, however many requests wait for it.
-        let _turn = pool.dialling.acquire().await;
+        let turn = pool.dialling.acquire().await;
         if let Some(stream) = pool.open_stream() {
             return Ok(Ready::H2(stream));
+        }
+        if pool.protocol() == Protocol::H1 {
+            // Learned meanwhile: there is nothing to share, and nothing to wait for.
+            drop(turn);
         }
         self.connect(pool).await
     }

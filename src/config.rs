@@ -12,6 +12,7 @@ mod admin;
 mod audit;
 mod browser;
 mod cache;
+mod commands;
 mod credential;
 mod decode;
 pub mod env;
@@ -29,6 +30,7 @@ mod policy;
 mod report;
 mod retry;
 mod route;
+mod run_as;
 mod scheme;
 mod secret;
 mod server;
@@ -46,7 +48,7 @@ mod url_path;
 use std::fmt;
 use std::net::SocketAddr;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,6 +56,7 @@ use http::HeaderName;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
+use crate::privilege::RunAs;
 use crate::sandbox;
 use crate::secret::{Command, Secret};
 
@@ -95,6 +98,8 @@ pub struct Config {
     pub warnings: Vec<String>,
     /// The environment variables that hold secrets, for [`crate::env::scrub`].
     pub secret_variables: Vec<String>,
+    /// The programs that printed secrets.
+    pub commands: Vec<Command>,
     /// The secrets that programs printed and print anew from time to time.
     pub refreshed: Vec<Refreshed>,
     /// The files whose change is a reason to reload.
@@ -144,7 +149,47 @@ impl Config {
     /// All problems found, in the order of the files. Blocks on file access, never on a
     /// file that is none.
     pub fn load(sources: &Sources) -> Result<Config, Problems> {
-        load::load(sources)
+        load::load(sources, |_| ())
+    }
+
+    /// As [`Config::load`]; `begins` is told how long the programs that print secrets may take,
+    /// before they are run, if there are any.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn load_telling(
+        sources: &Sources,
+        begins: impl FnOnce(Duration),
+    ) -> Result<Config, Problems> {
+        load::load(sources, begins)
+    }
+
+    /// How long the programs may take that print the secrets of these sources.
+    pub fn command_time(sources: &Sources) -> Duration {
+        load::command_time(sources)
+    }
+
+    /// What was refreshed between `before` and `now`, while this was being read, instead of what
+    /// the same programs printed for this.
+    #[must_use]
+    pub fn carry_over(self, before: &Config, now: &Config) -> Config {
+        let mut config = self;
+        for fresh in &now.refreshed {
+            let is_same = |it: &&Refreshed| it.command == fresh.command;
+            let stale = before.refreshed.iter().find(is_same);
+            let own = config.refreshed.iter().find(is_same);
+            let (Some(stale), Some(own)) = (stale, own) else {
+                continue;
+            };
+            if stale.secret.is(&fresh.secret) || own.secret == fresh.secret {
+                continue;
+            }
+            // Where it is unfit, what the program printed for this goes on until its next turn.
+            if let Ok(next) = config.with_secret(&own.secret, &fresh.secret) {
+                config = next;
+            }
+        }
+        config
     }
 
     /// Whether a rule asks which program a client is.
@@ -154,6 +199,16 @@ impl Config {
         let mut policies = self.routes.iter().flat_map(|route| &route.policies);
         accesses.any(Access::asks_for_program)
             || policies.any(|policy| policy.peers.ask_for_program())
+    }
+
+    /// Where Unix sockets are to be.
+    pub fn sockets(&self) -> impl Iterator<Item = &Path> {
+        let of_clients = self.listeners.iter().filter_map(|it| match &it.address {
+            ListenAddress::Unix(unix) => Some(unix),
+            ListenAddress::Tcp(_) => None,
+        });
+        let all = of_clients.chain(&self.admin.unix);
+        all.map(|unix| unix.path.as_path())
     }
 
     /// The listener that a route belongs to alone.
@@ -167,21 +222,34 @@ impl Config {
     }
 
     /// The same configuration with another value wherever `old` itself stands.
-    #[must_use]
-    pub fn with_secret(&self, old: &Secret, new: &Secret) -> Config {
+    ///
+    /// # Errors
+    /// A sentence: the value is unfit, or `old` stands nowhere, so that it would be in force for ever.
+    pub fn with_secret(&self, old: &Secret, new: &Secret) -> Result<Config, String> {
         let mut config = self.clone();
+        let mut replaced = 0;
+        for listener in &mut config.listeners {
+            replaced += listener.tokens.replace(old, new)?;
+        }
         let schemes = config.credentials.iter_mut();
         let in_schemes = schemes.flat_map(|credential| credential.scheme.secrets_mut());
         let sessions = config.upstreams.iter_mut().flat_map(|it| &mut it.session);
-        let refreshed = config.refreshed.iter_mut().map(|it| &mut it.secret);
         for secret in in_schemes
             .chain(sessions.map(|session| &mut session.value))
-            .chain(refreshed)
             .filter(|secret| secret.is(old))
         {
             *secret = new.clone();
+            replaced += 1;
         }
-        config
+        if replaced == 0 {
+            return Err("nothing takes the new value; reload".to_owned());
+        }
+        for refreshed in &mut config.refreshed {
+            if refreshed.secret.is(old) {
+                refreshed.secret = new.clone();
+            }
+        }
+        Ok(config)
     }
 
     /// Where the daemon of these sources has its admin socket, as far as they can be read:
@@ -200,10 +268,18 @@ impl Config {
 /// What a client has to know of a daemon.
 #[derive(Debug)]
 pub struct Outline {
-    /// Each with whether somebody chose this address.
-    pub listeners: Vec<(ListenAddress, bool)>,
+    pub listeners: Vec<Entry>,
     /// The paths of the routes as they are written; none if every path is taken.
     pub routes: Vec<String>,
+}
+
+/// Where clients come in.
+#[derive(Debug)]
+pub struct Entry {
+    pub address: ListenAddress,
+    /// Whether somebody chose this address.
+    pub is_chosen: bool,
+    pub tls: bool,
 }
 
 /// A place requests are sent to.
@@ -435,6 +511,8 @@ pub struct Listener {
     /// By which clients prove who they are; none: they need not.
     pub tokens: Tokens,
     pub tls: Option<ServerTls>,
+    /// Whether `tls` is there, be it unread; see [`Config::outline`].
+    pub wants_tls: bool,
 }
 
 impl Listener {
@@ -454,6 +532,15 @@ impl Listener {
 pub enum ListenAddress {
     Unix(UnixAddress),
     Tcp(SocketAddr),
+}
+
+impl ListenAddress {
+    fn unix_mut(&mut self) -> Option<&mut UnixAddress> {
+        match self {
+            Self::Unix(unix) => Some(unix),
+            Self::Tcp(_) => None,
+        }
+    }
 }
 
 impl fmt::Display for ListenAddress {
@@ -482,6 +569,14 @@ pub struct UnixAddress {
     /// Resolved at load.
     pub owner: Option<u32>,
     pub group: Option<u32>,
+}
+
+impl UnixAddress {
+    /// As if that user had made it, where nobody says otherwise.
+    fn belong_to(&mut self, run_as: &RunAs) {
+        self.owner.get_or_insert(run_as.uid);
+        self.group.get_or_insert(run_as.gid);
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -539,7 +634,7 @@ pub struct By {
     pub tool: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Server {
     /// A request's head must be complete, and its body must make progress, within this.
     pub read_timeout: Duration,
@@ -553,4 +648,6 @@ pub struct Server {
     pub workers: usize,
     /// Put up at start; a restart changes it.
     pub sandbox: sandbox::Mode,
+    /// Whom a daemon becomes that root started, once its sockets are open; a restart changes it.
+    pub run_as: Option<RunAs>,
 }

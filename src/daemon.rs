@@ -6,13 +6,15 @@ mod reload;
 mod signals;
 mod watch;
 
+use std::ops::ControlFlow;
+use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use slog::{Logger, info, warn};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::admin::Admin;
 use crate::audit::Sink;
@@ -22,12 +24,13 @@ use crate::lifecycle::{Lifecycle, Notifier};
 use crate::listen::{Inherited, ListenError};
 use crate::log::{self, LogControl};
 use crate::metrics::Metrics;
+use crate::privilege::Departure;
 use crate::proxy::{self, Proxy};
 use crate::serve::Workers;
 use crate::snapshot::Snapshot;
 use crate::state::{Reloaded, State};
 use crate::worker;
-use crate::{exit, harden, sandbox};
+use crate::{client, exit, file, harden, privilege, sandbox};
 
 use self::listeners::Listeners;
 use self::refresh::Refresher;
@@ -35,6 +38,8 @@ use self::signals::{Signal, Signals};
 
 /// What drained connections get beyond `graceful_shutdown` to notice that they are cut.
 const LAST_MOMENT: Duration = Duration::from_millis(200);
+/// What is not ready by then is left to the requests, which have deadlines of their own.
+const WARM_UP: Duration = Duration::from_secs(60);
 
 /// Control over a running daemon from inside its own process.
 pub struct Handle {
@@ -53,6 +58,15 @@ impl Handle {
 pub struct Failure {
     pub message: String,
     pub exit: ExitCode,
+}
+
+impl Failure {
+    fn not_permitted(message: String) -> Self {
+        Self {
+            message,
+            exit: exit::NO_PERMISSION.into(),
+        }
+    }
 }
 
 impl From<ListenError> for Failure {
@@ -88,10 +102,14 @@ pub fn run(sources: Sources, config: Config, ready: impl FnOnce(Handle)) -> Resu
     // SAFETY: no other thread runs yet, so nobody reads the environment meanwhile.
     unsafe { crate::env::scrub(&config.secret_variables) };
     harden::apply();
-    let sandbox = sandbox::enter(&config).map_err(|message| Failure {
-        message,
-        exit: exit::UNAVAILABLE.into(),
-    })?;
+    privilege::check(config.server.run_as.as_ref()).map_err(Failure::not_permitted)?;
+    privilege::shed(config.server.run_as.as_ref());
+    // The system's roots are read when they are first wanted, behind the walls.
+    let sandbox =
+        sandbox::enter(&config, client::trust_directories()).map_err(|message| Failure {
+            message,
+            exit: exit::UNAVAILABLE.into(),
+        })?;
     let (log, log_control, _flush) = log::start(config.log);
     let env = |name: &str| sources.env.get(name).map(str::to_owned);
     let inherited = Inherited::take(&env)?;
@@ -176,8 +194,21 @@ impl Daemon {
         ));
         let admin = Arc::new(Admin::new(Arc::clone(&state)));
         let mut listeners = Listeners::new(proxy, Arc::clone(&workers), admin, log.clone());
-        listeners.inherit(inherited)?;
         let snapshot = state.proxy.snapshot();
+        listeners.inherit(inherited, &snapshot.config)?;
+        let departure = Departure::of(
+            snapshot.config.server.run_as.as_ref(),
+            snapshot.config.sockets(),
+        );
+        let opened = listeners.open(&snapshot.config)?;
+        let leaves = departure.is_some();
+        departure
+            .map_or(Ok(()), Departure::leave)
+            .map_err(Failure::not_permitted)?;
+        if leaves {
+            warn_of_unreadable(&log);
+        }
+        // As the user who will open it again at each reload.
         let audit = snapshot.config.audit.as_ref();
         let sink = audit.map(|audit| Sink::open(&audit.target)).transpose();
         let sink = sink.map_err(|message| Failure {
@@ -185,7 +216,6 @@ impl Daemon {
             exit: exit::UNAVAILABLE.into(),
         })?;
         state.proxy.audit.switch(sink, audit)?;
-        let opened = listeners.open(&snapshot.config)?;
         listeners.switch(&snapshot.config, opened).await;
         state.set_listeners(listeners.describe());
         Ok(Self {
@@ -213,34 +243,63 @@ impl Daemon {
             state: Arc::clone(&self.state),
             stop,
         });
-        self.run_until_stopped(stopped).await;
+        self.signals.also(stopped);
+        self.run_until_stopped().await;
         self.drain().await;
     }
 
     /// The one loop: it ends when the daemon shall stop.
-    async fn run_until_stopped(&mut self, mut stopped: oneshot::Receiver<()>) {
-        let mut stoppable = true;
+    async fn run_until_stopped(&mut self) {
         loop {
-            tokio::select! {
+            let reply = tokio::select! {
                 signal = self.signals.next() => match signal {
-                    Signal::Stop(name) => {
-                        info!(self.log, "stopping"; "signal" => name);
-                        return;
-                    }
-                    Signal::Reload => drop(self.reload().await),
-                    Signal::MoreLog => self.log_level(self.log_control.more()),
-                    Signal::LessLog => self.log_level(self.log_control.less()),
+                    Signal::Stop(name) => return self.say_stopping(name),
+                    Signal::Reload => None,
+                    Signal::MoreLog => { self.log_level(self.log_control.more()); continue }
+                    Signal::LessLog => { self.log_level(self.log_control.less()); continue }
                 },
-                Some(reply) = self.reload_requests.recv() => {
-                    let outcome = self.reload().await;
-                    let _ = reply.send(outcome);
-                }
-                outcome = &mut stopped, if stoppable => match outcome {
-                    Ok(()) => return,
-                    // Nobody holds the handle: signals alone stop us.
-                    Err(_) => stoppable = false,
-                },
+                Some(reply) = self.reload_requests.recv() => Some(reply),
+            };
+            if self.reload_for(reply).await.is_break() {
+                return;
             }
+        }
+    }
+
+    /// Reloads, and once more if that was asked for meanwhile. Breaks when the daemon shall stop:
+    /// whoever wants that does not wait for a vault that hangs.
+    async fn reload_for(
+        &mut self,
+        mut reply: Option<oneshot::Sender<Reloaded>>,
+    ) -> ControlFlow<()> {
+        let mut again = true;
+        while std::mem::take(&mut again) {
+            let mut loading = pin!(self.begin_reload());
+            let loaded = loop {
+                tokio::select! {
+                    loaded = &mut loading => break loaded,
+                    signal = self.signals.next() => match signal {
+                        Signal::Stop(name) => {
+                            self.say_stopping(name);
+                            return ControlFlow::Break(());
+                        }
+                        Signal::Reload => again = true,
+                        Signal::MoreLog => self.log_level(self.log_control.more()),
+                        Signal::LessLog => self.log_level(self.log_control.less()),
+                    },
+                }
+            };
+            let outcome = self.finish_reload(loaded).await;
+            if let Some(reply) = reply.take() {
+                let _ = reply.send(outcome);
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn say_stopping(&self, signal: Option<&'static str>) {
+        if let Some(name) = signal {
+            info!(self.log, "stopping"; "signal" => name);
         }
     }
 
@@ -258,6 +317,7 @@ impl Daemon {
             info!(self.log, "listening"; "on" => listener.address, "for" => listener.role, "inherited" => listener.inherited);
         }
         reload::log_routes(&self.log, &snapshot);
+        reload::warn_of_descriptors(&self.log, &snapshot.config);
         for (what, outcome) in self.state.sandbox.walls() {
             if let Err(why) = outcome
                 && snapshot.config.server.sandbox != sandbox::Mode::Off
@@ -300,7 +360,7 @@ impl Daemon {
         let snapshot = self.state.proxy.snapshot();
         for credential in &snapshot.credentials {
             let auth = Arc::clone(&credential.auth);
-            tokio::spawn(async move { auth.warm_up().await });
+            tokio::spawn(async move { timeout(WARM_UP, auth.warm_up()).await });
         }
         tokio::spawn(async move {
             for upstream in &snapshot.upstreams {
@@ -345,5 +405,12 @@ impl Daemon {
                 return;
             }
         }
+    }
+}
+
+/// What root could read and the daemon no longer can: the next reload would fail, so it is said now.
+fn warn_of_unreadable(log: &Logger) {
+    for (path, error) in file::no_longer_readable() {
+        warn!(log, "a reload will be refused"; "reason" => format!("{} {error}", path.display()));
     }
 }

@@ -63,8 +63,10 @@ pub fn run(sources: &Sources, args: &DoctorArgs) -> ExitCode {
     if let Some(config) = config
         && let Err(error) = upstreams(sources, args, config, &mut findings)
     {
-        eprintln!("mcp-auth-proxy: no upstream could be looked at: {error}");
-        return exit::UNAVAILABLE.into();
+        // What was found so far may well be why.
+        let message = format!("no upstream could be looked at: {error}");
+        let finding = Finding::new(Code::ConfigurationWrong, message);
+        findings.add(finding.next("correct that, then: mcp-auth-proxy check"));
     }
     if args.json {
         println!("{}", page::json(&findings));

@@ -34,35 +34,58 @@ pub enum ReadError {
     Io(io::Error),
 }
 
-/// Directories from which something was read, by the name it was asked for and by its own.
-static DIRECTORIES: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+/// What was read, by the name it was asked for.
+static READ: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 
-/// All directories from which something was read so far, absolute.
+/// All directories from which something was read so far, absolute: by the name that was asked
+/// for, whose links may lead elsewhere tomorrow, and by their own.
 pub fn directories() -> Vec<PathBuf> {
-    let directories = DIRECTORIES.lock().unwrap_or_else(PoisonError::into_inner);
-    directories.iter().cloned().collect()
+    let read = READ.lock().unwrap_or_else(PoisonError::into_inner);
+    let names = read
+        .iter()
+        .flat_map(|path| [std::path::absolute(path), path.canonicalize()]);
+    let parents = names
+        .flatten()
+        .filter_map(|path| path.parent().map(Path::to_owned));
+    parents.collect::<BTreeSet<_>>().into_iter().collect()
 }
 
-/// Links are not resolved in the first: what they lead to may change.
-fn note_directory(path: &Path) {
-    let names = [std::path::absolute(path), path.canonicalize()];
-    let parents = names.iter().flatten().filter_map(|path| path.parent());
-    let mut directories = DIRECTORIES.lock().unwrap_or_else(PoisonError::into_inner);
-    directories.extend(parents.map(Path::to_owned));
+/// What was read so far and may no longer be, since this process became somebody else.
+pub fn no_longer_readable() -> Vec<(PathBuf, ReadError)> {
+    let read = READ.lock().unwrap_or_else(PoisonError::into_inner);
+    let denied = |path: &PathBuf| match open(path) {
+        Err(error @ (ReadError::Denied(_) | ReadError::Hidden)) => Some((path.clone(), error)),
+        _ => None,
+    };
+    read.iter().filter_map(denied).collect()
+}
+
+fn note(path: &Path) {
+    let mut read = READ.lock().unwrap_or_else(PoisonError::into_inner);
+    read.insert(path.to_owned());
 }
 
 /// Reads at most `limit` bytes of a regular file. Links are followed; a FIFO, a
 /// socket or a device is refused without waiting for its other end.
 pub fn read(path: &Path, limit: usize) -> Result<Contents, ReadError> {
-    note_directory(path);
+    note(path);
     let mut file = open(path)?;
     let meta = file.metadata().map_err(ReadError::Io)?;
     if let Some(kind) = irregular(meta.file_type()) {
         return Err(ReadError::NotRegular(kind));
     }
-    // Allocated once and never grown: growing would leave copies of a secret behind.
-    let mut bytes = Zeroizing::new(vec![0; limit + 1]);
-    let length = fill(&mut file, &mut bytes).map_err(ReadError::Io)?;
+    // Never grown in place: that would leave copies of a secret behind. One more than there should
+    // be tells whether that was all.
+    let expected = usize::try_from(meta.len()).map_or(limit, |length| length.min(limit));
+    let mut bytes = Zeroizing::new(vec![0; expected + 1]);
+    let mut length = fill(&mut file, &mut bytes).map_err(ReadError::Io)?;
+    if length > expected && expected < limit {
+        // It has grown meanwhile, or it is one of those that tell no size, as in /proc.
+        let mut whole = Zeroizing::new(vec![0; limit + 1]);
+        whole[..length].copy_from_slice(&bytes);
+        length += fill(&mut file, &mut whole[length..]).map_err(ReadError::Io)?;
+        bytes = whole;
+    }
     if length > limit {
         return Err(ReadError::TooLarge(limit));
     }
@@ -194,6 +217,23 @@ mod tests {
         assert_eq!(read(&path, 1024).unwrap().bytes.len(), 1024);
         std::fs::write(&path, vec![b'x'; 1025]).unwrap();
         assert!(refused(&path, 1024).starts_with("is larger than 1 KiB"));
+    }
+
+    #[test]
+    fn a_small_file_takes_little_memory_and_one_that_tells_no_size_is_read_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        for length in [0, 1, 100] {
+            std::fs::write(&path, vec![b'x'; length]).unwrap();
+            let bytes = read(&path, 1024 * 1024).unwrap().bytes;
+            assert_eq!(bytes.len(), length);
+            assert!(bytes.capacity() <= 200, "{}", bytes.capacity());
+        }
+        if cfg!(target_os = "linux") {
+            let path = Path::new("/proc/self/status");
+            assert!(read(path, 64 * 1024).unwrap().bytes.ends_with(b"\n"));
+            assert!(refused(path, 100).starts_with("is larger than"));
+        }
     }
 
     #[test]

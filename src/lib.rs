@@ -32,6 +32,7 @@ pub mod message;
 pub mod metrics;
 pub mod path;
 pub mod paths;
+pub mod privilege;
 pub mod proxy;
 pub mod resilience;
 pub mod sandbox;

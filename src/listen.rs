@@ -19,6 +19,7 @@ pub use peer::Peer;
 use socket::Socket;
 pub use socket::Stream;
 use unix::SocketFile;
+pub use unix::connect_within;
 
 mod error;
 mod inherited;

@@ -202,8 +202,10 @@ impl Proxy {
                 return Err(Error::unaudited());
             }
             if let Some(listener) = entrance.listener {
-                access::to_listener(call, listener).await?;
+                let admitted = access::to_listener(call, listener).await;
+                // Who is refused is in the record, too.
                 exchange.client = call.client.clone();
+                admitted?;
             }
         }
         if let Some(reply) = local::reply(call).await {
@@ -249,6 +251,7 @@ impl Proxy {
             Recalled::Nothing(ticket) => ticket,
         };
         let mut lens = Lens::of(call, found, lists_tools, ticket);
+        let right = stream::Right::of(call, found, upstream);
         let mut head = head::outgoing(call, upstream, target, exchange.id());
         if lens.as_ref().is_some_and(|lens| lens.wants_plain()) {
             head.headers
@@ -256,15 +259,19 @@ impl Proxy {
         }
         let mut request = Request::from_parts(head, body);
         let mut visit = Visit::of(self, call, upstream, &mut request, exchange.mcp_method());
-        let reopening = Reopening::of(self, upstream, &mut request, visit.known());
+        let reopening =
+            right.map(|right| Reopening::of(right, self, upstream, &mut request, visit.known()));
         let turn = limit::turn(upstream, exchange.patience(upstream)).await?;
         let message = call.message.as_ref();
         let sent = self.send(upstream, request, message, exchange).await;
-        drop(turn);
         if let Some(known) = lens.as_mut().and_then(|lens| lens.stand_in(&sent)) {
             return Ok(recall::answer(known, lens, exchange));
         }
         let (response, sent) = visit.answered(self, upstream, sent?, exchange).await?;
+        drop(turn);
+        if let Some(lens) = &mut lens {
+            lens.until = exchange.deadline;
+        }
         if fallback.replaces(response.status()) {
             return Ok(stream::local(&self.draining).map(Source::events));
         }

@@ -13,7 +13,8 @@ mod syscalls;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use crate::config::{AuditTarget, Config, ListenAddress};
+use crate::config::{AuditTarget, Config};
+use crate::{privilege, secret};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
@@ -29,6 +30,10 @@ pub enum Mode {
 pub struct Report {
     pub files: Result<(), String>,
     pub system_calls: Result<(), String>,
+    /// Whether the process is another's than root's, once its sockets are open.
+    pub privileges: Result<(), String>,
+    /// Whether programs that print secrets are started from outside.
+    pub commands_outside: bool,
 }
 
 /// Directories that may be read, once files are restricted.
@@ -37,15 +42,27 @@ static READABLE: OnceLock<Vec<PathBuf>> = OnceLock::new();
 /// Directories beneath which sockets may be made, likewise.
 static SOCKETS: OnceLock<Vec<PathBuf>> = OnceLock::new();
 
-/// Restricts this thread and those that it starts from now on, and every program they start.
+/// The directory beneath which an audit may be written, likewise.
+static AUDIT: OnceLock<Option<PathBuf>> = OnceLock::new();
+
+/// Restricts this thread and those that it starts from now on, and every program they start. One
+/// thread is started before, if programs print secrets: theirs is another trade, see
+/// [`crate::secret::stay_outside`]. `readable`: directories beside those that were read from so far.
 ///
 /// # Errors
 /// With [`Mode::Require`], when something cannot be put in force.
-pub fn enter(config: &Config) -> Result<Report, String> {
-    let report = match config.server.sandbox {
+pub fn enter(config: &Config, readable: Vec<PathBuf>) -> Result<Report, String> {
+    let privileges = privilege::outlook(config.server.run_as.as_ref());
+    let commands_outside = config.server.sandbox != Mode::Off && !config.commands.is_empty();
+    if commands_outside {
+        secret::stay_outside()
+            .map_err(|error| format!("the system gives no thread to start programs: {error}"))?;
+    }
+    let mut report = match config.server.sandbox {
         Mode::Off => Report::of_nothing("switched off by server.sandbox"),
-        Mode::Auto | Mode::Require => walls(config),
+        Mode::Auto | Mode::Require => walls(config, readable),
     };
+    report.privileges = privileges;
     if config.server.sandbox == Mode::Require {
         let missing = |what: &str, why: &String| {
             format!(
@@ -57,28 +74,41 @@ pub fn enter(config: &Config) -> Result<Report, String> {
             .system_calls
             .as_ref()
             .map_err(|why| missing("system calls", why))?;
+        report
+            .privileges
+            .as_ref()
+            .map_err(|why| format!("server.sandbox is \"require\", and {why}; or set \"auto\""))?;
     }
+    report.commands_outside =
+        commands_outside && (report.files.is_ok() || report.system_calls.is_ok());
     Ok(report)
 }
 
 impl Report {
     /// Each by its name.
-    pub fn walls(&self) -> [(&'static str, &Result<(), String>); 2] {
-        [("files", &self.files), ("system calls", &self.system_calls)]
+    pub fn walls(&self) -> [(&'static str, &Result<(), String>); 3] {
+        [
+            ("files", &self.files),
+            ("system calls", &self.system_calls),
+            ("privileges", &self.privileges),
+        ]
     }
 
     fn of_nothing(why: &str) -> Self {
         Self {
             files: Err(why.to_owned()),
             system_calls: Err(why.to_owned()),
+            privileges: Ok(()),
+            commands_outside: false,
         }
     }
 }
 
 #[cfg(target_os = "linux")]
-fn walls(config: &Config) -> Report {
-    let readable = crate::file::directories();
-    let sockets: Vec<_> = sockets(config).filter_map(existing_directory).collect();
+fn walls(config: &Config, more: Vec<PathBuf>) -> Report {
+    let mut readable = crate::file::directories();
+    readable.extend(more);
+    let sockets: Vec<_> = config.sockets().filter_map(existing_directory).collect();
     let files = if config.asks_for_programs() {
         // A process behind Landlock may not look at one that is not.
         Err("a rule names executables, which could not be told from behind them".to_owned())
@@ -89,22 +119,29 @@ fn walls(config: &Config) -> Report {
         let system = files::SYSTEM.iter().map(PathBuf::from);
         let _ = READABLE.set(readable.into_iter().chain(system).collect());
         let _ = SOCKETS.set(sockets);
+        let _ = AUDIT.set(audit_directory(config).map(Path::to_owned));
     }
     Report {
         files,
         system_calls: syscalls::restrict(),
+        privileges: Ok(()),
+        commands_outside: false,
     }
 }
 
 #[cfg(not(target_os = "linux"))]
-fn walls(_: &Config) -> Report {
+fn walls(_: &Config, _: Vec<PathBuf>) -> Report {
     Report::of_nothing("this system has no such means")
 }
 
 #[cfg(target_os = "linux")]
 fn audit_directory(config: &Config) -> Option<&Path> {
+    audit_file(config)?.parent()
+}
+
+fn audit_file(config: &Config) -> Option<&Path> {
     match &config.audit.as_ref()?.target {
-        AuditTarget::File(path) => path.parent(),
+        AuditTarget::File(path) => Some(path),
         AuditTarget::Journald | AuditTarget::Syslog => None,
     }
 }
@@ -121,6 +158,7 @@ pub fn hides(path: &Path) -> bool {
 /// What a new configuration wants and our own walls keep us from, each with what to do.
 pub fn out_of_reach(config: &Config) -> Vec<String> {
     let mut all = sockets_out_of_reach(config);
+    all.extend(audit_out_of_reach(config));
     if READABLE.get().is_some() && config.asks_for_programs() {
         all.push(
             "a rule names executables, and this daemon has shut itself off from other processes; \
@@ -129,6 +167,18 @@ pub fn out_of_reach(config: &Config) -> Vec<String> {
         );
     }
     all
+}
+
+fn audit_out_of_reach(config: &Config) -> Option<String> {
+    let (reachable, file) = (AUDIT.get()?, audit_file(config)?);
+    let is_reachable = |directory: &PathBuf| file.starts_with(directory);
+    (!reachable.as_ref().is_some_and(is_reachable)).then(|| {
+        format!(
+            "{}: no audit can be written there by this daemon, which may write in no directory but \
+             that of the one it had when it started; restart it (server.sandbox)",
+            file.display()
+        )
+    })
 }
 
 fn sockets_out_of_reach(config: &Config) -> Vec<String> {
@@ -140,7 +190,8 @@ fn sockets_out_of_reach(config: &Config) -> Vec<String> {
             .iter()
             .any(|directory| path.starts_with(directory))
     };
-    sockets(config)
+    config
+        .sockets()
         .filter(|path| !is_reachable(path))
         .map(|path| {
             format!(
@@ -150,17 +201,6 @@ fn sockets_out_of_reach(config: &Config) -> Vec<String> {
             )
         })
         .collect()
-}
-
-fn sockets(config: &Config) -> impl Iterator<Item = &Path> {
-    let of_clients = config
-        .listeners
-        .iter()
-        .filter_map(|listener| match &listener.address {
-            ListenAddress::Unix(unix) => Some(unix.path.as_path()),
-            ListenAddress::Tcp(_) => None,
-        });
-    of_clients.chain(config.admin.unix.iter().map(|unix| unix.path.as_path()))
 }
 
 /// The nearest directory that is there: a missing one is made by the listener.

@@ -2,7 +2,7 @@
 
 mod command;
 
-pub use command::Command;
+pub use command::{Command, stay_outside};
 
 use std::fmt;
 use std::path::{Path, PathBuf};

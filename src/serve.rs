@@ -7,6 +7,7 @@ mod activity;
 mod connection;
 mod crowd;
 pub(crate) mod head;
+mod holder;
 mod protocol;
 mod registry;
 mod stream;
@@ -15,7 +16,7 @@ mod tracked;
 mod workers;
 
 pub use connection::{Connection, Handler};
-pub use crowd::{Counted, Crowd, Most, TooMany};
+pub use crowd::{Counted, Crowd, Most, TOO_MANY, TooMany};
 pub use registry::Registry;
 pub use tracked::Tracked;
 pub use workers::{Arrival, Workers};

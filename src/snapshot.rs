@@ -23,7 +23,7 @@ use slog::Logger;
 
 use crate::auth::Surroundings;
 use crate::client::ProxyVariables;
-use crate::config::{Config, ListenAddress, Listener, RateLimit, Route};
+use crate::config::{self, Config, ListenAddress, Listener, RateLimit, Route};
 use crate::metrics::Metrics;
 use crate::resilience::rate::Rate;
 use crate::secret::Secret;
@@ -117,7 +117,7 @@ impl Snapshot {
                 (listener_key(&listener.address), place)
             })
             .collect();
-        let overrides = overrides(&config, &upstreams, &credentials);
+        let overrides = overrides(&config, &upstreams, &credentials, previous);
         let rates = config.limits.rate.iter();
         Ok(Self {
             rates: rates.map(|limit| rate(limit, previous)).collect(),
@@ -138,7 +138,7 @@ impl Snapshot {
     /// The same configuration with another value for one of its secrets.
     ///
     /// # Errors
-    /// As [`Snapshot::new`]: the value may be unfit for its scheme.
+    /// As [`Snapshot::new`] and [`Config::with_secret`]: the value may be unfit for its use.
     pub fn with_secret(
         &self,
         old: &Secret,
@@ -147,7 +147,7 @@ impl Snapshot {
         metrics: &Metrics,
         log: &Logger,
     ) -> Result<Self, String> {
-        let config = self.config.with_secret(old, new);
+        let config = self.config.with_secret(old, new)?;
         let mut snapshot = Self::new(config, Some(self), proxies, metrics, log)?;
         snapshot.loaded_at = self.loaded_at;
         Ok(snapshot)
@@ -169,6 +169,15 @@ impl Snapshot {
         }
     }
 
+    /// The shared one first, then those of listeners with routes of their own.
+    pub fn routers(&self) -> impl Iterator<Item = &Router> {
+        let own = self
+            .listeners
+            .values()
+            .filter_map(|place| place.router.as_ref());
+        std::iter::once(&self.router).chain(own)
+    }
+
     /// An upstream with the credential of this name, where `route` offers it to clients.
     pub fn upstream_with(&self, route: &Route, credential: &str) -> Option<&Arc<Upstream>> {
         let mut offered = route.credentials.iter();
@@ -178,6 +187,16 @@ impl Snapshot {
             return Some(own);
         }
         self.overrides.get(&(route.upstream, index))
+    }
+
+    /// The upstream with another credential than its own, if that is exactly this one.
+    fn override_of(&self, upstream: &str, credential: &config::Credential) -> Option<&Upstream> {
+        let mut overrides = self.overrides.iter();
+        let (_, found) = overrides.find(|((of, index), _)| {
+            self.config.upstreams[*of].name == upstream
+                && self.config.credentials[*index] == *credential
+        })?;
+        Some(found)
     }
 
     pub fn upstream_named(&self, name: &str) -> Option<&Arc<Upstream>> {
@@ -191,12 +210,17 @@ fn overrides(
     config: &Config,
     upstreams: &[Arc<Upstream>],
     credentials: &[Credential],
+    previous: Option<&Snapshot>,
 ) -> HashMap<(usize, usize), Arc<Upstream>> {
     let mut overrides = HashMap::new();
     for route in &config.routes {
         for &index in &route.credentials {
-            let make =
-                || Arc::new(upstreams[route.upstream].with_credential(index, &credentials[index]));
+            let own = &upstreams[route.upstream];
+            let make = || {
+                let before = previous
+                    .and_then(|it| it.override_of(&own.config.name, &config.credentials[index]));
+                Arc::new(own.with_credential(index, &credentials[index], before))
+            };
             overrides
                 .entry((route.upstream, index))
                 .or_insert_with(make);

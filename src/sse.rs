@@ -111,7 +111,13 @@ pub fn message(event: &[u8]) -> Option<Cow<'_, [u8]>> {
             b"data" => {
                 data = Some(match data {
                     None => Cow::Borrowed(value),
-                    Some(before) => Cow::Owned([&before[..], b"\n", value].concat()),
+                    Some(before) => {
+                        // One buffer for all: a copy for every line would be quadratic.
+                        let mut joined = before.into_owned();
+                        joined.push(b'\n');
+                        joined.extend_from_slice(value);
+                        Cow::Owned(joined)
+                    }
                 });
             }
             b"event" => kind = value,
@@ -192,6 +198,16 @@ mod tests {
             let found = message(event.as_bytes());
             assert_eq!(found.as_deref(), said.map(str::as_bytes), "{event:?}");
         }
+    }
+
+    #[test]
+    fn a_million_data_lines_are_joined_in_no_time() {
+        let event = "data:\n".repeat(1_000_000) + "\n";
+        let begun = std::time::Instant::now();
+        let said = message(event.as_bytes()).unwrap();
+        assert_eq!(said.len(), 999_999);
+        // Copying all of it for each line is 500 GB.
+        assert!(begun.elapsed().as_secs() < 10, "{:?}", begun.elapsed());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What the daemon knows of itself: read by `status`, `/metrics` and the service manager.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -16,7 +16,8 @@ pub struct State {
     pub workers: Arc<Workers>,
     pub lifecycle: Arc<Lifecycle>,
     pub log_control: Arc<LogControl>,
-    pub started_at: SystemTime,
+    /// Not by the clock, which may jump.
+    pub started_at: Instant,
     pub sandbox: sandbox::Report,
     listeners: Mutex<Vec<Description>>,
     last_reload: Mutex<Option<Reloaded>>,
@@ -29,6 +30,8 @@ pub struct Description {
     pub address: String,
     pub role: &'static str,
     pub inherited: bool,
+    /// Whether clients have to speak TLS.
+    pub tls: bool,
 }
 
 /// How a reload went.
@@ -53,7 +56,7 @@ impl State {
             workers,
             lifecycle,
             log_control,
-            started_at: SystemTime::now(),
+            started_at: Instant::now(),
             sandbox,
             listeners: Mutex::default(),
             last_reload: Mutex::default(),

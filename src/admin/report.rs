@@ -2,6 +2,7 @@
 
 use std::time::{Instant, SystemTime};
 
+use nix::unistd::{getegid, geteuid};
 use serde_json::{Value, json};
 
 use crate::snapshot::{Snapshot, Upstream};
@@ -15,7 +16,9 @@ pub fn status(state: &State) -> String {
         "version": env!("CARGO_PKG_VERSION"),
         "state": format!("{:?}", state.lifecycle.state()).to_lowercase(),
         "pid": std::process::id(),
-        "uptime_seconds": age(state.started_at),
+        "uid": geteuid().as_raw(),
+        "gid": getegid().as_raw(),
+        "uptime_seconds": since(state.started_at),
         "workers": state.workers.count(),
         "log_level": state.log_control.level().as_str().to_lowercase(),
         "configuration": {
@@ -27,6 +30,7 @@ pub fn status(state: &State) -> String {
             "address": listener.address,
             "for": listener.role,
             "inherited": listener.inherited,
+            "tls": listener.tls,
         })).collect::<Vec<_>>(),
         "upstreams": snapshot.upstreams.iter().map(|upstream| upstream_entry(&snapshot, upstream)).collect::<Vec<_>>(),
         "routes": snapshot.config.routes.iter().enumerate().map(|(index, route)| json!({
@@ -37,6 +41,8 @@ pub fn status(state: &State) -> String {
         "sandbox": {
             "files": wall(&state.sandbox.files),
             "system_calls": wall(&state.sandbox.system_calls),
+            "privileges": wall(&state.sandbox.privileges),
+            "secret_commands": if state.sandbox.commands_outside { "outside" } else { "as the daemon" },
         },
         "failing_secrets": refresh_entries(&snapshot),
         "connections": registry.len(),

@@ -67,6 +67,11 @@ impl Queue {
         !std::mem::replace(&mut self.lock().started, true)
     }
 
+    /// It could not be started: the next try may.
+    pub fn has_no_writer(&self) {
+        self.lock().started = false;
+    }
+
     pub fn switch(&self, sink: Option<Sink>) {
         self.lock().switched = Some(sink);
         self.wake.notify_one();

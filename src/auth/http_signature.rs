@@ -30,7 +30,7 @@ pub struct Signer {
 impl Signer {
     pub fn new(config: &HttpSignature) -> Result<Self, String> {
         Ok(Self {
-            key: SigningKey::new(config.algorithm, &config.key)?,
+            key: config.signing_key()?,
             key_id: quoted(config.key_id.secret.expose())
                 .ok_or("the key's identifier may have printable ASCII characters only")?,
             components: config.components.clone(),

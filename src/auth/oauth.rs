@@ -53,6 +53,7 @@ impl Tokens {
             return Ok(token);
         }
         let mut settled = self.settled.subscribe();
+        let asked = Instant::now();
         loop {
             // Noted before the look, or an exchange that ends in between would be waited for.
             settled.borrow_and_update();
@@ -69,6 +70,10 @@ impl Tokens {
             }
             // The sender is ours: this cannot fail.
             let _ = settled.changed().await;
+            // Judged by the clock, one that lasts a moment would be fetched again for ever.
+            if let Some(token) = self.cache().fetched_since(asked) {
+                return Ok(token);
+            }
         }
     }
 

@@ -1,6 +1,7 @@
 //! Taking out of a text what the request it answers carried.
 
 use http::HeaderMap;
+use zeroize::Zeroizing;
 
 const REPLACEMENT: &str = "[credential]";
 
@@ -10,11 +11,20 @@ const TELLING: usize = 8;
 /// Takes every sensitive value in `sent`, and each of its parts, out of a text that may echo
 /// it, in any case, and that may be cut anywhere.
 pub fn redact(sent: &HeaderMap, text: &str) -> String {
-    let mut needles: Vec<String> = sent
-        .values()
-        .filter(|value| value.is_sensitive())
-        .flat_map(|value| parts(&String::from_utf8_lossy(value.as_bytes())))
-        .collect();
+    let sensitive = sent.values().filter(|value| value.is_sensitive());
+    let values = sensitive.map(|value| String::from_utf8_lossy(value.as_bytes()));
+    redact_values(values, text)
+}
+
+/// As [`redact`], of values that travelled otherwise than in headers.
+pub fn redact_values<T: AsRef<str>>(sent: impl IntoIterator<Item = T>, text: &str) -> String {
+    let mut needles: Vec<Zeroizing<String>> = Vec::new();
+    for value in sent {
+        let pieces = pieces(value.as_ref().as_bytes());
+        let lower = pieces.map(|piece| String::from_utf8_lossy(piece).to_ascii_lowercase());
+        needles.extend(lower.map(Zeroizing::new));
+    }
+    needles.dedup();
     // The longest first: what is left of one that is cut is no other's.
     needles.sort_by_key(|needle| std::cmp::Reverse(needle.len()));
     let mut text = text.to_owned();
@@ -26,18 +36,13 @@ pub fn redact(sent: &HeaderMap, text: &str) -> String {
 }
 
 /// The value itself, and what is between its separators, such as the token after `Bearer`.
-fn parts(value: &str) -> Vec<String> {
-    let is_separator = |c: char| c.is_whitespace() || ",;:=\"".contains(c);
-    let mut parts: Vec<_> = value
-        .split(is_separator)
-        .filter(|part| part.len() >= TELLING)
-        .map(str::to_ascii_lowercase)
-        .collect();
-    if !value.is_empty() {
-        parts.push(value.to_ascii_lowercase());
-    }
-    parts.dedup();
-    parts
+pub fn pieces(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let is_separator = |byte: &u8| byte.is_ascii_whitespace() || b",;:=\"".contains(byte);
+    let parts = value.split(is_separator);
+    let telling = parts.filter(move |part| part.len() >= TELLING && part.len() < value.len());
+    std::iter::once(value)
+        .filter(|value| !value.is_empty())
+        .chain(telling)
 }
 
 /// How many bytes at the end of `text` are the beginning of `needle`; few enough tell nothing.

@@ -98,6 +98,7 @@ impl Exchange {
     /// `None` if the client no longer wanted the answer.
     async fn until_cancelled(&self) -> Option<Result<(), Problem>> {
         let Some(call) = &self.call else {
+            let _slot = self.relay.note_slots.acquire().await;
             return Some(self.post().await);
         };
         let mut posting = pin!(self.post_in_turn());
@@ -158,12 +159,12 @@ impl Exchange {
         let path = old.map_or(&relay.link.endpoint, |old| &old.path);
         let headers = head::for_message(relay, &self.message, sight);
         let body = self.message.bytes.clone();
-        let response = relay.link.send(Method::POST, path, headers, body).await?;
-        if response.status().is_success() {
-            self.accepted(response, sight).await?;
+        let answered = relay.link.send(Method::POST, path, headers, body).await?;
+        if answered.0.status().is_success() {
+            self.accepted(answered.0, sight).await?;
             return Ok(Step::Done);
         }
-        let refusal = Refusal::read(response).await;
+        let refusal = Refusal::read(answered).await;
         self.refused(refusal, sight).await
     }
 

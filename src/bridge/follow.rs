@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use http::header::CONTENT_TYPE;
 use http::{Method, StatusCode};
+use tokio::time::Instant;
 
 use super::answers::Call;
 use super::events::{self, Events};
@@ -18,6 +19,9 @@ use crate::message::is_media_type;
 /// After the answer a server ends its stream; one that does not is left.
 const LINGER: Duration = Duration::from_millis(500);
 
+/// A stream that lived this long was no failure, though it had nothing to say.
+const LONG_ENOUGH: Duration = Duration::from_secs(30);
+
 /// Attempts to resume that fail in a row.
 const MAX_FAILURES: u32 = 5;
 
@@ -30,14 +34,45 @@ pub struct Followed<'a> {
 }
 
 /// Where a stream stands: what it takes to go on elsewhere.
-#[derive(Default)]
 pub struct Place {
     pub last_id: Option<String>,
     pub backoff: Backoff,
+    opened: Instant,
+    /// Something came on the present stream.
+    has_news: bool,
+}
+
+impl Default for Place {
+    fn default() -> Self {
+        Self {
+            last_id: None,
+            backoff: Backoff::default(),
+            opened: Instant::now(),
+            has_news: false,
+        }
+    }
 }
 
 impl Place {
+    /// A stream is open.
+    pub fn opened(&mut self) {
+        self.opened = Instant::now();
+        self.has_news = false;
+    }
+
+    /// The pause after a stream's end. One that ends at once and says nothing is a failure, or
+    /// a server that accepts every attempt would be asked for ever.
+    pub fn ended(&mut self) -> Duration {
+        if self.has_news || self.opened.elapsed() > LONG_ENOUGH {
+            self.backoff.reset();
+            self.backoff.pause()
+        } else {
+            self.backoff.next(fastrand::f64())
+        }
+    }
+
     pub fn note(&mut self, event: &mut sse_stream::Sse) {
+        self.has_news = true;
         // An empty id takes the last one back (WHATWG HTML, section 9.2.6).
         if let Some(id) = event.id.take() {
             self.last_id = (!id.is_empty()).then_some(id);
@@ -99,8 +134,8 @@ async fn resume(followed: &Followed<'_>, place: &mut Place) -> Result<Events, Pr
         .clone()
         .filter(|_| followed.is_resumable)
         .ok_or_else(cut)?;
-    let mut pause = place.backoff.pause();
-    loop {
+    let mut pause = place.ended();
+    while place.backoff.failures() < MAX_FAILURES {
         tokio::time::sleep(pause).await;
         let headers = head::for_stream(relay, sight, Some(&last_id));
         let path = &relay.link.endpoint;
@@ -108,21 +143,19 @@ async fn resume(followed: &Followed<'_>, place: &mut Place) -> Result<Events, Pr
             .link
             .send(Method::GET, path, headers, bytes::Bytes::new())
             .await;
-        if let Ok(response) = sent {
+        if let Ok((response, _)) = sent {
             let is_stream =
                 is_media_type(response.headers().get(CONTENT_TYPE), "text/event-stream");
             match response.status() {
                 StatusCode::OK if is_stream => {
-                    place.backoff.reset();
+                    place.opened();
                     return Ok(Events::new(response.into_body()));
                 }
                 status if status.is_server_error() => {}
                 _ => return Err(cut()),
             }
         }
-        if place.backoff.failures() >= MAX_FAILURES {
-            return Err(cut());
-        }
         pause = place.backoff.next(fastrand::f64());
     }
+    Err(cut())
 }

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use http::header::CONTENT_TYPE;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, Request, Response, Uri};
 use slog::{Logger, warn};
@@ -20,7 +21,7 @@ use super::problem::Problem;
 use crate::auth::{Ticket, Unavailable};
 use crate::client::{Body, Client, Failure, Kind, ProxyVariables};
 use crate::config::{Target, TargetPath, Upstream};
-use crate::message::RequestBody;
+use crate::message::{RequestBody, is_media_type};
 use crate::snapshot;
 
 use self::patience::Patience;
@@ -44,9 +45,14 @@ pub struct Link {
     /// What it takes for the endpoint's own host and port.
     pub authority: String,
     signer: Option<Arc<snapshot::Upstream>>,
+    /// How long an answer's head may take.
+    head_patience: Duration,
     patience: Patience,
     log: Logger,
 }
+
+/// A response, and the credential that its request carried, if the bridge is the one that signs.
+pub type Answered = (Response<Body>, HeaderMap);
 
 struct Way {
     client: Arc<Client>,
@@ -118,12 +124,15 @@ impl Link {
             endpoint,
             authority,
             signer,
+            head_patience: HEAD_PATIENCE,
             patience: Patience::default(),
             log,
         }
     }
 
     /// Sends a request and waits for the response's head; waits, too, for a daemon that is starting.
+    ///
+    /// Returns the response, and what must be taken out of its words before anybody reads them.
     ///
     /// # Errors
     /// The sentence for whoever waits for the answer.
@@ -133,7 +142,7 @@ impl Link {
         path: &PathAndQuery,
         headers: HeaderMap,
         body: Bytes,
-    ) -> Result<Response<Body>, Problem> {
+    ) -> Result<Answered, Problem> {
         let ticket = self.ticket(&body).await?;
         let mut request = Request::new(RequestBody::full(body));
         *request.method_mut() = method;
@@ -142,7 +151,7 @@ impl Link {
         let mut pause = SHORTEST_LOOK;
         loop {
             let (failure, way) = match self.try_ways(&mut request, ticket.as_ref()).await? {
-                Ok(response) => return Ok(response),
+                Ok(answered) => return Ok(answered),
                 Err(failed) => failed,
             };
             let problem = self.problem(&failure, way);
@@ -165,15 +174,16 @@ impl Link {
         &self,
         request: &mut Request<RequestBody>,
         ticket: Option<&Ticket>,
-    ) -> Result<Result<Response<Body>, (Failure, usize)>, Problem> {
+    ) -> Result<Result<Answered, (Failure, usize)>, Problem> {
         let first = self.preferred.load(Ordering::Relaxed);
         for turn in 0.. {
             let index = (first + turn) % self.ways.len();
+            let mut signed = HeaderMap::new();
             let sending = self.ways[index]
                 .client
-                .send(request, |request| self.sign(request, ticket));
-            let Ok(sent) = tokio::time::timeout(HEAD_PATIENCE, sending).await else {
-                return Err(Problem::new("timeout", "no answer began within an hour"));
+                .send(request, |request| signed = self.sign(request, ticket));
+            let Ok(sent) = tokio::time::timeout(self.head_patience, sending).await else {
+                return Err(self.too_late());
             };
             let failure = match sent {
                 Ok(response) => {
@@ -181,7 +191,7 @@ impl Link {
                     if self.patience.reached() {
                         warn!(self.log, "{} answers again", self.ways[index].place);
                     }
-                    return Ok(Ok(response));
+                    return Ok(Ok((self.watched(response), signed)));
                 }
                 Err(failure) => *failure,
             };
@@ -191,6 +201,23 @@ impl Link {
             }
         }
         unreachable!("the loop has no end")
+    }
+
+    /// Without a daemon nobody else sees to it that an answer goes on once it has begun. A stream
+    /// of events may be silent for as long as there are none.
+    fn watched(&self, response: Response<Body>) -> Response<Body> {
+        let kind = response.headers().get(CONTENT_TYPE);
+        match &self.signer {
+            Some(upstream) if !is_media_type(kind, "text/event-stream") => {
+                response.map(|body| body.within(upstream.config.response_idle_timeout))
+            }
+            _ => response,
+        }
+    }
+
+    fn too_late(&self) -> Problem {
+        let limit = humantime::format_duration(self.head_patience);
+        Problem::new("timeout", format!("no answer began within {limit}"))
     }
 
     /// What a request is signed with, if the bridge is the one that signs.
@@ -211,27 +238,16 @@ impl Link {
         }
     }
 
-    fn sign(&self, request: &mut Request<RequestBody>, ticket: Option<&Ticket>) {
-        let Some(upstream) = &self.signer else { return };
+    fn sign(&self, request: &mut Request<RequestBody>, ticket: Option<&Ticket>) -> HeaderMap {
+        let Some(upstream) = &self.signer else {
+            return HeaderMap::new();
+        };
         if let (Some(config), Some(value)) = (&upstream.config.session, &upstream.session) {
             request
                 .headers_mut()
                 .insert(config.name.clone(), value.clone());
         }
-        upstream.sign(ticket, request);
-    }
-
-    /// Takes out of an upstream's words what would let their reader sign.
-    pub fn redact(&self, words: &str) -> String {
-        let auth = self
-            .signer
-            .as_ref()
-            .and_then(|upstream| upstream.auth.as_ref());
-        match auth {
-            // What was sent is gone by now: the words of a gateway are not worth the risk.
-            Some(_) if reason::may_hold_signature(words) => "(its words are withheld)".to_owned(),
-            _ => words.to_owned(),
-        }
+        upstream.sign(ticket, request)
     }
 
     fn problem(&self, failure: &Failure, way: usize) -> Problem {

@@ -53,7 +53,7 @@ pub async fn open(relay: &Arc<Relay>) -> Result<OldEndpoint, Problem> {
     let opening = async {
         let headers = head::for_stream(relay, &Sight::default(), None);
         let path = &relay.link.endpoint;
-        let response = relay
+        let (response, _) = relay
             .link
             .send(Method::GET, path, headers, Bytes::new())
             .await?;

@@ -1,6 +1,7 @@
 //! Getting back what a server forgot: a session that is gone, a listing that was never seen.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
@@ -22,6 +23,9 @@ use crate::message::is_media_type;
 
 /// Requests at a time that give a new session what the old one had.
 const RESTORING: usize = 8;
+
+/// How long a server may take for what the bridge asks of its own: everybody else waits for it.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Pages of a listing that are read for one call's sake.
 const MAX_PAGES: usize = 20;
@@ -57,7 +61,7 @@ async fn reopen(relay: &Arc<Relay>) -> Result<Sight, Problem> {
     if before.old.is_some() {
         sight.old = Some(old::open(relay).await?);
     }
-    let answer = replay(relay, initialize, &mut sight).await?;
+    let answer = in_time(replay(relay, initialize, &mut sight)).await?;
     if let Some((_, words)) = message::error_of(&answer) {
         return Err(lost(&format!("the server says: {words}")));
     }
@@ -68,7 +72,7 @@ async fn reopen(relay: &Arc<Relay>) -> Result<Sight, Problem> {
         return Err(lost("the server now speaks another protocol version"));
     }
     if let Some(initialized) = initialized {
-        let response = post(relay, initialized, &sight).await?;
+        let response = in_time(post(relay, initialized, &sight)).await?;
         body::discard(response.into_body()).await;
     }
     let wishes = relay.session.wishes().all();
@@ -78,8 +82,18 @@ async fn reopen(relay: &Arc<Relay>) -> Result<Sight, Problem> {
         let sight = &sight;
         async move { restore(relay, wish, sight).await }
     });
-    restoring.await;
+    if tokio::time::timeout(PATIENCE, restoring).await.is_err() {
+        warn!(
+            relay.log,
+            "the new session lacks subscriptions or the log level of the old: the server takes too long"
+        );
+    }
     Ok(sight)
+}
+
+async fn in_time<T>(asking: impl Future<Output = Result<T, Problem>>) -> Result<T, Problem> {
+    let asked = tokio::time::timeout(PATIENCE, asking).await;
+    asked.unwrap_or_else(|_| Err(lost("the server does not answer within 15 seconds")))
 }
 
 /// Asks the new session for what the client had asked of the old one. The client has had the answer.
@@ -120,7 +134,7 @@ pub async fn post(relay: &Relay, bytes: Bytes, sight: &Sight) -> Result<Response
         .old
         .as_ref()
         .map_or(&relay.link.endpoint, |old| &old.path);
-    let response = relay
+    let (response, _) = relay
         .link
         .send(Method::POST, path, headers, message.bytes)
         .await?;
@@ -168,7 +182,7 @@ pub async fn listing(exchange: &Exchange) -> bool {
     let before = headers();
     let mut cursor = None;
     for _ in 0..MAX_PAGES {
-        cursor = match page(exchange, cursor.as_deref()).await {
+        cursor = match in_time(page(exchange, cursor.as_deref())).await {
             Ok(next) => next,
             Err(_) => return false,
         };

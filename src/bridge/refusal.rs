@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderMap};
-use http::{Response, StatusCode};
 
 use super::body;
-use super::link::Link;
+use super::link::{Answered, Link};
 use super::message::{self, Incoming};
 use super::problem::Problem;
-use crate::client::Body;
+use crate::auth::redact;
 use crate::message::is_media_type;
 
 const MAX_BODY: usize = 1024 * 1024;
@@ -30,15 +30,19 @@ pub struct Refusal {
     status: StatusCode,
     headers: HeaderMap,
     pub body: Bytes,
+    signed: HeaderMap,
 }
 
 impl Refusal {
-    pub async fn read(response: Response<Body>) -> Self {
+    /// Without the credential that the request carried, for servers repeat what they were sent.
+    pub async fn read((response, signed): Answered) -> Self {
         let (head, body) = response.into_parts();
+        let body = body::quote(body, MAX_BODY, PATIENCE).await;
         Self {
             status: head.status,
             headers: head.headers,
-            body: body::quote(body, MAX_BODY, PATIENCE).await,
+            body: without(&signed, body),
+            signed,
         }
     }
 
@@ -91,7 +95,7 @@ impl Refusal {
 
     pub fn problem(&self, link: &Link) -> Problem {
         let status = self.status.as_u16();
-        let words = link.redact(&self.words());
+        let words = self.words();
         let said = if words.is_empty() {
             String::new()
         } else {
@@ -138,6 +142,8 @@ impl Refusal {
         } else {
             String::new()
         };
+        // JSON may have had it in another spelling.
+        let text = redact(&self.signed, &text);
         let line: Vec<_> = text.split_whitespace().collect();
         line.join(" ")
             .chars()
@@ -145,6 +151,13 @@ impl Refusal {
             .take(MAX_QUOTE)
             .collect()
     }
+}
+
+fn without(signed: &HeaderMap, body: Bytes) -> Bytes {
+    if signed.is_empty() {
+        return body;
+    }
+    redact(signed, &String::from_utf8_lossy(&body)).into()
 }
 
 #[cfg(test)]
@@ -156,6 +169,7 @@ mod tests {
             status: StatusCode::from_u16(status).unwrap(),
             headers: HeaderMap::new(),
             body: Bytes::from_static(body.as_bytes()),
+            signed: HeaderMap::new(),
         }
     }
 

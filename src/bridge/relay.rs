@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderValue, Method};
 use slog::{Logger, debug, warn};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
@@ -25,6 +25,15 @@ use crate::mcp::params::Catalog;
 /// Exchanges at a time, each with a connection of its own: far below the usual limit on open files.
 const CONCURRENT: usize = 256;
 
+/// Messages at a time that nobody waits for: they must not wait behind requests that wait for them.
+const CONCURRENT_NOTES: usize = 64;
+
+/// Bytes of such messages that are held; beyond that new ones are dropped, for stdin must be read on.
+const MAX_NOTES: usize = 256 * 1024 * 1024;
+
+/// What each of them counts at the least.
+const SMALLEST_NOTE: usize = 64 * 1024;
+
 pub struct Relay {
     pub link: Link,
     pub session: Session,
@@ -34,6 +43,8 @@ pub struct Relay {
     /// Cancelled when the bridge goes: streams without an end of their own end then.
     pub stopping: CancellationToken,
     pub slots: Semaphore,
+    pub note_slots: Semaphore,
+    room: Arc<Semaphore>,
     catalog: Mutex<Catalog>,
     output: Output,
     tasks: TaskTracker,
@@ -80,6 +91,8 @@ impl Relay {
             user_agent,
             stopping: CancellationToken::new(),
             slots: Semaphore::new(CONCURRENT),
+            note_slots: Semaphore::new(CONCURRENT_NOTES),
+            room: Arc::new(Semaphore::new(MAX_NOTES)),
             catalog: Mutex::default(),
             output,
             tasks: TaskTracker::new(),
@@ -100,7 +113,16 @@ impl Relay {
             return;
         }
         match self.expect(&message, length) {
-            Ok(call) => self.start(message, call, order),
+            Ok(call) => {
+                let room = match &call {
+                    Some(_) => None,
+                    None => match self.room_for(length) {
+                        Ok(room) => Some(room),
+                        Err(_) => return self.drop_note(),
+                    },
+                };
+                self.start(message, call, order, room);
+            }
             Err((problem, ids)) => {
                 let answer = match (&message.kind, &ids[..]) {
                     (Kind::Batch(_), ids) => problem.answers(ids),
@@ -170,7 +192,26 @@ impl Relay {
         expected.map(Some).map_err(|problem| (problem, ids()))
     }
 
-    fn start(self: &Arc<Self>, message: Message, call: Option<Call>, order: &mut Order) {
+    fn room_for(&self, length: usize) -> Result<OwnedSemaphorePermit, TryAcquireError> {
+        // A line has 64 MiB at most.
+        let bytes = u32::try_from(length.max(SMALLEST_NOTE)).unwrap_or(u32::MAX);
+        Arc::clone(&self.room).try_acquire_many_owned(bytes)
+    }
+
+    fn drop_note(&self) {
+        warn!(
+            self.log,
+            "a notification or an answer of the client's was dropped: the server takes none of those before it"
+        );
+    }
+
+    fn start(
+        self: &Arc<Self>,
+        message: Message,
+        call: Option<Call>,
+        order: &mut Order,
+        room: Option<OwnedSemaphorePermit>,
+    ) {
         if let Kind::Request(request) = &message.kind {
             if exchange::is_initialize(request) {
                 self.session.begin(message.bytes.clone());
@@ -190,7 +231,7 @@ impl Relay {
                 before.cancelled().await;
             }
             exchange::run(Exchange::new(&relay, message, call)).await;
-            drop(guard);
+            drop((guard, room));
             memory::tidy();
         });
     }

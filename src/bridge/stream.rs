@@ -62,7 +62,7 @@ async fn once(relay: &Arc<Relay>, sight: &Sight, place: &mut Place) -> Option<Du
     }
     match listen(relay, sight, place).await {
         End::NotOffered => None,
-        End::Ended => Some(place.backoff.pause().mul_f64(1.0 + fastrand::f64() / 4.0)),
+        End::Ended => Some(place.ended().mul_f64(1.0 + fastrand::f64() / 4.0)),
         End::Failed => Some(place.backoff.next(fastrand::f64())),
         End::SessionGone => match recover::session(relay, sight.generation).await {
             Ok(()) => Some(Duration::ZERO),
@@ -80,19 +80,20 @@ async fn once(relay: &Arc<Relay>, sight: &Sight, place: &mut Place) -> Option<Du
 async fn listen(relay: &Relay, sight: &Sight, place: &mut Place) -> End {
     let headers = head::for_stream(relay, sight, place.last_id.as_deref());
     let path = &relay.link.endpoint;
-    let Ok(response) = relay
+    let Ok(answered) = relay
         .link
         .send(Method::GET, path, headers, Bytes::new())
         .await
     else {
         return End::Failed;
     };
+    let response = &answered.0;
     let is_stream = is_media_type(response.headers().get(CONTENT_TYPE), "text/event-stream");
     if response.status() != StatusCode::OK || !is_stream {
-        return refused(sight, response.status(), Refusal::read(response).await);
+        return refused(sight, response.status(), Refusal::read(answered).await);
     }
-    place.backoff.reset();
-    let mut events = Events::new(response.into_body());
+    place.opened();
+    let mut events = Events::new(answered.0.into_body());
     while let Some(mut event) = events.next().await {
         place.note(&mut event);
         if let Some(message) = events::message(&mut event) {

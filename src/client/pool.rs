@@ -14,7 +14,7 @@ pub struct Pool {
     /// Last in, first out: the warmest is used, the others age and go.
     idle: Mutex<Vec<(Box<h1::Connection>, Instant)>>,
     shared: Mutex<Vec<h2::Connection>>,
-    protocol: AtomicU8,
+    protocol: Arc<Spoken>,
     /// Held while a connection is dialled that others could share.
     pub dialling: Semaphore,
     reaping: AtomicBool,
@@ -23,17 +23,26 @@ pub struct Pool {
     this: Weak<Pool>,
 }
 
-impl Pool {
-    pub fn new(version: HttpVersion, max_age: Duration) -> Arc<Self> {
+/// What the upstream spoke last: every worker learns it from the first that hears it.
+pub struct Spoken(AtomicU8);
+
+impl Spoken {
+    pub fn new(version: HttpVersion) -> Self {
         let protocol = match version {
             HttpVersion::Auto => Protocol::Unknown,
             HttpVersion::Http1 => Protocol::H1,
             HttpVersion::Http2 => Protocol::H2,
         };
+        Self(AtomicU8::new(protocol as u8))
+    }
+}
+
+impl Pool {
+    pub fn new(protocol: Arc<Spoken>, max_age: Duration) -> Arc<Self> {
         Arc::new_cyclic(|this| Self {
             idle: Mutex::default(),
             shared: Mutex::default(),
-            protocol: AtomicU8::new(protocol as u8),
+            protocol,
             dialling: Semaphore::new(1),
             reaping: AtomicBool::new(false),
             max_age,
@@ -42,7 +51,7 @@ impl Pool {
     }
 
     pub fn protocol(&self) -> Protocol {
-        match self.protocol.load(Ordering::Relaxed) {
+        match self.protocol.0.load(Ordering::Relaxed) {
             1 => Protocol::H1,
             2 => Protocol::H2,
             _ => Protocol::Unknown,
@@ -50,7 +59,7 @@ impl Pool {
     }
 
     pub fn set_protocol(&self, protocol: Protocol) {
-        self.protocol.store(protocol as u8, Ordering::Relaxed);
+        self.protocol.0.store(protocol as u8, Ordering::Relaxed);
     }
 
     /// The most recently used connection that is still alive.

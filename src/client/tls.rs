@@ -5,6 +5,8 @@ mod observe;
 
 pub use observe::{Seen, Shown};
 
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use rustls::client::danger::ServerCertVerifier;
@@ -95,6 +97,26 @@ fn system_roots() -> &'static Arc<RootCertStore> {
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         Arc::new(roots)
     })
+}
+
+/// Where the files are that [`system_roots`] may read, links followed.
+pub fn trust_directories() -> Vec<PathBuf> {
+    let probed = openssl_probe::probe();
+    let named = ["SSL_CERT_FILE", "SSL_CERT_DIR"].map(std::env::var_os);
+    let named = named.iter().flatten().flat_map(std::env::split_paths);
+    let places = named.chain(probed.cert_file).chain(probed.cert_dir);
+    let mut directories = BTreeSet::new();
+    for place in places {
+        if place.is_dir() {
+            let entries = std::fs::read_dir(&place).into_iter().flatten().flatten();
+            let files = entries.filter_map(|entry| entry.path().canonicalize().ok());
+            directories.extend(files.filter_map(|file| file.parent().map(Path::to_owned)));
+            directories.extend(place.canonicalize());
+        } else if let Ok(file) = place.canonicalize() {
+            directories.extend(file.parent().map(Path::to_owned));
+        }
+    }
+    directories.into_iter().collect()
 }
 
 fn provider() -> Arc<CryptoProvider> {

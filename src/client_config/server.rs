@@ -105,9 +105,9 @@ impl<'a> Server<'a> {
             let absolute = std::path::absolute(socket);
             return absolute.map_err(|e| Failure::new(exit::USAGE, format!("--socket: {e}")));
         }
-        let configured = self.daemon.listeners.iter().find_map(|(address, chosen)| {
-            let unix = match address {
-                ListenAddress::Unix(unix) if *chosen => unix,
+        let configured = self.daemon.listeners.iter().find_map(|listener| {
+            let unix = match &listener.address {
+                ListenAddress::Unix(unix) if listener.is_chosen => unix,
                 _ => return None,
             };
             Some(unix.path.clone())
@@ -147,7 +147,7 @@ impl<'a> Server<'a> {
         self.daemon
             .listeners
             .iter()
-            .find_map(|(address, _)| match address {
+            .find_map(|listener| match &listener.address {
                 ListenAddress::Tcp(tcp) => Some(tcp.to_string()),
                 ListenAddress::Unix(_) => None,
             })

@@ -15,11 +15,12 @@ use hyperlocal::UnixConnector;
 
 use crate::cli::AdminArgs;
 use crate::config::{Config, Sources};
+use crate::listen::connect_within;
 use crate::paths;
 
 const PATIENCE: Duration = Duration::from_secs(5);
-/// A reload reads files for at most 30 s.
-const RELOAD_PATIENCE: Duration = Duration::from_secs(35);
+/// A reload reads files for at most 30 s, and runs programs as long as they may take.
+const RELOAD_PATIENCE: Duration = Duration::from_secs(65);
 const MAX_PAGE: usize = 16 * 1024 * 1024;
 
 /// Why there is no answer.
@@ -70,9 +71,16 @@ pub fn daemon(
         Some(socket) => vec![socket],
         None => candidates(sources),
     };
+    let patience = match method {
+        Method::POST => RELOAD_PATIENCE + Config::command_time(sources),
+        _ => PATIENCE,
+    };
     for socket in &candidates {
-        match std::os::unix::net::UnixStream::connect(socket) {
-            Ok(_) => return ask(socket, method, page),
+        match connect_within(socket, PATIENCE) {
+            Ok(_) => return ask(socket, method, page, patience),
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                return Err(Unanswered::Failed(socket.clone(), error.to_string()));
+            }
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                 return Err(Unanswered::Forbidden(socket.clone()));
             }
@@ -89,7 +97,7 @@ pub fn socket(sources: &Sources, args: &AdminArgs) -> Option<PathBuf> {
         None => candidates(sources),
     }
     .into_iter();
-    all.find(|path| std::os::unix::net::UnixStream::connect(path).is_ok())
+    all.find(|path| connect_within(path, PATIENCE).is_ok())
 }
 
 /// Where the configuration puts it. Where nobody named one, the default places count too:
@@ -110,18 +118,18 @@ fn candidates(sources: &Sources) -> Vec<PathBuf> {
     found
 }
 
-fn ask(socket: &Path, method: Method, page: &str) -> Result<(StatusCode, String), Unanswered> {
+fn ask(
+    socket: &Path,
+    method: Method,
+    page: &str,
+    patience: Duration,
+) -> Result<(StatusCode, String), Unanswered> {
     let failed = |reason: String| Unanswered::Failed(socket.to_owned(), reason);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| failed(error.to_string()))?;
     runtime.block_on(async {
-        let patience = if method == Method::POST {
-            RELOAD_PATIENCE
-        } else {
-            PATIENCE
-        };
         match tokio::time::timeout(patience, exchange(socket, method, page)).await {
             Ok(answer) => answer.map_err(|error| failed(error.to_string())),
             Err(_) => Err(failed(format!("nothing came within {patience:?}"))),

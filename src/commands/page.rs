@@ -64,9 +64,14 @@ fn write_status(out: &mut String, page: &Value, latencies: &Latencies) -> std::f
         } else {
             ""
         };
+        let tls = if listener["tls"] == true {
+            ", by TLS"
+        } else {
+            ""
+        };
         writeln!(
             out,
-            "  {}  for {}{inherited}",
+            "  {}  for {}{tls}{inherited}",
             text(&listener["address"]),
             text(&listener["for"])
         )?;
@@ -94,9 +99,12 @@ fn write_status(out: &mut String, page: &Value, latencies: &Latencies) -> std::f
     for route in list(&page["routes"]) {
         writeln!(
             out,
-            "  {}  to {}",
+            "  {}  to {}{}",
             text(&route["path"]),
-            text(&route["upstream"])
+            text(&route["upstream"]),
+            route["listener"]
+                .as_str()
+                .map_or_else(String::new, |listener| format!(", at {listener} alone"))
         )?;
     }
     writeln!(
@@ -111,11 +119,18 @@ fn write_status(out: &mut String, page: &Value, latencies: &Latencies) -> std::f
         page["sessions"], cache["entries"], cache["bytes"], cache["limit"]
     )?;
     let sandbox = &page["sandbox"];
+    let programs = match sandbox["secret_commands"].as_str() {
+        Some("outside") => "; programs that print secrets run outside it",
+        _ => "",
+    };
     writeln!(
         out,
-        "Sandbox: files {}, system calls {}",
+        "Sandbox: files {}, system calls {}, privileges {}{programs}; uid {}, gid {}",
         text(&sandbox["files"]),
-        text(&sandbox["system_calls"])
+        text(&sandbox["system_calls"]),
+        text(&sandbox["privileges"]),
+        page["uid"],
+        page["gid"],
     )?;
     write_configuration(out, page)?;
     write_errors(out, page)

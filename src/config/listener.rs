@@ -102,6 +102,7 @@ fn decode_listener(item: &Field<'_>, routing: Option<&mut Routing<'_>>) -> Optio
     let allowed_hosts = s.field("allowed_hosts").and_then(|f| decode_hosts(&f));
     let allowed_origins = s.field("allowed_origins").and_then(|f| decode_origins(&f));
     let access = decode_access(&mut s);
+    let wants_tls = s.field("tls").is_some();
     let (tokens, tls) = match &routing {
         Some(_) => decode_security(&mut s, address.as_ref()),
         None => (s.field("tokens").and(None), s.field("tls").and(None)),
@@ -122,6 +123,7 @@ fn decode_listener(item: &Field<'_>, routing: Option<&mut Routing<'_>>) -> Optio
         access: access?,
         tokens: tokens.unwrap_or_default(),
         tls,
+        wants_tls,
     };
     let field = field?;
     if is_whole && let ListenAddress::Tcp(tcp) = &listener.address {

@@ -1,9 +1,11 @@
 //! From the sources to a [`Config`]: read, lay over each other, decode, report.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::admin::decode_admin;
 use super::audit::decode_audit;
+use super::commands;
 use super::credential::decode_credential;
 use super::decode::{Field, Section};
 use super::env::SECRET_VARIABLES;
@@ -17,10 +19,11 @@ use super::route::{Upstreams, decode_routes, route_paths, warn_of_unreachable};
 use super::server::{decode_log, decode_server};
 use super::tree::{Origin, Table};
 use super::upstream::decode_upstream;
-use super::{Config, Credential, Outline, Route, Sources};
+use super::{Config, Credential, Entry, Outline, Route, Sources};
 use crate::paths;
 
-pub fn load(sources: &Sources) -> Result<Config, Problems> {
+/// `begins` is told how long programs that print secrets may take, before they are run.
+pub fn load(sources: &Sources, begins: impl FnOnce(Duration)) -> Result<Config, Problems> {
     let Files {
         documents,
         mut tree,
@@ -50,6 +53,11 @@ pub fn load(sources: &Sources) -> Result<Config, Problems> {
     }
     default_listeners(&mut tree, &sources.env);
     overlay(&mut tree, &sources.flags, &report);
+    let commands = commands::named_in(&sources.env, &documents, &tree);
+    if !commands.is_empty() {
+        begins(commands::time_for(&commands));
+        *report.printed.borrow_mut() = commands::run(commands, &sources.env);
+    }
     let decoded = decode(&report, &tree);
     if let Some(config) = &decoded {
         warn_of_no_socket(&report, config);
@@ -63,6 +71,7 @@ pub fn load(sources: &Sources) -> Result<Config, Problems> {
                 .collect();
             config.warnings = warnings(&report);
             config.secret_variables = variables_to_scrub(&report);
+            config.commands = report.printed.take().into_keys().collect();
             config.refreshed = report.refreshed.take();
             config.watched = report.watched.take().into_iter().collect();
             Ok(config)
@@ -72,8 +81,11 @@ pub fn load(sources: &Sources) -> Result<Config, Problems> {
 }
 
 /// `None` only if a problem was reported.
-fn decode(report: &Report<'_>, tree: &Table) -> Option<Config> {
+pub(super) fn decode(report: &Report<'_>, tree: &Table) -> Option<Config> {
     let mut root = Section::root(report, tree);
+    // First: it says whose the programs are that print secrets.
+    let server = decode_server(&mut root);
+    report.run_as.replace(server.run_as.clone());
     let credential_fields = named(&mut root, "credential");
     let credentials: Vec<Option<Credential>> =
         credential_fields.iter().map(decode_credential).collect();
@@ -104,14 +116,18 @@ fn decode(report: &Report<'_>, tree: &Table) -> Option<Config> {
     }
     warn_of_unreachable(&upstreams.fields, &routes);
     warn_of_unused(&credential_fields, &upstreams, &routes);
-    let admin = decode_admin(&mut root, &listeners);
+    let mut admin = decode_admin(&mut root, &listeners);
     let audit = decode_audit(&mut root);
-    let (log, limits, server) = (
-        decode_log(&mut root),
-        decode_limits(&mut root),
-        decode_server(&mut root),
-    );
+    let (log, limits) = (decode_log(&mut root), decode_limits(&mut root));
     root.finish();
+    if let Some(run_as) = &server.run_as {
+        let of_clients = listeners
+            .iter_mut()
+            .filter_map(|(it, _)| it.address.unix_mut());
+        for unix in of_clients.chain(&mut admin.unix) {
+            unix.belong_to(run_as);
+        }
+    }
     Some(Config {
         upstreams: upstreams.decoded.into_iter().collect::<Option<_>>()?,
         credentials: credentials.into_iter().collect::<Option<_>>()?,
@@ -132,6 +148,7 @@ fn decode(report: &Report<'_>, tree: &Table) -> Option<Config> {
         files: Vec::new(),
         warnings: Vec::new(),
         secret_variables: Vec::new(),
+        commands: Vec::new(),
         refreshed: Vec::new(),
         watched: Vec::new(),
     })
@@ -153,6 +170,19 @@ pub fn admin_socket(sources: &Sources) -> Option<PathBuf> {
         .map(|unix| unix.path)
 }
 
+/// How long the programs that print secrets may take together.
+pub fn command_time(sources: &Sources) -> Duration {
+    let Files {
+        documents,
+        mut tree,
+        ..
+    } = Files::read(sources);
+    let report = Report::new(&sources.env, &documents);
+    default_listeners(&mut tree, &sources.env);
+    overlay(&mut tree, &sources.flags, &report);
+    commands::time_for(&commands::named_in(&sources.env, &documents, &tree))
+}
+
 pub fn outline(sources: &Sources) -> Outline {
     let Files {
         documents,
@@ -166,7 +196,11 @@ pub fn outline(sources: &Sources) -> Outline {
     let listeners = decode_listeners(&mut root, None).into_iter();
     Outline {
         listeners: listeners
-            .map(|(listener, origin)| (listener.address, !matches!(origin, Origin::Default)))
+            .map(|(listener, origin)| Entry {
+                is_chosen: !matches!(origin, Origin::Default),
+                tls: listener.wants_tls,
+                address: listener.address,
+            })
             .collect(),
         routes: route_paths(&mut root),
     }

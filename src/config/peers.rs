@@ -78,16 +78,37 @@ impl Peers {
         self.programs.is_some()
     }
 
+    /// As tests want them.
+    #[cfg(any(test, fuzzing))]
+    pub fn of_user(uid: u32) -> Self {
+        Self {
+            users: vec![uid],
+            names_somebody: true,
+            ..Self::default()
+        }
+    }
+
     /// Whether `who` is meant: one of the users, a member of one of the groups or one of the
     /// clients, if any is given, and by one of the programs, if any is given.
     pub fn include(&self, who: &Who<'_>) -> bool {
+        self.include_if(who, false)
+    }
+
+    /// As [`Peers::include`], with everything that is unknown of `who` as it would have to be.
+    pub fn may_include(&self, who: &Who<'_>) -> bool {
+        self.include_if(who, true)
+    }
+
+    fn include_if(&self, who: &Who<'_>, unknown: bool) -> bool {
         let is_named = || {
-            self.has_user(who.user).unwrap_or(false)
-                || self.has_group(who.groups).unwrap_or(false)
+            let by_user = self.has_user(who.user);
+            let by_group = self.has_group(who.groups);
+            by_user.unwrap_or(unknown && !self.users.is_empty())
+                || by_group.unwrap_or(unknown && !self.groups.is_empty())
                 || self.has_client(who)
         };
         (!self.names_somebody || is_named())
-            && (self.programs.is_none() || self.has_program(who.program).unwrap_or(false))
+            && (self.programs.is_none() || self.has_program(who.program).unwrap_or(unknown))
     }
 
     /// Whether `who` is meant, or may be, in any respect.
@@ -96,7 +117,8 @@ impl Peers {
             || self
                 .has_group(who.groups)
                 .unwrap_or(!self.groups.is_empty())
-            || self.has_client(who)
+            // Where nobody is asked for a proof, no name is known.
+            || who.client.map_or(!self.clients.is_empty(), |_| self.has_client(who))
             || self
                 .has_program(who.program)
                 .unwrap_or(self.programs.is_some())
@@ -272,6 +294,27 @@ mod tests {
     }
 
     #[test]
+    fn what_is_unknown_may_be_what_is_asked_for_and_what_is_known_may_not() {
+        let unknown = Who {
+            user: Known::Unknown,
+            groups: Known::Is(&[50]),
+            program: Known::Unknown,
+            client: None,
+        };
+        for (peers, may_be) in [
+            (peers(&[1000], &[], None), true),
+            (peers(&[], &[51], None), false),
+            (peers(&[], &[51], Some(&["/bin/sh"])), false),
+            (peers(&[], &[50], Some(&["/bin/sh"])), true),
+            (peers(&[], &[], Some(&["/bin/sh"])), true),
+            (Peers::default(), true),
+        ] {
+            assert_eq!(peers.may_include(&unknown), may_be, "{peers:?}");
+            assert_eq!(peers.may_include(&alice()), peers.include(&alice()));
+        }
+    }
+
+    #[test]
     fn what_is_unknown_is_never_included_and_always_touched() {
         let unknown = Who {
             user: Known::Unknown,
@@ -283,18 +326,23 @@ mod tests {
             user: Known::IsNot,
             groups: Known::IsNot,
             program: Known::IsNot,
+            client: Some("desk"),
+        };
+        // Nobody asked it for a proof.
+        let nameless = Who {
             client: None,
+            ..remote
         };
         for peers in [
             peers(&[1000], &[], None),
             peers(&[], &[50], None),
             peers(&[], &[], Some(&["/usr/bin/claude"])),
         ] {
-            let judged =
-                [unknown, remote, alice()].map(|who| (peers.include(&who), peers.touch(&who)));
+            let judged = [unknown, remote, nameless, alice()]
+                .map(|who| (peers.include(&who), peers.touch(&who)));
             assert_eq!(
                 judged,
-                [(false, true), (false, false), (true, true)],
+                [(false, true), (false, false), (false, true), (true, true)],
                 "{peers:?}"
             );
         }

@@ -18,6 +18,24 @@ pub struct Policy {
     pub place: String,
 }
 
+impl Policy {
+    /// Whether the two differ at most in where they are written.
+    pub fn says_the_same(&self, other: &Self) -> bool {
+        let rules = |policy: &Self| {
+            let Self {
+                peers,
+                tools,
+                prompts,
+                resources,
+                dry_run,
+                place: _,
+            } = policy.clone();
+            (peers, tools, prompts, resources, dry_run)
+        };
+        rules(self) == rules(other)
+    }
+}
+
 /// Names that are allowed and names that are denied; a denial wins.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Rules {

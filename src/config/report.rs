@@ -11,6 +11,7 @@ use super::files::Document;
 use super::peers::Ids;
 use super::tree::Origin;
 use crate::env::Env;
+use crate::privilege::RunAs;
 use crate::secret::{Command, Secret, SecretError};
 
 /// What is found out while decoding, and what decoding needs to know.
@@ -25,8 +26,12 @@ pub struct Report<'a> {
     pub ids: RefCell<Ids>,
     /// What programs printed: each is run once, however many secrets name it.
     pub printed: RefCell<HashMap<Command, Result<Secret, SecretError>>>,
+    /// In a rehearsal, the programs that would be run: none is.
+    pub rehearsed: Option<RefCell<Vec<Command>>>,
     pub refreshed: RefCell<Vec<Refreshed>>,
     pub watched: RefCell<BTreeSet<PathBuf>>,
+    /// Whose the programs are that print secrets, if a daemon that root starts becomes another.
+    pub run_as: RefCell<Option<RunAs>>,
 }
 
 impl<'a> Report<'a> {
@@ -39,8 +44,10 @@ impl<'a> Report<'a> {
             secret_variables: RefCell::default(),
             ids: RefCell::default(),
             printed: RefCell::default(),
+            rehearsed: None,
             refreshed: RefCell::default(),
             watched: RefCell::default(),
+            run_as: RefCell::default(),
         }
     }
 

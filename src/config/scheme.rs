@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use http::{HeaderName, HeaderValue};
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use super::{Target, Tls};
-use crate::key::Algorithm;
+use crate::key::{Algorithm, SigningKey};
 use crate::secret::Secret;
 
 #[derive(Debug, Clone, PartialEq)]
@@ -118,6 +120,8 @@ pub struct HttpSignature {
     pub key_id: Text,
     pub algorithm: Algorithm,
     pub key: Secret,
+    /// Whether `key` is base64 of the key.
+    pub key_is_base64: bool,
     /// As in the signature's base: `@method`, `@query-param;name="x"`, `content-digest`.
     pub components: Vec<Component>,
     pub label: String,
@@ -188,6 +192,29 @@ pub fn aws_process(json: &Secret) -> Result<AwsProcess, String> {
         secret_access_key: Zeroizing::new(printed.secret_access_key),
         session_token: printed.session_token.map(Zeroizing::new),
     })
+}
+
+impl HttpSignature {
+    /// # Errors
+    /// A sentence that never repeats a part of the key.
+    pub fn signing_key(&self) -> Result<SigningKey, String> {
+        signing_key(self.algorithm, &self.key, self.key_is_base64)
+    }
+}
+
+/// As [`HttpSignature::signing_key`], before there is one.
+pub(super) fn signing_key(
+    algorithm: Algorithm,
+    key: &Secret,
+    is_base64: bool,
+) -> Result<SigningKey, String> {
+    if !is_base64 {
+        return SigningKey::new(algorithm, key);
+    }
+    let decoded = BASE64.decode(key.expose().trim_ascii()).map(Zeroizing::new);
+    let decoded =
+        decoded.map_err(|_| "the key is not base64; correct it, or leave \"key_encoding\" out")?;
+    SigningKey::new(algorithm, &Secret::new(decoded))
 }
 
 impl CredentialScheme {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use slog::Level;
 
 use super::decode::{Field, Section};
+use super::run_as::decode_run_as;
 use super::tree::Value;
 use crate::sandbox::Mode;
 
@@ -63,6 +64,7 @@ pub fn decode_server(root: &mut Section<'_>) -> Server {
         graceful_shutdown: Duration::from_secs(10),
         workers: default_workers(),
         sandbox: Mode::Auto,
+        run_as: None,
     };
     let Some(mut s) = optional(root, "server") else {
         return server;
@@ -89,6 +91,7 @@ pub fn decode_server(root: &mut Section<'_>) -> Server {
     if let Some(mode) = s.field("sandbox").and_then(|field| field.choice(&modes)) {
         server.sandbox = mode;
     }
+    server.run_as = decode_run_as(&mut s);
     s.finish();
     server
 }

@@ -9,11 +9,13 @@ use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 use super::decode::Field;
 use super::secret::decode_secret;
 use super::upstream::check_name;
+use crate::secret::Secret;
 
 /// Fewer bytes can be guessed by whoever may try often enough.
 const SHORTEST: usize = 16;
 
-/// Clients and their tokens. A token itself is not kept, only what it is recognised by.
+/// Clients and their tokens. A token itself is not kept, only what it is recognised by, unless a
+/// program prints it anew from time to time.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Tokens(Vec<Token>);
 
@@ -21,6 +23,8 @@ pub struct Tokens(Vec<Token>);
 struct Token {
     client: Arc<str>,
     digest: [u8; 32],
+    /// What a refresh replaces.
+    refreshed: Option<Secret>,
 }
 
 impl fmt::Debug for Tokens {
@@ -36,6 +40,12 @@ impl Tokens {
         self.0.is_empty()
     }
 
+    /// Those of one client.
+    pub fn of(&self, client: &str) -> Self {
+        let tokens = self.0.iter().filter(|token| *token.client == *client);
+        Self(tokens.cloned().collect())
+    }
+
     /// Whose token this is. Takes as long for every token, known or not, of the same length.
     pub fn client(&self, presented: &[u8]) -> Option<&Arc<str>> {
         let digest: [u8; 32] = Sha256::digest(presented).into();
@@ -46,6 +56,44 @@ impl Tokens {
         }
         self.0.get(found as usize).map(|token| &token.client)
     }
+
+    /// Puts another value in for `old`. Gives how many clients had it.
+    ///
+    /// # Errors
+    /// A sentence about the value, which no client may have.
+    pub(super) fn replace(&mut self, old: &Secret, new: &Secret) -> Result<usize, String> {
+        let is_old = |token: &Token| token.refreshed.as_ref().is_some_and(|it| it.is(old));
+        let count = self.0.iter().filter(|token| is_old(token)).count();
+        if count == 0 {
+            return Ok(0);
+        }
+        check_length(new)?;
+        let digest: [u8; 32] = Sha256::digest(new.expose()).into();
+        for token in &mut self.0 {
+            if is_old(token) {
+                token.digest = digest;
+                token.refreshed = Some(new.clone());
+            } else if token.digest == digest {
+                return Err(shared_with(&token.client));
+            }
+        }
+        Ok(count)
+    }
+}
+
+fn check_length(token: &Secret) -> Result<(), String> {
+    if token.expose().len() < SHORTEST {
+        return Err(format!(
+            "the token has fewer than {SHORTEST} bytes and can be guessed; type: openssl rand -hex 32"
+        ));
+    }
+    Ok(())
+}
+
+fn shared_with(client: &str) -> String {
+    format!(
+        "the client {client:?} has the same token, so nobody could tell them apart; make another"
+    )
 }
 
 /// One secret for each client, under its name.
@@ -58,21 +106,19 @@ pub fn decode_tokens(field: &Field<'_>) -> Option<Tokens> {
             complete = false;
             continue;
         };
-        if secret.expose().len() < SHORTEST {
-            entry.problem(format!(
-                "the token has fewer than {SHORTEST} bytes and can be guessed; type: openssl rand -hex 32"
-            ));
+        if let Err(problem) = check_length(&secret) {
+            entry.problem(problem);
         }
         let digest: [u8; 32] = Sha256::digest(secret.expose()).into();
         if let Some(other) = tokens.iter().find(|token| token.digest == digest) {
-            entry.problem(format!(
-                "the client {:?} has the same token, so nobody could tell them apart; make another",
-                other.client
-            ));
+            entry.problem(shared_with(&other.client));
         }
+        let refreshed = entry.report.refreshed.borrow();
+        let is_refreshed = refreshed.iter().any(|it| it.secret.is(&secret));
         tokens.push(Token {
             client: entry.key().into(),
             digest,
+            refreshed: is_refreshed.then_some(secret),
         });
     }
     if tokens.is_empty() && complete {
@@ -89,6 +135,7 @@ mod tests {
         let token = |(client, token): &(&str, &str)| Token {
             client: (*client).into(),
             digest: Sha256::digest(token.as_bytes()).into(),
+            refreshed: None,
         };
         Tokens(list.iter().map(token).collect())
     }

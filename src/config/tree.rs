@@ -75,6 +75,24 @@ pub struct Table {
     entries: Vec<Entry>,
 }
 
+impl Table {
+    /// Whether any table in it, however deep, has this key.
+    pub fn has_key(&self, key: &str) -> bool {
+        let mut entries = self.entries.iter();
+        entries.any(|entry| entry.key == key || entry.node.value.has_key(key))
+    }
+}
+
+impl Value {
+    fn has_key(&self, key: &str) -> bool {
+        match self {
+            Value::Table(table) => table.has_key(key),
+            Value::Array(items) => items.iter().any(|item| item.value.has_key(key)),
+            _ => false,
+        }
+    }
+}
+
 #[derive(Clone)]
 pub struct Entry {
     pub key: String,

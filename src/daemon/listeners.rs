@@ -50,7 +50,14 @@ impl Listeners {
     }
 
     /// Serves sockets that were handed over: those named `admin` as admin sockets, all others to clients.
-    pub fn inherit(&mut self, inherited: Vec<Inherited>) -> Result<(), ListenError> {
+    ///
+    /// # Errors
+    /// One cannot be served, or would let the network in unknown; see [`admit`].
+    pub fn inherit(
+        &mut self,
+        inherited: Vec<Inherited>,
+        config: &Config,
+    ) -> Result<(), ListenError> {
         for handed in inherited {
             let role = if handed.name == "admin" {
                 Role::Admin
@@ -58,6 +65,7 @@ impl Listeners {
                 Role::Clients
             };
             let bound = Bound::inherit(handed)?;
+            admit(&bound, role, config)?;
             self.start(bound, role);
         }
         Ok(())
@@ -66,8 +74,12 @@ impl Listeners {
     /// Binds what `config` wants and is not there yet. Changes nothing that is served.
     ///
     /// # Errors
-    /// The first address that cannot be had; nothing stays open then.
+    /// The first address that cannot be had, or a socket that was handed over and would lose its
+    /// protection; nothing stays open then.
     pub fn open(&self, config: &Config) -> Result<Opened, ListenError> {
+        for open in self.open.iter().filter(|open| open.bound.inherited()) {
+            admit(&open.bound, open.role, config)?;
+        }
         let mut opened = Vec::new();
         for (address, role) in self.wanted(config) {
             if !self
@@ -118,9 +130,16 @@ impl Listeners {
     }
 
     pub fn describe(&self) -> Vec<Description> {
+        let snapshot = self.proxy.snapshot();
+        let speaks_tls = |open: &Open| {
+            let entrance = snapshot.entrance(listener_key(open.bound.address()));
+            let listener = entrance.and_then(|entrance| entrance.listener);
+            open.role == Role::Clients && listener.is_some_and(|listener| listener.tls.is_some())
+        };
         self.open
             .iter()
             .map(|open| Description {
+                tls: speaks_tls(open),
                 address: open.bound.to_string(),
                 role: match open.role {
                     Role::Clients => "clients",
@@ -228,6 +247,36 @@ impl Listeners {
     }
 }
 
+/// Whoever can connect to a socket that was handed over is signed for: the network may not come
+/// in unknown there either, and never to the admin pages.
+fn admit(bound: &Bound, role: Role, config: &Config) -> Result<(), ListenError> {
+    let Some(address) = bound.local_addr() else {
+        return Ok(());
+    };
+    if address.ip().to_canonical().is_loopback() {
+        return Ok(());
+    }
+    let mut listeners = config.listeners.iter();
+    let is_guarded = listeners.any(|listener| {
+        bound.serves(&listener.address) && listener.tls.is_some() && listener.asks_who()
+    });
+    let problem = match role {
+        Role::Clients if is_guarded => return Ok(()),
+        Role::Clients => {
+            "is open to the network, and whoever can connect is signed for; \
+             add a [[listener]] for this address with tls and with tokens or tls.client_ca, \
+             or write ListenStream=127.0.0.1:PORT"
+        }
+        Role::Admin => {
+            "would put the admin pages on the network; write a path, or ListenStream=127.0.0.1:PORT"
+        }
+    };
+    Err(ListenError::Inherited {
+        what: format!("the socket at {address}"),
+        problem: problem.to_owned(),
+    })
+}
+
 /// A listener that accepts no more. Its task must be gone, or the socket would outlive the
 /// emptying of its queue, and whoever connects in between would be reset.
 async fn stopped(mut open: Open) -> Open {
@@ -276,7 +325,7 @@ impl Intake {
 
     /// Fast and without a task: whoever opens too many shall cost nothing.
     fn refuse(&self, stream: &Stream, peer: &Peer, too_many: TooMany) {
-        stream.try_write(TOO_MANY);
+        stream.try_write(serve::TOO_MANY);
         self.proxy.metrics.connection_refused();
         let limit = match too_many {
             TooMany::AtListener => "max_connections",
@@ -285,11 +334,6 @@ impl Intake {
         debug!(self.log, "connection refused: there are too many"; "peer" => %peer, "limit" => limit);
     }
 }
-
-/// What a client over a limit is told, before it has asked.
-const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
-    x-mcp-auth-proxy-error: too_many_connections\r\n\
-    retry-after: 1\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
 
 fn most(limits: &Limits) -> Most {
     let at_listener = limits

@@ -10,11 +10,12 @@ use slog::{Logger, info, warn};
 use tokio::time::{Instant, sleep_until};
 
 use crate::client::ProxyVariables;
-use crate::config::{Env, Refreshed};
+use crate::config::{Credential, Env, Refreshed};
 use crate::proxy::Proxy;
 use crate::secret::Secret;
 
-/// The longest pause after failures, unless the interval itself is longer.
+/// The first and the longest pause after failures, unless the interval itself is shorter.
+const FIRST_PAUSE: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 /// Nothing is due: a new configuration wakes us sooner.
 const LONG: Duration = Duration::from_secs(24 * 60 * 60);
@@ -92,7 +93,7 @@ impl Refresher {
             Err(panic) => Err(panic.to_string()),
         };
         let snapshot = self.proxy.snapshot();
-        for name in credentials(refreshed) {
+        for name in credentials(refreshed, &snapshot.config.credentials) {
             self.proxy.metrics.credential(name).fetched(outcome.is_ok());
         }
         match outcome {
@@ -135,10 +136,12 @@ impl Refresher {
     }
 }
 
-/// Twice as long after each failure.
+/// Soon after the first failure, twice as long after each further one, and never later than its
+/// turn would be.
 fn pause(every: Duration, in_a_row: u32) -> Duration {
-    let longest = LONGEST_PAUSE.max(every);
-    let doubled = every.saturating_mul(1 << in_a_row.min(16));
+    let doublings = in_a_row.saturating_sub(1).min(16);
+    let doubled = FIRST_PAUSE.min(every).saturating_mul(1 << doublings);
+    let longest = LONGEST_PAUSE.min(every);
     doubled.min(longest).mul_f64(0.75 + fastrand::f64() / 4.0)
 }
 
@@ -152,25 +155,36 @@ fn settle(refreshes: &crate::snapshot::Refreshes, refreshed: &Refreshed) -> bool
 }
 
 /// The credentials that a secret is part of, by their names.
-fn credentials(refreshed: &Refreshed) -> impl Iterator<Item = &str> {
-    refreshed
-        .places
-        .iter()
-        .filter_map(|place| place.strip_prefix("credential."))
-        .filter_map(|rest| {
-            // A name may have dots; the scheme's may not.
-            let schemes = [
-                ".auth-gateway",
-                ".headers",
-                ".bearer",
-                ".oauth-client-credentials",
-                ".http-signature",
-                ".aws-sigv4",
-            ];
-            let ends = schemes.iter().filter_map(|scheme| rest.find(scheme));
-            ends.min().map(|end| &rest[..end])
-        })
+fn credentials<'a>(
+    refreshed: &'a Refreshed,
+    credentials: &'a [Credential],
+) -> impl Iterator<Item = &'a str> {
+    let places = refreshed.places.iter();
+    let places = places.filter_map(|place| place.strip_prefix("credential."));
+    places.filter_map(|place| {
+        let names = credentials
+            .iter()
+            .map(|credential| credential.name.as_str());
+        // A name may have dots, and may go on as another's scheme begins.
+        let its = names.filter(|name| {
+            let rest = place
+                .strip_prefix(name)
+                .and_then(|rest| rest.strip_prefix('.'));
+            let scheme = rest.and_then(|rest| rest.split('.').next());
+            scheme.is_some_and(|scheme| SCHEMES.contains(&scheme))
+        });
+        its.max_by_key(|name| name.len())
+    })
 }
+
+const SCHEMES: [&str; 6] = [
+    "auth-gateway",
+    "headers",
+    "bearer",
+    "oauth-client-credentials",
+    "http-signature",
+    "aws-sigv4",
+];
 
 #[cfg(test)]
 mod tests {
@@ -179,9 +193,52 @@ mod tests {
     #[test]
     fn the_pause_grows_with_failures_and_has_an_end() {
         let second = Duration::from_secs(1);
-        assert!(pause(second, 1) <= 2 * second && pause(second, 1) >= second);
-        assert!(pause(second, 40) <= LONGEST_PAUSE);
-        let hour = Duration::from_secs(3600);
-        assert!(pause(hour, 3) <= hour);
+        let about = |pause: Duration, longest: Duration| {
+            assert!(
+                pause <= longest && pause >= longest.mul_f64(0.75),
+                "{pause:?}"
+            );
+        };
+        let hour = 3600 * second;
+        for (in_a_row, longest) in [(1, 5), (2, 10), (3, 20), (7, 320), (8, 600), (40, 600)] {
+            about(pause(hour, in_a_row), longest * second);
+        }
+        for in_a_row in [1, 2, 40] {
+            about(pause(second, in_a_row), second);
+        }
+        about(pause(60 * second, 40), 60 * second);
+    }
+
+    #[test]
+    fn a_fetch_is_counted_for_the_credential_whose_it_is() {
+        let credential = |name: &str| Credential {
+            name: name.to_owned(),
+            scheme: crate::config::CredentialScheme::Headers(Vec::new()),
+        };
+        let all = ["x", "x.bearer-keys", "y"].map(credential);
+        for (place, name) in [
+            ("credential.x.bearer.token", Some("x")),
+            (
+                "credential.x.bearer-keys.bearer.token",
+                Some("x.bearer-keys"),
+            ),
+            ("credential.y.headers.x-key", Some("y")),
+            ("upstream.x.session.value", None),
+        ] {
+            let refreshed = Refreshed {
+                places: vec![place.to_owned()],
+                command: crate::secret::Command {
+                    run_as: None,
+                    arguments: vec!["true".to_owned()],
+                    timeout: Duration::ZERO,
+                    refresh: None,
+                    pass_env: Vec::new(),
+                },
+                every: Duration::ZERO,
+                secret: Secret::new(Vec::new()),
+            };
+            let found: Vec<_> = credentials(&refreshed, &all).collect();
+            assert_eq!(found, Vec::from_iter(name), "{place}");
+        }
     }
 }

@@ -5,11 +5,13 @@
 //! swaps a link two directories up. Elsewhere, and for file systems that tell nothing, the clock does.
 
 use std::collections::BTreeSet;
+#[cfg(target_os = "linux")]
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use slog::{info, warn};
+use slog::{Logger, info, warn};
 use tokio::time::{sleep, timeout};
 
 use crate::state::State;
@@ -18,6 +20,8 @@ use crate::state::State;
 const SETTLE: Duration = Duration::from_millis(200);
 /// How often we look without being told to.
 const LOOK: Duration = Duration::from_secs(if cfg!(target_os = "linux") { 30 } else { 3 });
+/// How long a look may take before that is worth a word.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// More links than this lead nowhere, says the kernel too.
 const MAX_LINKS: usize = 40;
 
@@ -33,7 +37,7 @@ pub async fn run(state: Arc<State>) {
     loop {
         let now = state.proxy.snapshot().config.watched.clone();
         if now != watched {
-            seen = prints(&now);
+            seen = look(&state.proxy.log, &now).await;
             watched = now;
         }
         if watched.is_empty() {
@@ -41,40 +45,64 @@ pub async fn run(state: Arc<State>) {
             let _ = replaced.changed().await;
             continue;
         }
-        if let Err(error) = hints.watch(&watched) {
+        if let Err(error) = hints.watch(&state.proxy.log, &watched).await {
             warn!(state.proxy.log, "the system does not tell of changed files; looking now and then";
                 "reason" => error.to_string());
         }
         // Looked at first: it may have changed before the system was asked to tell.
-        if prints(&watched) == seen {
+        if look(&state.proxy.log, &watched).await == seen {
             tokio::select! {
                 _ = hints.wait() => {}
                 _ = replaced.changed() => continue,
             }
-            if prints(&watched) == seen {
+            if look(&state.proxy.log, &watched).await == seen {
                 continue;
             }
         }
         sleep(SETTLE).await;
-        seen = prints(&watched);
+        seen = look(&state.proxy.log, &watched).await;
         info!(state.proxy.log, "a watched secret file has changed");
         state.reload().await;
     }
 }
 
-fn prints(paths: &[PathBuf]) -> Vec<Print> {
-    use std::os::unix::fs::MetadataExt;
-    let print = |path: &PathBuf| {
-        let meta = std::fs::metadata(path).ok()?;
-        Some((
-            meta.dev(),
-            meta.ino(),
-            meta.size(),
-            meta.ctime(),
-            meta.ctime_nsec(),
-        ))
+async fn look(log: &Logger, watched: &[PathBuf]) -> Vec<Print> {
+    let watched = watched.to_owned();
+    aside(log, move || prints(&watched)).await
+}
+
+/// Touches files on a thread where one that hangs holds up the watching alone: not signals, not
+/// the watchdog. Says so when it takes long, and does not begin a second one meanwhile.
+async fn aside<T: Default + Send + 'static>(
+    log: &Logger,
+    touch: impl FnOnce() -> T + Send + 'static,
+) -> T {
+    let mut touching = tokio::task::spawn_blocking(touch);
+    let touched = match timeout(PATIENCE, &mut touching).await {
+        Ok(touched) => touched,
+        Err(_) => {
+            warn!(log, "a watched secret file does not answer; its changes go unseen until it does";
+                "reason" => "its file system hangs");
+            touching.await
+        }
     };
-    paths.iter().map(print).collect()
+    touched.unwrap_or_default()
+}
+
+fn prints(paths: &[PathBuf]) -> Vec<Print> {
+    paths.iter().map(|path| print(path)).collect()
+}
+
+fn print(path: &Path) -> Print {
+    use std::os::unix::fs::MetadataExt;
+    let meta = std::fs::metadata(path).ok()?;
+    Some((
+        meta.dev(),
+        meta.ino(),
+        meta.size(),
+        meta.ctime(),
+        meta.ctime_nsec(),
+    ))
 }
 
 /// Every directory that an entry of decides where `path` leads.
@@ -103,43 +131,84 @@ fn directories(path: &Path) -> BTreeSet<PathBuf> {
     found
 }
 
+/// The directories on the way to all of `paths`, each with what tells it from another of its name.
+#[cfg(target_os = "linux")]
+fn directories_of(paths: &[PathBuf]) -> BTreeSet<Directory> {
+    use std::os::unix::fs::MetadataExt;
+    let all: BTreeSet<_> = paths.iter().flat_map(|path| directories(path)).collect();
+    let identified = all.into_iter().map(|path| {
+        let identity = std::fs::metadata(&path).ok();
+        let identity = identity.map(|meta| (meta.dev(), meta.ino()));
+        (path, identity)
+    });
+    identified.collect()
+}
+
+#[cfg(target_os = "linux")]
+type Directory = (PathBuf, Option<(u64, u64)>);
+
 #[cfg(target_os = "linux")]
 #[derive(Default)]
-struct Hints(Option<tokio::net::unix::pipe::Receiver>);
+struct Hints {
+    kernel: Option<tokio::net::unix::pipe::Receiver>,
+    /// Those that the kernel watches.
+    directories: BTreeSet<Directory>,
+}
 
 #[cfg(target_os = "linux")]
 impl Hints {
-    /// Watches anew: a directory that was replaced is another one.
-    fn watch(&mut self, paths: &[PathBuf]) -> std::io::Result<()> {
-        use std::os::fd::AsFd;
-
-        use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+    /// Watches anew where the directories have changed: one that was replaced is another one.
+    async fn watch(&mut self, log: &Logger, paths: &[PathBuf]) -> std::io::Result<()> {
         use tokio::net::unix::pipe;
 
-        self.0 = None;
-        let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?;
-        let what = AddWatchFlags::IN_CLOSE_WRITE
-            | AddWatchFlags::IN_MOVED_TO
-            | AddWatchFlags::IN_CREATE
-            | AddWatchFlags::IN_ATTRIB
-            | AddWatchFlags::IN_ONLYDIR;
-        for directory in paths.iter().flat_map(|path| directories(path)) {
-            // One that is gone or closed to us is looked at by the clock.
-            let _ = inotify.add_watch(&directory, what);
+        let (paths, known) = (paths.to_owned(), std::mem::take(&mut self.directories));
+        let watch = move || {
+            let directories = directories_of(&paths);
+            let is_new = directories != known;
+            let kernel = is_new.then(|| watch_directories(&directories));
+            (directories, kernel)
+        };
+        let (directories, kernel) = aside(log, watch).await;
+        if let Some(kernel) = kernel {
+            self.kernel = None;
+            // No pipe, but waited for as one.
+            self.kernel = Some(pipe::Receiver::from_owned_fd_unchecked(kernel?)?);
         }
-        let descriptor = inotify.as_fd().try_clone_to_owned()?;
-        // No pipe, but waited for as one.
-        self.0 = Some(pipe::Receiver::from_owned_fd_unchecked(descriptor)?);
+        self.directories = directories;
         Ok(())
     }
 
     /// Returns when something may have changed.
     async fn wait(&self) {
-        match &self.0 {
-            Some(inotify) => drop(timeout(LOOK, inotify.readable()).await),
+        match &self.kernel {
+            Some(kernel) => {
+                let _ = timeout(LOOK, kernel.readable()).await;
+                // What it has to say of names and kinds tells less than a look does.
+                let mut events = [0; 4096];
+                while kernel.try_read(&mut events).is_ok_and(|length| length > 0) {}
+            }
             None => sleep(LOOK).await,
         }
     }
+}
+
+#[cfg(target_os = "linux")]
+fn watch_directories(directories: &BTreeSet<Directory>) -> std::io::Result<OwnedFd> {
+    use std::os::fd::AsFd;
+
+    use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+
+    let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?;
+    let what = AddWatchFlags::IN_CLOSE_WRITE
+        | AddWatchFlags::IN_MOVED_TO
+        | AddWatchFlags::IN_CREATE
+        | AddWatchFlags::IN_ATTRIB
+        | AddWatchFlags::IN_ONLYDIR;
+    for (directory, _) in directories {
+        // One that is gone or closed to us is looked at by the clock.
+        let _ = inotify.add_watch(directory, what);
+    }
+    inotify.as_fd().try_clone_to_owned()
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -148,8 +217,8 @@ struct Hints;
 
 #[cfg(not(target_os = "linux"))]
 impl Hints {
-    fn watch(&mut self, paths: &[PathBuf]) -> std::io::Result<()> {
-        let _ = (paths, directories as fn(&Path) -> BTreeSet<PathBuf>);
+    async fn watch(&mut self, log: &Logger, paths: &[PathBuf]) -> std::io::Result<()> {
+        let _ = (log, paths, directories as fn(&Path) -> BTreeSet<PathBuf>);
         Ok(())
     }
 

@@ -11,7 +11,7 @@ use serde_json::Value;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::refusal::Skew;
-use crate::auth::Unavailable;
+use crate::auth::{self, Unavailable};
 use crate::client::{Body, Client, Failure};
 use crate::message::{RequestBody, is_media_type};
 use crate::snapshot::Upstream;
@@ -142,17 +142,14 @@ impl Answer {
     }
 
     /// The beginning of its body in one line that is safe to show.
-    pub async fn words(mut self, upstream: &Upstream) -> String {
+    pub async fn words(mut self) -> String {
         let until = Instant::now() + PATIENCE;
         let bytes = read(&mut self.body, 4 * MAX_QUOTE, until, |_| false).await;
         let text = String::from_utf8_lossy(&bytes);
         let words = text.split(|c: char| c.is_control() || c.is_whitespace());
         let words: Vec<_> = words.filter(|word| !word.is_empty()).collect();
         let text = words.join(" ");
-        let text = match &upstream.auth {
-            Some(auth) => auth.redact(&self.sent, &text),
-            None => text,
-        };
+        let text = auth::redact(&self.sent, &text);
         text.chars().take(MAX_QUOTE).collect()
     }
 

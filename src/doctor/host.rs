@@ -69,7 +69,8 @@ pub fn files(config: &Config, findings: &mut Findings) {
         findings.add(Finding::new(Code::FileWritable, message).next(next));
     }
     if is_fine && !config.files.is_empty() {
-        let message = "only their owners may write the configuration; no secret is open to others";
+        let message = "only their owners may write the configuration; no secret is open to others, \
+                       but where insecure_permissions lets it be";
         findings.add(Finding::new(Code::FilesOk, message));
     }
 }

@@ -186,7 +186,7 @@ async fn refused(answer: Answer, status: StatusCode, skew: Skew, peer: &Peer<'_>
         short_text(value.unwrap_or("?"))
     };
     let (location, retry_after) = (header(header::LOCATION), header(header::RETRY_AFTER));
-    let words = answer.words(peer.upstream).await;
+    let words = answer.words().await;
     match status.as_u16() {
         401 if peer.upstream.auth.is_none() => Finding::new(Code::CredentialWanted, format!("the upstream wants a credential: {words}"))
             .next("write a [credential.NAME.auth-gateway], and credential = \"NAME\" into the upstream"),

@@ -87,9 +87,12 @@ fn places(snapshot: &Snapshot, index: usize, wanted: Option<&str>) -> Vec<Place>
         Some(Place { asked, upstream })
     };
     if let Some(wanted) = wanted {
-        let found = snapshot.router.find(&path::decode(wanted));
-        let found = found.filter(|number| route(number).upstream == index);
+        let decoded = path::decode(wanted);
+        let mut found = snapshot
+            .routers()
+            .filter_map(|router| router.find(&decoded));
         return found
+            .find(|number| route(number).upstream == index)
             .and_then(|number| place(number, wanted.to_owned()))
             .into_iter()
             .collect();

@@ -71,11 +71,14 @@ impl Owner {
     /// Of a TCP connection, whose ends are `local` and `peer`. Reads the kernel's table and asks
     /// the user database, so it may block: never on an event loop.
     pub fn of_tcp(local: SocketAddr, peer: SocketAddr) -> Self {
-        if !peer.ip().to_canonical().is_loopback() && peer.ip() != local.ip() {
-            return Self::elsewhere();
-        }
+        // A host may have more addresses than that of the listener, so that of the peer alone does
+        // not tell: whoever is in the table is of this host.
         match tcp_user(local, peer) {
-            Ok(uid) => Self::of_user(uid),
+            Ok(Some(uid)) => Self::of_user(uid),
+            Ok(None) if is_of_this_host(local, peer) => {
+                Self::unknown("its user: no process of this network namespace holds the other end")
+            }
+            Ok(None) => Self::elsewhere(),
             Err(error) => Self::unknown(&format!("its user: {error}")),
         }
     }
@@ -158,12 +161,20 @@ fn groups_of(uid: u32) -> io::Result<Box<[u32]>> {
     Ok(groups.iter().map(|group| group.as_raw()).collect())
 }
 
+/// By its address alone; others may be too.
+fn is_of_this_host(local: SocketAddr, peer: SocketAddr) -> bool {
+    peer.ip().to_canonical().is_loopback() || peer.ip() == local.ip()
+}
+
 #[cfg(target_os = "linux")]
-fn tcp_user(local: SocketAddr, peer: SocketAddr) -> io::Result<u32> {
+fn tcp_user(local: SocketAddr, peer: SocketAddr) -> io::Result<Option<u32>> {
     tcp::user(local, peer)
 }
 
 #[cfg(not(target_os = "linux"))]
-fn tcp_user(_: SocketAddr, _: SocketAddr) -> io::Result<u32> {
-    Err(io::Error::other("this system does not tell for TCP"))
+fn tcp_user(local: SocketAddr, peer: SocketAddr) -> io::Result<Option<u32>> {
+    if is_of_this_host(local, peer) {
+        return Err(io::Error::other("this system does not tell for TCP"));
+    }
+    Ok(None)
 }

@@ -51,6 +51,21 @@ fn mode(path: &Path) -> u32 {
 }
 
 #[tokio::test]
+async fn what_a_killed_daemon_left_half_made_is_swept_away_and_nothing_else() {
+    let (dir, path) = place();
+    for name in [".~a1B", ".~a1C", ".~xyz", ".~four", ".abc"] {
+        fs::create_dir(dir.path().join(name)).unwrap();
+    }
+    leave_stale(&dir.path().join(".~a1B/s"));
+    fs::write(dir.path().join(".~xyz/s"), "somebody's").unwrap();
+    let _bound = open(&path).unwrap();
+    let mut left: Vec<_> = entries(dir.path());
+    left.sort();
+    let names = [".abc", ".~four", ".~xyz", "proxy.sock"];
+    assert_eq!(left, names.map(|name| dir.path().join(name)));
+}
+
+#[tokio::test]
 async fn a_client_of_the_unix_socket_is_accepted_and_known() {
     let (_dir, path) = place();
     let bound = open(&path).unwrap();

@@ -22,10 +22,12 @@ use nix::fcntl::{Flock, FlockArg};
 use super::ListenError;
 use crate::config::UnixAddress;
 
+mod connect;
 mod file;
 mod probe;
 mod staging;
 
+pub use connect::connect_within;
 pub(super) use file::SocketFile;
 use file::permit;
 use staging::Staging;
@@ -43,8 +45,11 @@ pub(super) fn bind(address: &UnixAddress) -> Result<(UnixListener, SocketFile), 
     check_length(path, directory)?;
     create_missing(directory).map_err(fail("create the directory of"))?;
 
-    let _lock = lock(directory);
+    let lock = lock(directory);
     refuse_occupied(path)?;
+    if lock.is_some() {
+        Staging::sweep(directory);
+    }
     let staging = Staging::create(directory).map_err(fail("prepare"))?;
     let listener = UnixListener::bind(staging.socket()).map_err(fail("open"))?;
     listener.set_nonblocking(true).map_err(fail("open"))?;

@@ -14,7 +14,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::mirror::{self, METHOD, NAME, PROTOCOL_VERSION};
-use super::params::Catalog;
+use super::params::{Catalog, Twofold};
+use super::strict::Members;
 use super::{STATELESS_SINCE, is_stateless};
 
 /// JSON-RPC's code for it.
@@ -33,34 +34,6 @@ pub struct Mirrored<'a> {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Mismatch(pub String);
 
-#[derive(Deserialize)]
-struct Message<'a> {
-    #[serde(borrow)]
-    method: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    params: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-struct Params<'a> {
-    #[serde(borrow, rename = "_meta")]
-    meta: Option<&'a RawValue>,
-    #[serde(borrow)]
-    name: Option<&'a RawValue>,
-    #[serde(borrow)]
-    uri: Option<&'a RawValue>,
-    #[serde(borrow, rename = "taskId")]
-    task_id: Option<&'a RawValue>,
-    #[serde(borrow)]
-    arguments: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-struct Meta<'a> {
-    #[serde(borrow, rename = "io.modelcontextprotocol/protocolVersion")]
-    version: Option<Cow<'a, str>>,
-}
-
 impl<'a> Mirrored<'a> {
     /// Reads a body; `None` if it is of the eras before, or nothing that headers could mirror.
     ///
@@ -70,23 +43,25 @@ impl<'a> Mirrored<'a> {
         if !may_be_modern(headers, body) {
             return Ok(None);
         }
-        let Some(message) = object::<Message<'_>>(body)? else {
+        let Ok(body) = std::str::from_utf8(body) else {
             return Ok(None);
         };
-        let Some(method) = message.method else {
+        let Some([method, params]) = unless_twofold(body, ["method", "params"])? else {
             return Ok(None);
         };
-        let params = match message.params {
-            Some(params) => object::<Params<'_>>(params.get().as_bytes())?,
-            None => None,
+        let Some(method) = method.and_then(text) else {
+            return Ok(None);
         };
-        let text = |raw: Option<&'a RawValue>| {
-            raw.and_then(|raw| serde_json::from_str::<Text<'_>>(raw.get()).ok())
+        let names = ["_meta", "name", "uri", "taskId", "arguments"];
+        let [meta, name, uri, task_id, arguments] = match params {
+            Some(params) => unless_twofold(params.get(), names)?.unwrap_or_default(),
+            None => [None; 5],
         };
-        let meta = params.as_ref().and_then(|params| params.meta);
-        let version = meta
-            .and_then(|meta| object::<Meta<'_>>(meta.get().as_bytes()).ok()?)
-            .and_then(|meta| meta.version);
+        let version = match meta {
+            Some(meta) => unless_twofold(meta.get(), [mirror::VERSION_KEY])?.unwrap_or_default(),
+            None => [None],
+        };
+        let version = version[0].and_then(text);
         let is_modern = is_stateless(headers)
             || version
                 .as_deref()
@@ -94,18 +69,14 @@ impl<'a> Mirrored<'a> {
         if !is_modern {
             return Ok(None);
         }
-        let name = params
-            .as_ref()
-            .and_then(|params| match mirror::name_source(&method)? {
-                "name" => params.name,
-                "uri" => params.uri,
-                _ => params.task_id,
-            });
+        let name = mirror::name_source(&method).and_then(|source| match source {
+            "name" => name,
+            "uri" => uri,
+            _ => task_id,
+        });
         Ok(Some(Self {
-            name: text(name).map(|Text(name)| name),
-            arguments: params
-                .and_then(|params| params.arguments)
-                .map(RawValue::get),
+            name: name.and_then(text),
+            arguments: arguments.map(RawValue::get),
             version,
             method,
         }))
@@ -130,6 +101,9 @@ impl<'a> Mirrored<'a> {
         if let ("tools/call", Some(tool)) = (&*self.method, &self.name) {
             let arguments = self.arguments.unwrap_or("{}");
             for (name, body) in catalog.mirrored(tool, arguments) {
+                let body = body.map_err(|Twofold(key)| {
+                    Mismatch(format!("the argument {key:?} comes twice in the body"))
+                })?;
                 if let Some(header) = only(headers, name)? {
                     let header = decode(name, &header)?;
                     if !body
@@ -167,7 +141,7 @@ impl<'a> Mirrored<'a> {
         add(NAME, name);
         if self.method == "tools/call" {
             for (header, value) in catalog.mirrored(name, self.arguments.unwrap_or("{}")) {
-                if let Some(value) = value {
+                if let Ok(Some(value)) = value {
                     add(header.clone(), &value);
                 }
             }
@@ -189,23 +163,25 @@ fn may_be_modern(headers: &HeaderMap, body: &[u8]) -> bool {
         || VERSION.find(body).is_some()
 }
 
-/// An object's fields. serde would take an array for one, too, whose fields come in our order.
-fn object<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<Option<T>, Mismatch> {
-    if json.trim_ascii_start().first() != Some(&b'{') {
-        return Ok(None);
-    }
-    unless_twofold(serde_json::from_slice(json))
+fn text(raw: &RawValue) -> Option<Cow<'_, str>> {
+    let Text(text) = serde_json::from_str(raw.get()).ok()?;
+    Some(text)
 }
 
 /// What does not parse is the upstream's to refuse; what parses in two ways is ours.
-fn unless_twofold<T>(parsed: serde_json::Result<T>) -> Result<Option<T>, Mismatch> {
-    match parsed {
-        Ok(value) => Ok(Some(value)),
-        Err(error) if error.to_string().starts_with("duplicate field") => {
-            Err(Mismatch(format!("the body says it twice: {error}")))
-        }
-        Err(_) => Ok(None),
-    }
+fn unless_twofold<'a, const N: usize>(
+    object: &'a str,
+    names: [&'static str; N],
+) -> Result<Option<[Option<&'a RawValue>; N]>, Mismatch> {
+    let Ok(members) = Members::of(object, names) else {
+        return Ok(None);
+    };
+    let certain = members.certain().map(Some);
+    certain.map_err(|why| {
+        Mismatch(format!(
+            "two parsers could read the body differently: {why}"
+        ))
+    })
 }
 
 /// A header's value, if it is there.
@@ -358,6 +334,27 @@ mod tests {
             check(&[("mcp-protocol-version", "2026-07-28")], "{nonsense"),
             Ok(())
         );
+    }
+
+    #[test]
+    fn what_another_parser_would_read_differently_agrees_with_nothing() {
+        for (one, twofold) in [
+            (r#""method":"#, r#""Method":"tools/list","method":"#),
+            (r#""params":"#, r#""paramſ":{},"params":"#),
+            (r#""name":"#, r#""NAME":"other","name":"#),
+            (r#""name":"#, r#""taskid":"other","name":"#),
+            (r#""n":42"#, r#""n":42,"n":43"#),
+            (r#""n":42"#, r#""n":42,"\u006e":43"#),
+        ] {
+            let body = CALL.replacen(one, twofold, 1);
+            let headers = [("mcp-method", "tools/call"), ("mcp-param-n", "42")];
+            assert!(check(&headers, &body).is_err(), "{body}");
+        }
+        // Arguments that are not mirrored are the tool's own business, and so is their case.
+        for own in [r#""n":42,"x":1,"x":2"#, r#""n":42,"N":43"#] {
+            let body = CALL.replace(r#""n":42"#, own);
+            assert_eq!(check(&[("mcp-param-n", "42")], &body), Ok(()), "{body}");
+        }
     }
 
     #[test]

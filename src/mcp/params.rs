@@ -1,9 +1,11 @@
 //! Tool arguments that are mirrored into `Mcp-Param-*` headers (2026-07-28, "Custom Headers from Tool Parameters").
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
 use http::{HeaderMap, HeaderName};
 use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
@@ -13,6 +15,8 @@ const ANNOTATION: &str = "x-mcp-header";
 
 /// More tools than any client shows; a listing that grows without end must not take our memory.
 const MAX_TOOLS: usize = 4096;
+/// Names and paths of all of them, in bytes.
+const MAX_BYTES: usize = 1024 * 1024;
 
 /// Keywords that lead to subschemas which a property's path may not pass through.
 const ELSEWHERE: [&str; 18] = [
@@ -45,7 +49,15 @@ pub struct Mirrored {
 
 /// The annotated tools of one server, as far as its listings have been seen.
 #[derive(Debug, Default)]
-pub struct Catalog(HashMap<String, Vec<Mirrored>>);
+pub struct Catalog {
+    tools: HashMap<String, Vec<Mirrored>>,
+    /// What their names and paths hold.
+    bytes: usize,
+}
+
+/// An argument that comes twice.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Twofold(pub String);
 
 #[derive(Deserialize)]
 struct Listing<'a> {
@@ -90,24 +102,36 @@ impl Catalog {
             let schema = tool.input_schema.map_or("", RawValue::get);
             // Most schemas have no annotation: they are not even parsed.
             if !schema.contains(ANNOTATION) {
-                self.0.remove(&tool.name);
+                self.forget(&tool.name);
                 continue;
             }
             match serde_json::from_str(schema)
                 .map_err(|_| "is no schema")
                 .and_then(|s| scan(&s))
             {
-                Ok(mirrored) if self.0.len() < MAX_TOOLS => {
-                    drop(self.0.insert(tool.name, mirrored))
-                }
-                Ok(_) => {}
+                Ok(mirrored) => self.keep(tool.name, mirrored),
                 Err(reason) => {
-                    self.0.remove(&tool.name);
+                    self.forget(&tool.name);
                     learned.invalid.push((tool.name, reason));
                 }
             }
         }
         learned
+    }
+
+    fn keep(&mut self, tool: String, mirrored: Vec<Mirrored>) {
+        self.forget(&tool);
+        let size = size(&tool, &mirrored);
+        if self.tools.len() < MAX_TOOLS && self.bytes + size <= MAX_BYTES {
+            self.bytes += size;
+            self.tools.insert(tool, mirrored);
+        }
+    }
+
+    fn forget(&mut self, tool: &str) {
+        if let Some(mirrored) = self.tools.remove(tool) {
+            self.bytes -= size(tool, &mirrored);
+        }
     }
 
     /// The headers that mirror a call of `tool`, each with the value its arguments have for
@@ -116,8 +140,8 @@ impl Catalog {
         &'a self,
         tool: &str,
         arguments: &'a str,
-    ) -> impl Iterator<Item = (&'a HeaderName, Option<String>)> {
-        let mirrored = self.0.get(tool).map_or(&[][..], Vec::as_slice);
+    ) -> impl Iterator<Item = (&'a HeaderName, Result<Option<String>, Twofold>)> {
+        let mirrored = self.tools.get(tool).map_or(&[][..], Vec::as_slice);
         mirrored
             .iter()
             .map(|parameter| (&parameter.header, at_path(arguments, &parameter.path)))
@@ -126,9 +150,15 @@ impl Catalog {
     /// The headers for a call of `tool`.
     pub fn headers(&self, tool: &str, arguments: &str) -> HeaderMap {
         self.mirrored(tool, arguments)
-            .filter_map(|(name, value)| Some((name.clone(), mirror::encode(&value?))))
+            .filter_map(|(name, value)| Some((name.clone(), mirror::encode(&value.ok()??))))
             .collect()
     }
+}
+
+fn size(tool: &str, mirrored: &[Mirrored]) -> usize {
+    let of_path = |path: &[String]| path.iter().map(String::len).sum::<usize>();
+    let of_one = |one: &Mirrored| of_path(&one.path) + one.header.as_str().len();
+    tool.len() + mirrored.iter().map(of_one).sum::<usize>()
 }
 
 /// Finds a schema's annotations; one in a wrong place makes the whole definition invalid.
@@ -201,13 +231,56 @@ fn subschemas<'a>(keyword: &str, value: &'a Value) -> Vec<&'a Value> {
 }
 
 /// The primitive at a path, as text; `None` where it is absent, null or no primitive.
-fn at_path(arguments: &str, path: &[String]) -> Option<String> {
-    let (first, rest) = path.split_first()?;
-    let members: HashMap<String, &RawValue> = serde_json::from_str(arguments).ok()?;
-    let value = members.get(first)?.get();
-    if !rest.is_empty() {
-        return at_path(value, rest);
+///
+/// # Errors
+/// There are two, and parsers differ in which they take.
+fn at_path(arguments: &str, path: &[String]) -> Result<Option<String>, Twofold> {
+    let Some((first, rest)) = path.split_first() else {
+        return Ok(None);
+    };
+    let Ok(Pairs(members)) = serde_json::from_str(arguments) else {
+        return Ok(None);
+    };
+    let mut values = members.iter().filter(|(key, _)| key == first);
+    match (values.next(), values.next()) {
+        (Some(_), Some(_)) => Err(Twofold(first.clone())),
+        (Some((_, value)), None) if !rest.is_empty() => at_path(value.get(), rest),
+        (Some((_, value)), None) => Ok(primitive(value.get())),
+        (None, _) => Ok(None),
     }
+}
+
+/// Every member of an object, those that come twice as well.
+struct Pairs<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+
+impl<'de> Deserialize<'de> for Pairs<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(PairVisitor)
+    }
+}
+
+struct PairVisitor;
+
+impl<'de> Visitor<'de> for PairVisitor {
+    type Value = Pairs<'de>;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut pairs = Vec::new();
+        while let Some(Key(key)) = map.next_key()? {
+            pairs.push((key, map.next_value()?));
+        }
+        Ok(Pairs(pairs))
+    }
+}
+
+#[derive(Deserialize)]
+struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+
+fn primitive(value: &str) -> Option<String> {
     match value.as_bytes().first()? {
         b'"' => serde_json::from_str(value).ok(),
         b't' | b'f' => Some(value.to_owned()),

@@ -88,7 +88,26 @@ fn text(raw: &RawValue) -> Result<Cow<'_, str>, Unclear> {
 }
 
 /// The members of an object that matter, in the order they are asked for.
-struct Members<'a, const N: usize>([Option<&'a RawValue>; N]);
+pub struct Members<'a, const N: usize> {
+    found: [Option<&'a RawValue>; N],
+    twofold: Option<String>,
+}
+
+impl<'a, const N: usize> Members<'a, N> {
+    /// # Errors
+    /// It is no object.
+    pub fn of(json: &'a str, names: [&'static str; N]) -> serde_json::Result<Self> {
+        let mut deserializer = serde_json::Deserializer::from_str(json);
+        let members = deserializer.deserialize_map(MemberVisitor(names))?;
+        deserializer.end().map(|()| members)
+    }
+
+    /// # Errors
+    /// Why two parsers could find different ones: a sentence.
+    pub fn certain(self) -> Result<[Option<&'a RawValue>; N], String> {
+        self.twofold.map_or(Ok(self.found), Err)
+    }
+}
 
 struct MemberVisitor<const N: usize>([&'static str; N]);
 
@@ -101,23 +120,21 @@ impl<'de, const N: usize> Visitor<'de> for MemberVisitor<N> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut found = [None; N];
+        let mut twofold = None;
         while let Some(key) = map.next_key::<Key<'de>>()? {
             let value: &'de RawValue = map.next_value()?;
-            let folded = fold(&key.0);
-            let Some(index) = self.0.iter().position(|known| *known == folded) else {
+            let mut known = self.0.iter();
+            let Some(index) = known.position(|known| fold(known).eq(fold(&key.0))) else {
                 continue;
             };
             if self.0[index] != key.0 {
-                return Err(A::Error::custom(format!(
-                    "the key {:?} could be read as {:?}",
-                    key.0, self.0[index]
-                )));
-            }
-            if found[index].replace(value).is_some() {
-                return Err(A::Error::custom(format!("the key {:?} comes twice", key.0)));
+                let (key, known) = (&key.0, self.0[index]);
+                twofold = Some(format!("the key {key:?} could be read as {known:?}"));
+            } else if found[index].replace(value).is_some() {
+                twofold = Some(format!("the key {:?} comes twice", key.0));
             }
         }
-        Ok(Members(found))
+        Ok(Members { found, twofold })
     }
 }
 
@@ -126,11 +143,10 @@ struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// Keys as a parser compares them that does not care for case: Go's, for one, which
 /// also takes a long s for an s and a Kelvin sign for a k.
-fn fold(key: &str) -> String {
+fn fold(key: &str) -> impl Iterator<Item = char> {
     key.chars()
         .flat_map(char::to_lowercase)
         .map(|c| if c == 'ſ' { 's' } else { c })
-        .collect()
 }
 
 macro_rules! members {
@@ -140,7 +156,8 @@ macro_rules! members {
         impl<'de> Deserialize<'de> for $name<'de> {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 let visitor = MemberVisitor([$($key),+]);
-                deserializer.deserialize_map(visitor).map(|Members(found)| Self(found))
+                let members = deserializer.deserialize_map(visitor)?;
+                members.certain().map(Self).map_err(D::Error::custom)
             }
         }
     };

@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
-use http::header::AUTHORIZATION;
+use http::header::{AUTHORIZATION, HeaderValue};
+use http::request::Parts;
 
 use super::Call;
 use super::error::{Code, Error};
 use super::head::CREDENTIAL;
-use crate::config::{Access, Listener, Route};
+use crate::config::{Access, Listener, Route, Tokens};
 use crate::listen::Owner;
+use crate::serve::Connection;
 use crate::snapshot::{Snapshot, Upstream};
 
 /// Whether the listener is for whoever sent this.
@@ -17,6 +19,29 @@ use crate::snapshot::{Snapshot, Upstream};
 /// It is not.
 pub async fn to_listener(call: &mut Call<'_>, listener: &Listener) -> Result<(), Error> {
     authenticate(call, listener)?;
+    admit(call, listener).await
+}
+
+/// Whether the listener is still for a client that it let in before. `token` is that client's,
+/// if it had one: what it proved itself by has been forgotten.
+///
+/// # Errors
+/// It is not.
+pub async fn stays(call: &mut Call<'_>, listener: &Listener, token: &Tokens) -> Result<(), Error> {
+    check_transport(call, listener)?;
+    if listener.asks_who() {
+        let client = call.client.as_ref().ok_or_else(unauthenticated)?;
+        let is_by_token = !token.is_empty() && listener.tokens.of(client) == *token;
+        if !is_by_token && by_certificate(call, listener) != Some(client) {
+            return Err(unauthenticated());
+        }
+    } else {
+        call.client = None;
+    }
+    admit(call, listener).await
+}
+
+async fn admit(call: &Call<'_>, listener: &Listener) -> Result<(), Error> {
     if listener.access.is_open() {
         return Ok(());
     }
@@ -26,38 +51,61 @@ pub async fn to_listener(call: &mut Call<'_>, listener: &Listener) -> Result<(),
     check(&listener.access, call)
 }
 
+/// A reload may have asked for more than this connection began with.
+fn check_transport(call: &Call<'_>, listener: &Listener) -> Result<(), Error> {
+    if listener.tls.is_some() && !call.connection.is_tls() {
+        let advice = "this listener speaks TLS now; connect again, by https";
+        return Err(Error::new(Code::ClientUnauthenticated, advice));
+    }
+    Ok(())
+}
+
 /// Learns which client this is, where the listener asks.
 ///
 /// The status is 403 and never 401: MCP clients answer that with OAuth discovery, and give the
 /// server up for dead.
 fn authenticate(call: &mut Call<'_>, listener: &Listener) -> Result<(), Error> {
-    // A reload may have asked for more than this connection began with.
-    if listener.tls.is_some() && !call.connection.is_tls() {
-        let advice = "this listener speaks TLS now; connect again, by https";
-        return Err(Error::new(Code::ClientUnauthenticated, advice));
-    }
+    check_transport(call, listener)?;
     if !listener.asks_who() {
         return Ok(());
     }
-    let headers = &mut call.head.headers;
-    let mut sent = headers.get_all(AUTHORIZATION).iter();
+    let mut sent = call.head.headers.get_all(AUTHORIZATION).iter();
     let token = match (sent.next(), sent.next()) {
         (Some(value), None) => bearer(value.as_bytes()),
         _ => None,
     };
     let by_token = token.and_then(|token| listener.tokens.client(token));
-    let by_certificate = call.connection.certified().filter(|certified| {
-        let roots = listener.tls.as_ref().map(|tls| &tls.client_roots);
-        // One that was accepted under another client_ca says nothing now.
-        roots.is_some_and(|roots| Arc::ptr_eq(roots, &certified.roots) || *roots == certified.roots)
-    });
-    let client = by_token.or(by_certificate.map(|certified| &certified.client));
+    let client = by_token.or_else(|| by_certificate(call, listener));
     call.client = Some(Arc::clone(client.ok_or_else(unauthenticated)?));
     if !listener.tokens.is_empty() {
         // It was for us; no upstream may have it, whatever else it may have of the client's.
-        headers.remove(AUTHORIZATION);
+        call.head.headers.remove(AUTHORIZATION);
+        detach(&mut call.head);
     }
     Ok(())
+}
+
+/// Copies what is left of a head. Values are pieces of one buffer, and what an upstream's
+/// connection remembers of one of them (HPACK) would keep the token in memory with all others.
+fn detach(head: &mut Parts) {
+    for value in head.headers.values_mut() {
+        if let Ok(mut copy) = HeaderValue::from_bytes(value.as_bytes()) {
+            copy.set_sensitive(value.is_sensitive());
+            *value = copy;
+        }
+    }
+    if let Ok(copy) = head.uri.to_string().parse() {
+        head.uri = copy;
+    }
+}
+
+fn by_certificate<'a>(call: &Call<'a>, listener: &Listener) -> Option<&'a Arc<str>> {
+    let connection: &'a Connection = call.connection;
+    let certified = connection.certified()?;
+    // One that was accepted under another client_ca says nothing now.
+    let roots = &listener.tls.as_ref()?.client_roots;
+    let is_valid = Arc::ptr_eq(roots, &certified.roots) || *roots == certified.roots;
+    is_valid.then_some(&certified.client)
 }
 
 /// The token of `Bearer TOKEN` (RFC 6750, section 2.1).

@@ -43,6 +43,8 @@ pub struct Exchange {
     pub cache: Option<cache::Outcome>,
     /// Part of the request's time that went by before it was sent.
     pub waited: Duration,
+    /// When its answer has to have begun; known once it is sent.
+    pub deadline: Option<tokio::time::Instant>,
     pub attempts: u32,
     /// It was sent once more, in a session that the upstream had forgotten.
     pub session_recovered: bool,
@@ -85,6 +87,7 @@ impl Exchange {
             patience: None,
             cache: None,
             waited: Duration::ZERO,
+            deadline: None,
             attempts: 0,
             session_recovered: false,
             status: 0,

@@ -4,6 +4,7 @@
 //! to be seen, a JSON body is collected up to a limit, and an event stream is
 //! passed on event by event.
 
+use std::pin::pin;
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
@@ -18,7 +19,6 @@ use super::policy::filter;
 use super::retry;
 use super::source::Source;
 use super::{Call, recall};
-use crate::client;
 use crate::config::Policy;
 use crate::mcp::cacheable::Change;
 use crate::mcp::{mirror, strict};
@@ -26,6 +26,7 @@ use crate::message::is_media_type;
 use crate::resilience::annotations::Annotations;
 use crate::snapshot::{Partitions, Snapshot, Upstream};
 use crate::sse::{self, Splitter};
+use crate::{client, deadline};
 
 /// Everything that wants to see, or change, what passes.
 pub struct Lens {
@@ -43,6 +44,8 @@ pub struct Lens {
     wants_plain: bool,
     /// Messages larger than this are not looked at.
     limit: usize,
+    /// A whole answer is not waited for beyond this: it could begin to be passed on instead.
+    pub until: Option<tokio::time::Instant>,
 }
 
 impl Lens {
@@ -76,6 +79,7 @@ impl Lens {
             learns,
             keep,
             limit: call.snapshot.config.limits.replay_buffer,
+            until: None,
         };
         (lens.wants_whole() || lens.watch.is_some()).then(|| Box::new(lens))
     }
@@ -186,6 +190,10 @@ impl Lens {
             Collected::Part(source) => {
                 self.unseen(upstream, "is larger than limits.replay_buffer", source)
             }
+            Collected::Late(_) if self.must_see_all() => {
+                Err(Error::timeout(upstream, upstream.config.request_timeout))
+            }
+            Collected::Late(source) => self.unseen(upstream, "does not come in time", source),
         }
     }
 
@@ -203,10 +211,13 @@ impl Lens {
         mut body: client::Body,
     ) -> Result<Collected, Error> {
         let mut bytes = BytesMut::new();
+        let at_most = || tokio::time::Instant::now() + upstream.config.request_timeout;
+        let until = self.until.unwrap_or_else(at_most);
         loop {
-            let next = tokio::time::timeout(upstream.config.request_timeout, body.frame());
-            let frame = match next.await {
-                Err(_) => return Err(Error::timeout(upstream, upstream.config.request_timeout)),
+            let frame = match deadline::before(until, pin!(body.frame())).await {
+                Err(deadline::Passed) => {
+                    return Ok(Collected::Late(Source::Rest(Some(bytes.freeze()), body)));
+                }
                 Ok(None) => return Ok(Collected::Whole(bytes.freeze())),
                 Ok(Some(Err(error))) => return Err(Error::cut(upstream, &error)),
                 Ok(Some(Ok(frame))) => frame,
@@ -254,6 +265,8 @@ enum Collected {
     Whole(Bytes),
     /// More than may be kept: what came, and the rest.
     Part(Source),
+    /// The same, of what did not come in time.
+    Late(Source),
 }
 
 fn lists_tools(call: &Call<'_>) -> bool {

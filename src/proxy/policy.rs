@@ -14,7 +14,7 @@ use slog::info;
 
 use super::error::{Code, Error};
 use super::{Call, Proxy};
-use crate::config::{Policy, Route, Rules};
+use crate::config::{Policy, Route, Rules, Who};
 use crate::mcp::strict::{self, Message, Unclear};
 use crate::path;
 
@@ -26,18 +26,35 @@ pub fn of_peer(route: &Route, call: &Call<'_>) -> Result<Option<usize>, Error> {
     if route.policies.is_empty() {
         return Ok(None);
     }
-    let (peer, who) = (&call.connection.peer, call.who());
-    let found = route
-        .policies
-        .iter()
-        .position(|policy| policy.peers.include(&who));
+    let peer = &call.connection.peer;
     let advice = "this route is not for you; whoever runs the proxy can add a [[route.policy]] for your user";
-    found.map(Some).ok_or_else(|| {
-        Error::new(Code::PolicyForbidden, advice).because(format!(
-            "no [[route.policy]] of {}/ is for {peer}",
-            route.path
-        ))
-    })
+    first_for(&route.policies, &call.who()).map_err(|maybe| {
+        let reason = match maybe {
+            Some(policy) => format!(
+                "whether the policy at {} is for {peer} cannot be known, and it stands before all others that may be",
+                policy.place
+            ),
+            None => format!("no [[route.policy]] of {}/ is for {peer}", route.path),
+        };
+        Error::new(Code::PolicyForbidden, advice).because(reason)
+    }).map(Some)
+}
+
+/// The first policy that is for `who`.
+///
+/// # Errors
+/// There is none, or one before it may be, for all that is known: whoever hides what it is must
+/// not get past a strict policy to a mild one.
+fn first_for<'a>(policies: &'a [Policy], who: &Who<'_>) -> Result<usize, Option<&'a Policy>> {
+    for (index, policy) in policies.iter().enumerate() {
+        if policy.peers.include(who) {
+            return Ok(index);
+        }
+        if policy.peers.may_include(who) {
+            return Err(Some(policy));
+        }
+    }
+    Err(None)
 }
 
 impl Proxy {
@@ -215,5 +232,49 @@ fn unreadable(why: &str) -> Error {
 impl From<Unclear> for Error {
     fn from(Unclear(why): Unclear) -> Self {
         unreadable(&why)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Known, Peers};
+
+    fn policy(peers: Peers) -> Policy {
+        Policy {
+            peers,
+            tools: Rules::default(),
+            prompts: Rules::default(),
+            resources: Rules::default(),
+            dry_run: false,
+            place: "here".to_owned(),
+        }
+    }
+
+    fn with_user(user: Known<u32>) -> Who<'static> {
+        Who {
+            user,
+            groups: Known::Unknown,
+            program: Known::Unknown,
+            client: None,
+        }
+    }
+
+    #[test]
+    fn whoever_hides_what_it_is_does_not_get_past_a_strict_policy_to_a_mild_one() {
+        let policies = [policy(Peers::of_user(1000)), policy(Peers::default())];
+        let first = |user| first_for(&policies, &with_user(user)).map_err(|maybe| maybe.is_some());
+        assert_eq!(first(Known::Is(1000)), Ok(0));
+        assert_eq!(first(Known::Is(1)), Ok(1));
+        assert_eq!(first(Known::IsNot), Ok(1));
+        assert_eq!(first(Known::Unknown), Err(true));
+        // Behind the one that fits it changes nothing.
+        let policies = [policy(Peers::default()), policy(Peers::of_user(1000))];
+        assert_eq!(
+            first_for(&policies, &with_user(Known::Unknown)).ok(),
+            Some(0)
+        );
+        let one = [policy(Peers::of_user(1000))];
+        assert!(first_for(&one, &with_user(Known::Is(1))).is_err_and(|maybe| maybe.is_none()));
     }
 }

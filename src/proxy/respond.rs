@@ -12,10 +12,10 @@ use super::error::{Code, Error};
 use super::lens::{self, Lens};
 use super::source::Source;
 use super::{Call, Proxy, answer, cache, stream};
-use crate::client;
 use crate::config::{Route, TargetPath, Upstream401};
 use crate::message;
 use crate::snapshot::Upstream;
+use crate::{auth, client};
 
 /// How much of a refusal's text is quoted, in bytes.
 const MAX_QUOTE: usize = 512;
@@ -96,11 +96,7 @@ fn is_about_us(upstream: &Upstream) -> bool {
 
 /// The 401 as a 503: MCP clients answer a 401 with OAuth discovery and then give the server up for dead.
 async fn rejected_credential(upstream: &Upstream, body: client::Body, sent: &HeaderMap) -> Error {
-    let words = quote(body).await;
-    let words = match &upstream.auth {
-        Some(auth) => auth.redact(sent, &words),
-        None => words,
-    };
+    let words = auth::redact(sent, &quote(body).await);
     let name = &upstream.config.name;
     upstream
         .health
@@ -161,8 +157,7 @@ fn remove_echoes(headers: &mut HeaderMap, sent: &HeaderMap) {
     let secrets: Vec<_> = sent
         .values()
         .filter(|value| value.is_sensitive())
-        .filter_map(|value| value.as_bytes().split(|&byte| byte == b' ').next_back())
-        .filter(|secret| !secret.is_empty())
+        .flat_map(|value| auth::pieces(value.as_bytes()))
         .collect();
     let shows = |value: &[u8], secret: &[u8]| {
         let mut windows = value.windows(secret.len());
@@ -245,4 +240,22 @@ fn same_authority(one: &str, other: &str, scheme: &str) -> bool {
             .to_ascii_lowercase()
     };
     bare(one) == bare(other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_that_shows_any_part_of_a_credential_is_dropped() {
+        let mut secret =
+            HeaderValue::from_static("AWS4 Id=us/aws4, Signature=0123456789abcdef, v=1");
+        secret.set_sensitive(true);
+        let sent = HeaderMap::from_iter([(header::AUTHORIZATION, secret)]);
+        let mut headers = HeaderMap::new();
+        headers.insert("x-part", HeaderValue::from_static("0123456789ABCDEF"));
+        headers.insert("x-other", HeaderValue::from_static("v=1 aws4"));
+        remove_echoes(&mut headers, &sent);
+        assert_eq!(headers.keys().collect::<Vec<_>>(), ["x-other"]);
+    }
 }

@@ -8,11 +8,11 @@ use http::{HeaderMap, Request, Response};
 use slog::{debug, info, warn};
 use tokio::time::Instant;
 
+use super::Proxy;
 use super::error::Error;
 use super::exchange::Exchange;
 use super::patience::Patience;
 use super::retry::{self, Attempts, Why};
-use super::{Proxy, sign};
 use crate::auth::Ticket;
 use crate::client::{self, Failure};
 use crate::deadline;
@@ -82,23 +82,20 @@ impl Proxy {
         }
     }
 
-    /// One attempt at a request of the proxy's own, which belongs to a client's but is not recorded with it.
-    ///
-    /// # Errors
-    /// When there is no answer within the upstream's `request_timeout`, or none is to be expected.
-    pub(super) async fn send_own(
+    /// One attempt at a request of the proxy's own; see [`Proxy::send_own`].
+    pub(super) async fn deliver_own(
         &self,
         upstream: &Upstream,
-        mut request: Request<RequestBody>,
+        request: &mut Request<RequestBody>,
+        ticket: Option<&Ticket>,
+        deadline: Instant,
     ) -> Result<Response<client::Body>, Error> {
         if let Some(breaker) = &upstream.breaker {
             let admitted = breaker.admit(std::time::Instant::now());
             admitted.map_err(|wait| Error::unavailable(upstream, wait))?;
         }
-        let deadline = Instant::now() + upstream.config.request_timeout;
-        let ticket = sign::ticket(upstream, &request, deadline).await?;
-        let signing = |request: &mut _| drop(upstream.sign(ticket.as_ref(), request));
-        let sending = pin!(upstream.client.send(&mut request, signing));
+        let signing = |request: &mut _| drop(upstream.sign(ticket, request));
+        let sending = pin!(upstream.client.send(request, signing));
         let tried = match deadline::before(deadline, sending).await {
             Ok(Ok(response)) => Tried::Answered(response, HeaderMap::new()),
             Ok(Err(failure)) => Tried::Failed(failure),

@@ -16,6 +16,7 @@ pub use map::{Sessions, Sight};
 pub use opening::Watched;
 pub use reopen::Known;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -30,11 +31,11 @@ use super::error::Error;
 use super::exchange::Exchange;
 use super::source::Source;
 use super::{Call, Proxy};
-use crate::client;
 use crate::config::SessionRecovery;
 use crate::mcp::{self, SESSION_ID, strict};
 use crate::message::RequestBody;
 use crate::snapshot::Upstream;
+use crate::{client, deadline};
 
 /// A longer `initialize` is passed on, and its session not known.
 const MAX_INITIALIZE: usize = 64 * 1024;
@@ -84,7 +85,7 @@ impl Visit {
             return Self::Nothing;
         }
         let key = |id: HeaderValue| Key {
-            owner: Owner::of(&call.connection.peer),
+            owner: Owner::of(&call.connection.peer, call.client.as_ref()),
             upstream: upstream.config.name.as_str().into(),
             path: request.uri().path().into(),
             id,
@@ -188,7 +189,10 @@ impl Within {
         let opening = self
             .known
             .open(upstream, &self.sight, &head.uri, &head.headers);
-        let Some(id) = opening.await else {
+        // It goes on for others when this client's time is over.
+        let until = exchange.deadline.unwrap_or_else(tokio::time::Instant::now);
+        let opened = deadline::before(until, pin!(opening)).await;
+        let Ok(Some(id)) = opened else {
             return Ok(sent);
         };
         exchange.session_recovered = true;

@@ -26,7 +26,10 @@ impl Proxy {
         exchange: &mut Exchange,
     ) -> Result<(Response<client::Body>, HeaderMap), Error> {
         let patience = exchange.patience(upstream);
-        let deadline = patience.deadline(Instant::now() - exchange.waited);
+        // One that is sent once more, in a new session, has no more time than it had.
+        let begun = || patience.deadline(Instant::now() - exchange.waited);
+        let deadline = exchange.deadline.unwrap_or_else(begun);
+        exchange.deadline = Some(deadline);
         let Some(auth) = &upstream.auth else {
             let only = self.deliver(upstream, &mut request, message, None, deadline, exchange);
             return only.await;
@@ -76,19 +79,41 @@ impl Proxy {
         }
         Ok((response, sent))
     }
-}
 
-/// What a request of the proxy's own is signed with; `None` for upstreams that want nothing.
-pub async fn ticket(
-    upstream: &Upstream,
-    request: &Request<RequestBody>,
-    deadline: Instant,
-) -> Result<Option<Ticket>, Error> {
-    let Some(auth) = &upstream.auth else {
-        return Ok(None);
-    };
-    let ready = auth.ready(request.body().whole());
-    in_time(upstream, deadline, ready).await.map(Some)
+    /// One attempt at a request of the proxy's own, which belongs to a client's but is not recorded
+    /// with it; and a second as for [`Proxy::send`].
+    ///
+    /// # Errors
+    /// When there is no answer within the upstream's `request_timeout`, or none is to be expected.
+    pub(super) async fn send_own(
+        &self,
+        upstream: &Upstream,
+        mut request: Request<RequestBody>,
+    ) -> Result<Response<client::Body>, Error> {
+        let deadline = Instant::now() + upstream.config.request_timeout;
+        let Some(auth) = &upstream.auth else {
+            let only = self.deliver_own(upstream, &mut request, None, deadline);
+            return only.await;
+        };
+        let now = std::time::Instant::now;
+        let ready = auth.ready(request.body().whole());
+        let mut ticket = in_time(upstream, deadline, ready).await?;
+        let mut may_sign_again = auth.may_sign_again();
+        loop {
+            let sent = self.deliver_own(upstream, &mut request, Some(&ticket), deadline);
+            let response = sent.await?;
+            if response.status() != StatusCode::UNAUTHORIZED {
+                auth.accepted(&ticket, now());
+                return Ok(response);
+            }
+            let is_refused = auth.refused(&ticket, now());
+            if !std::mem::take(&mut may_sign_again) || !is_refused || request.body().is_gone() {
+                return Ok(response);
+            }
+            retry::drain(response.into_body()).await;
+            ticket = in_time(upstream, deadline, auth.again(ticket)).await?;
+        }
+    }
 }
 
 /// Waits for a token, but not for ever.

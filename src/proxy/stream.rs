@@ -3,9 +3,11 @@
 mod endpoint;
 mod place;
 mod recover;
+mod right;
 
 pub use endpoint::Endpoint;
 pub use recover::Reopening;
+pub use right::Right;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -126,7 +128,7 @@ pub struct Events {
     /// `None` for a stream of our own.
     upstream: Option<client::Body>,
     opening: Option<Bytes>,
-    /// Until the first event of a GET's stream has been seen.
+    /// Until the first event with data of a GET's stream has been seen.
     endpoint: Option<Box<Endpoint>>,
     /// Looks at each event, where something has to be seen.
     reader: Option<Box<Reader>>,
@@ -203,6 +205,9 @@ impl Events {
                     let end = end.and_then(Result::err);
                     if let Some(recovery) = &mut self.recovery {
                         recovery.begin(end);
+                        if let Some(endpoint) = &mut self.endpoint {
+                            endpoint.begin();
+                        }
                         self.upstream = None;
                         continue;
                     }
@@ -242,11 +247,13 @@ impl Events {
             Err(trailers) => return Ok(self.recovery.is_none().then_some(trailers)),
         };
         if let Some(endpoint) = &mut self.endpoint {
-            match endpoint.look(data) {
-                endpoint::Seen::Held => return Ok(None),
-                endpoint::Seen::Done(seen) => data = seen,
+            match endpoint.look(&data) {
+                endpoint::Seen::Begun(seen) => data = seen,
+                endpoint::Seen::Done(seen) => {
+                    data = seen;
+                    self.endpoint = None;
+                }
             }
-            self.endpoint = None;
         }
         if let Some(recovery) = &mut self.recovery {
             match recovery.pass(&data) {

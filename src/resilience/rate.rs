@@ -37,7 +37,7 @@ impl Rate {
     pub fn take(&self, key: u64, now: Instant) -> Result<(), Duration> {
         let now = nanoseconds(now.saturating_duration_since(self.start));
         let interval = nanoseconds(self.settings.per) / u64::from(self.settings.requests);
-        let tolerance = interval * u64::from(self.settings.burst.saturating_sub(1));
+        let tolerance = interval.saturating_mul(u64::from(self.settings.burst.saturating_sub(1)));
         let mut cells = self.empty_at.lock().unwrap_or_else(PoisonError::into_inner);
         if cells.len() >= MAX_KEYS && !cells.contains_key(&key) {
             cells.retain(|_, empty_at| *empty_at > now);
@@ -52,7 +52,7 @@ impl Rate {
         if fill > tolerance {
             return Err(Duration::from_nanos(fill - tolerance));
         }
-        *empty_at = now + fill + interval;
+        *empty_at = now.saturating_add(fill).saturating_add(interval);
         Ok(())
     }
 }
@@ -80,6 +80,12 @@ mod tests {
         (0..1000)
             .take_while(|_| rate.take(key, now).is_ok())
             .count()
+    }
+
+    #[test]
+    fn a_burst_beyond_all_time_lets_everything_pass() {
+        let (rate, now) = rate(1, 24 * 60 * 60, 1_000_000);
+        assert_eq!(taken(&rate, 1, now), 1000);
     }
 
     #[test]

@@ -148,7 +148,12 @@ fn child(root: &Path) {
         None,
     );
     if let Err(why) = &files {
-        eprintln!("files are not restricted here: {why}");
+        eprintln!("skipped: files are not restricted here: {why}");
+        // SAFETY: with this flag, landlock_create_ruleset(2) looks at no memory of ours.
+        #[expect(unsafe_code, reason = "system calls that no library offers")]
+        let abi = unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, 0, 0, 1) };
+        let is_ci = std::env::var_os("CI").is_some_and(|value| value == "true");
+        assert!(abi <= 0 || !is_ci, "skipped in CI");
         return;
     }
     syscalls::restrict().unwrap();

@@ -8,6 +8,8 @@ use std::io::{self, ErrorKind, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, ExitStatus, Stdio};
+use std::sync::OnceLock;
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -18,6 +20,7 @@ use zeroize::Zeroizing;
 
 use super::{MAX_LENGTH, Secret, SecretError, fail, without_newline};
 use crate::env::Env;
+use crate::privilege::RunAs;
 
 /// What a program finds as its PATH.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/opt/homebrew/bin";
@@ -39,6 +42,8 @@ pub struct Command {
     pub refresh: Option<Duration>,
     /// Environment variables handed on beside the few that every program gets.
     pub pass_env: Vec<String>,
+    /// Whose it is as long as the daemon is root's; afterwards it is that anyway.
+    pub run_as: Option<RunAs>,
 }
 
 impl Command {
@@ -47,6 +52,13 @@ impl Command {
     /// # Errors
     /// What went wrong, with the program's own last words on stderr; never what it printed.
     pub fn run(&self, env: &Env) -> Result<Secret, SecretError> {
+        match OUTSIDE.get() {
+            Some(outside) => outside.run(self, env),
+            None => self.run_here(env),
+        }
+    }
+
+    fn run_here(&self, env: &Env) -> Result<Secret, SecretError> {
         let program = &self.arguments[0];
         let mut child = self.spawn(env).map_err(|error| {
             SecretError(match error.kind() {
@@ -97,7 +109,82 @@ impl Command {
                 command.env(name, value);
             }
         }
+        // Before and after root was given up the same: root's own home is closed to it.
+        if let Some(run_as) = self.run_as.as_ref().filter(|_| env.euid() == 0) {
+            own_home(&mut command, run_as);
+        }
         command.spawn()
+    }
+}
+
+/// The program is that user's from the start, with its home and name.
+fn own_home(command: &mut std::process::Command, run_as: &RunAs) {
+    command.env_remove("XDG_RUNTIME_DIR");
+    if let Some((name, home)) = &run_as.entry {
+        command
+            .env("HOME", home)
+            .env("USER", name)
+            .env("LOGNAME", name);
+    }
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let run_as = run_as.clone();
+    // SAFETY: between fork and exec only system calls are made, and no lock is taken that
+    // another thread may hold.
+    #[expect(unsafe_code, reason = "the standard library drops the groups instead")]
+    unsafe {
+        command.pre_exec(move || run_as.become_it().map_err(|(_, error)| error.into()));
+    }
+}
+
+static OUTSIDE: OnceLock<Outside> = OnceLock::new();
+
+/// What a program gets to start, beside its own time limit.
+const START: Duration = Duration::from_secs(5);
+
+/// A thread from before the sandbox: what it starts has no walls around it. It ends programs too,
+/// since who is behind the walls may not signal who is not.
+struct Outside(mpsc::Sender<Job>);
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// Lets programs be run from outside the sandbox, which is put up after this: vaults' programs
+/// need files, keyrings and calls that the daemon itself has no use for.
+///
+/// # Errors
+/// The system gives no thread.
+pub fn stay_outside() -> io::Result<()> {
+    let (jobs, taken) = mpsc::channel::<Job>();
+    start_thread(move || {
+        while let Ok(job) = taken.recv() {
+            // Whoever waits for it is told by the channel that goes with the job.
+            let _ = start_thread(job);
+        }
+    })?;
+    let _ = OUTSIDE.set(Outside(jobs));
+    Ok(())
+}
+
+fn start_thread(run: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    let builder = std::thread::Builder::new().name("commands".to_owned());
+    builder.spawn(run).map(drop)
+}
+
+impl Outside {
+    fn run(&self, command: &Command, env: &Env) -> Result<Secret, SecretError> {
+        let (reply, answer) = mpsc::sync_channel(1);
+        let (own, env) = (command.clone(), env.clone());
+        let job = move || drop(reply.send(own.run_here(&env)));
+        // An end that is gone shows below.
+        let _ = self.0.send(Box::new(job));
+        let answer = answer.recv_timeout(command.timeout + START);
+        answer.unwrap_or_else(|_| {
+            let program = &command.arguments[0];
+            fail(format!(
+                "the program {program} could not be started in time; is its file system there?"
+            ))
+        })
     }
 }
 

@@ -15,20 +15,17 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use slog::{Logger, debug, info};
-use tokio::sync::OnceCell;
 use tokio::time::{Duration, Instant, Sleep};
 
 use super::Timeouts;
 use super::activity::Activity;
+use super::holder::Holder;
 use super::protocol::{self, Protocol, Spoken};
 use super::stream::{Shared, Stream, Watched};
 use super::tls::Certified;
 use super::tracked::{RequestGuard, Tracked};
 use crate::listen::{self, Owner, Peer};
 use crate::message::is_media_type;
-
-/// How long a request waits to learn whose it is: a user database may be on the network.
-const OWNER_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long a drained connection may be quiet before it is closed: a request that
 /// was already on its way still gets its answer.
@@ -46,7 +43,7 @@ pub struct Connection {
     /// Our own end, for TCP.
     local: Option<SocketAddr>,
     /// Who holds the other end, once somebody asked.
-    owner: OnceCell<Owner>,
+    owner: Holder,
     /// Once its handshake is over, if it speaks TLS.
     tls: OnceLock<Option<Certified>>,
     pub(super) activity: Activity,
@@ -84,7 +81,7 @@ impl Connection {
             listener,
             forwarded_for,
             local: None,
-            owner: OnceCell::new(),
+            owner: Holder::default(),
             tls: OnceLock::new(),
             activity: Activity::new(),
             aborted: AtomicBool::new(false),
@@ -95,7 +92,7 @@ impl Connection {
     /// With what can be learned of the other end from `stream` at once.
     pub fn identify(mut self, stream: &listen::Stream, with_program: bool) -> Self {
         self.local = stream.local_addr();
-        self.owner = OnceCell::new_with(stream.owner(&self.peer, with_program));
+        self.owner = Holder::new(stream.owner(&self.peer, with_program));
         self
     }
 
@@ -104,22 +101,15 @@ impl Connection {
         static NOT_IN_TIME: LazyLock<Owner> =
             LazyLock::new(|| Owner::unknown("the user database did not answer in time"));
         let (Peer::Tcp(peer), Some(local)) = (self.peer, self.local) else {
-            return self.owner.get().unwrap_or(&NOT_IN_TIME);
+            return self.owner.known().unwrap_or(&NOT_IN_TIME);
         };
-        let look_up = || async {
-            let looking = tokio::task::spawn_blocking(move || Owner::of_tcp(local, peer));
-            let found = tokio::time::timeout(OWNER_PATIENCE, looking).await;
-            found.ok().and_then(Result::ok).ok_or(())
-        };
-        self.owner
-            .get_or_try_init(look_up)
-            .await
-            .unwrap_or(&NOT_IN_TIME)
+        let found = self.owner.look_up(move || Owner::of_tcp(local, peer)).await;
+        found.unwrap_or(&NOT_IN_TIME)
     }
 
     /// Who holds the other end, if somebody asked before.
     pub fn known_owner(&self) -> Option<&Owner> {
-        self.owner.get()
+        self.owner.known()
     }
 
     pub fn is_tls(&self) -> bool {

@@ -6,6 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::listen::Peer;
 
+/// What a client over a limit is told, before it has asked.
+pub const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
+    x-mcp-auth-proxy-error: too_many_connections\r\n\
+    retry-after: 1\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+
 /// Connections at each listener, and of each peer at all of them.
 #[derive(Default)]
 pub struct Crowd(Mutex<Counts>);

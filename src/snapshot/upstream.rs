@@ -92,36 +92,53 @@ impl Upstream {
     }
 
     /// The same place by another credential: the way there is shared, and nothing that was
-    /// learned or kept under the first.
-    pub fn with_credential(&self, index: usize, credential: &Credential) -> Self {
+    /// learned or kept under the first. `before` is the same of the snapshot before.
+    pub fn with_credential(
+        &self,
+        index: usize,
+        credential: &Credential,
+        before: Option<&Self>,
+    ) -> Self {
+        let config = config::Upstream {
+            credential: Some(index),
+            ..self.config.clone()
+        };
+        let kept = before.filter(|before| Arc::ptr_eq(&before.client, &self.client));
+        let kept_cache = kept.filter(|before| before.config == config);
         Self {
             auth: Some(Arc::clone(&credential.auth)),
             client: Arc::clone(&self.client),
-            health: Arc::default(),
+            health: kept.map_or_else(Arc::default, |before| Arc::clone(&before.health)),
             clock: Arc::clone(&self.clock),
-            catalog: Arc::default(),
+            catalog: kept.map_or_else(Arc::default, |before| Arc::clone(&before.catalog)),
             breaker: self.breaker.clone(),
             budget: self.budget.clone(),
             gate: self.gate.clone(),
-            tools: Arc::default(),
+            tools: kept.map_or_else(Arc::default, |before| Arc::clone(&before.tools)),
             metrics: Arc::clone(&self.metrics),
             credential_since: credential.since,
             session: self.session.clone(),
             cache: Partitions {
                 public: Arc::clone(&self.cache.public),
-                ..Partitions::default()
+                ..kept_cache.map_or_else(Partitions::default, |before| before.cache.clone())
             },
-            config: config::Upstream {
-                credential: Some(index),
-                ..self.config.clone()
-            },
+            config,
         }
     }
 
-    /// Adds the credential as of now; returns what of it has to be kept out of sight.
+    /// Adds the credential as of now; returns what has to be kept out of sight: it, and the fixed
+    /// session header.
     ///
     /// `ticket` is this upstream's own, if it has a credential.
     pub fn sign<B>(&self, ticket: Option<&Ticket>, request: &mut Request<B>) -> HeaderMap {
+        let mut sent = self.sign_only(ticket, request);
+        if let (Some(config), Some(value)) = (&self.config.session, &self.session) {
+            sent.insert(config.name.clone(), value.clone());
+        }
+        sent
+    }
+
+    fn sign_only<B>(&self, ticket: Option<&Ticket>, request: &mut Request<B>) -> HeaderMap {
         let (Some(auth), Some(ticket)) = (&self.auth, ticket) else {
             return HeaderMap::new();
         };

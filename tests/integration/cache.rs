@@ -161,24 +161,20 @@ async fn another_question_is_asked_of_the_upstream() {
 #[tokio::test]
 async fn a_result_is_given_until_its_time_is_over() {
     let upstream = Upstream::https();
-    serves(&upstream, r#""ttlMs":40"#);
+    serves(&upstream, r#""ttlMs":300"#);
     let daemon = start(&upstream, "").await;
     let mut client = daemon.client(Way::Unix(Http::One)).await;
-    let mut last = 0;
-    while last < 3 {
+    let (mut last, mut hits) = (None, 0);
+    while last < Some(3) {
         let answer = client.ask(list()).await;
-        let now = number(&answer);
-        let expected = if now == last && upstream.count() > 1 {
-            "hit"
-        } else {
-            "miss"
-        };
-        if now > last {
-            assert_eq!(cache(&answer), Some("miss"), "{expected}");
-        }
+        let now = Some(number(&answer));
+        let expected = if now == last { "hit" } else { "miss" };
+        assert_eq!(cache(&answer), Some(expected), "{now:?} after {last:?}");
+        hits += usize::from(now == last);
         last = now;
     }
-    assert_eq!(upstream.count() as u64, last + 1);
+    assert!(hits > 0);
+    assert_eq!(Some(upstream.count() as u64 - 1), last);
 }
 
 #[tokio::test]
@@ -455,7 +451,6 @@ async fn a_stale_result_stands_in_for_an_upstream_that_fails_and_not_for_one_tha
     let daemon = start(&upstream, "cache = { stale_if_error = \"1m\" }").await;
     daemon.ask(list()).await;
     drop(upstream);
-    until("the result is stale", || true).await;
     let mut answer = daemon.ask(list()).await;
     while cache(&answer) == Some("hit") {
         answer = daemon.ask(list()).await;

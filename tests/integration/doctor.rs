@@ -218,6 +218,45 @@ fn a_port_that_is_another_programs_is_named() {
     Report::of(&setup).fails("listener_taken", 69);
 }
 
+#[test]
+fn a_route_that_a_listener_has_alone_is_found_by_its_path() {
+    let upstream = serving();
+    upstream.at("/own/mcp", legacy);
+    upstream.at("/shared/mcp", legacy);
+    let own = "[[listener.route]]\npath = \"/own\"\nupstream = \"up\"\n";
+    let shared = "[[route]]\npath = \"/shared\"\nupstream = \"up\"\n";
+    let setup = Setup::before(&upstream).unix_listener(own).more(shared);
+    for route in ["/own/mcp", "/shared/mcp"] {
+        Report::with(&setup, &["--route", route]).has("mcp_ok");
+    }
+    Report::with(&setup, &["--route", "/neither"]).lacks("mcp_ok");
+}
+
+#[tokio::test]
+async fn a_listener_that_speaks_tls_to_clients_it_knows_is_no_fault() {
+    let upstream = serving();
+    let setup = Setup::before(&upstream);
+    let identity = crate::common::tls::authority().issue(&["localhost"]);
+    let cert = setup.file("server.pem", &identity.certificate);
+    let key = setup.file("server.key", &identity.key);
+    let roots = setup.path("ca.pem");
+    let tls = format!("tls = {{ cert = {cert:?}, key = {key:?}, client_ca = {roots:?} }}");
+    let daemon = setup.tcp_listener(&tls).start().await;
+    let report = Report::of(&daemon.setup);
+    assert_eq!(report.failures(), [""; 0], "{:#}", report.page);
+    let findings = report.page["findings"].as_array().unwrap();
+    let listeners = findings.iter().filter(|it| it["code"] == "listener_ok");
+    let said: Vec<_> = listeners
+        .map(|it| it["message"].as_str().unwrap())
+        .collect();
+    assert_eq!(said.len(), 2, "{said:?}");
+    assert!(
+        said.iter()
+            .any(|it| it.ends_with("takes connections, by TLS")),
+        "{said:?}"
+    );
+}
+
 #[tokio::test]
 async fn a_reload_that_was_refused_or_left_out_is_told() {
     let upstream = serving();

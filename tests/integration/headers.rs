@@ -303,6 +303,8 @@ async fn a_good_trace_is_continued_and_otherwise_one_begins() {
 #[tokio::test]
 async fn the_fixed_session_header_is_added_and_the_clients_own_replaced() {
     let upstream = Upstream::https();
+    let echo = [("x-upstream-echo", "it was hush-session-value")];
+    upstream.says("/s", 200, &echo, "ok");
     for (table, name) in [
         (
             "session = { value = { file = \"DIR/session\" } }",
@@ -319,7 +321,10 @@ async fn the_fixed_session_header_is_added_and_the_clients_own_replaced() {
         let daemon = setup.upstream(&table).start().await;
         for way in Way::ALL {
             let ask = Ask::get("/s").header(name, "claimed").header(name, "twice");
-            assert_eq!(daemon.ask_by(way, ask).await.status, 200);
+            let answer = daemon.ask_by(way, ask).await;
+            assert_eq!(answer.status, 200);
+            // The upstream repeats it, and no client gets to see it.
+            assert_eq!(answer.header("x-upstream-echo"), None);
             assert_eq!(upstream.last().header(name), Some("hush-session-value"));
         }
     }

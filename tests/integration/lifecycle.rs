@@ -15,6 +15,32 @@ fn monotonic_usec() -> u64 {
 }
 
 #[tokio::test]
+async fn a_daemon_that_waits_for_a_program_in_a_reload_stops_when_it_is_told() {
+    let upstream = Upstream::https();
+    let setup = Setup::before(&upstream);
+    let (flag, own) = (setup.path("hang"), setup.path("secret"));
+    let script = format!(
+        "test -e {0} && touch {0}.seen && exec sleep 20; cat {1}",
+        flag.display(),
+        own.display()
+    );
+    let config = setup.config().replace(
+        &format!("file = {own:?}"),
+        &format!("command = [\"/bin/sh\", \"-c\", {script:?}], timeout = \"30s\""),
+    );
+    let mut daemon = setup.written(&config).start().await;
+    std::fs::write(&flag, "").unwrap();
+    daemon.signal(Signal::SIGHUP);
+    let seen = daemon.path("hang.seen");
+    until("the program runs", || seen.exists()).await;
+    assert_eq!(daemon.get("/").await.status, 200);
+    let told = std::time::Instant::now();
+    assert!(daemon.stop().await.success());
+    let took = told.elapsed();
+    assert!(took < std::time::Duration::from_secs(10), "{took:?}");
+}
+
+#[tokio::test]
 async fn ready_is_said_once_it_serves_with_a_status_in_words() {
     let upstream = Upstream::https();
     let daemon = Setup::before(&upstream).start().await;

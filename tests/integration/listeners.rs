@@ -348,6 +348,34 @@ async fn a_socket_that_another_put_in_our_place_is_not_removed() {
     drop(other);
 }
 
+#[tokio::test]
+async fn the_admin_socket_takes_so_many_connections_and_no_more() {
+    use std::io::Read;
+    let upstream = Upstream::https();
+    let daemon = Setup::before(&upstream).start().await;
+    let admin = daemon.path("admin.sock");
+    let held: Vec<_> = (0..64)
+        .map(|_| UnixStream::connect(&admin).unwrap())
+        .collect();
+    let refused = std::thread::spawn(move || {
+        let mut answer = String::new();
+        let mut one_more = UnixStream::connect(&admin).unwrap();
+        let patience = Some(std::time::Duration::from_secs(10));
+        one_more.set_read_timeout(patience).unwrap();
+        one_more.read_to_string(&mut answer).map(|_| answer)
+    });
+    let answer = refused.join().unwrap().unwrap();
+    assert!(answer.contains("too_many_connections"), "{answer}");
+    // Clients are not counted with them.
+    assert_eq!(daemon.ask_by(UNIX, Ask::get("/")).await.status, 200);
+    drop(held);
+    crate::common::until("it serves again", || {
+        crate::common::admin::ask(&daemon.path("admin.sock"), "GET", "/healthz")
+            .is_ok_and(|(status, _)| status == 200)
+    })
+    .await;
+}
+
 // Sockets that were handed over.
 
 #[tokio::test]
@@ -441,6 +469,39 @@ async fn descriptors_that_are_no_listening_sockets_are_refused_by_name() {
     let (code, said) = ended_with(&mut daemon).await;
     assert_eq!(code, Some(69), "{said}");
     assert!(said.contains("`odd`"), "{said}");
+}
+
+#[tokio::test]
+async fn a_socket_handed_over_that_is_open_to_the_network_is_refused_unless_its_listener_asks_who()
+{
+    let upstream = Upstream::https();
+    let open = || std::net::TcpListener::bind("0.0.0.0:0").unwrap();
+    for (name, said) in [
+        ("proxy", "tokens or tls.client_ca"),
+        ("admin", "admin pages"),
+    ] {
+        let mut daemon = Daemon::spawn(Setup::before(&upstream).inherit(name, open()));
+        let (code, words) = ended_with(&mut daemon).await;
+        assert_eq!(code, Some(69), "{words}");
+        assert!(words.contains(said), "{words}");
+    }
+    let socket = open();
+    let setup = Setup::before(&upstream);
+    let without = setup.config();
+    let identity = crate::common::tls::authority().issue(&["localhost"]);
+    let cert = setup.file("server.pem", &identity.certificate);
+    let key = setup.file("server.key", &identity.key);
+    let listener = format!(
+        "[[listener]]\ntcp = \"{}\"\nallow_non_loopback = true\nallowed_hosts = [\"a.example\"]\n\
+         tokens = {{ ci = {{ env = \"TOKEN\" }} }}\ntls = {{ cert = {cert:?}, key = {key:?} }}\n",
+        socket.local_addr().unwrap()
+    );
+    let setup = setup.more(&listener).env("TOKEN", "0123456789abcdef");
+    let mut daemon = setup.inherit("proxy", socket).start().await;
+    assert_eq!(daemon.ask_by(UNIX, Ask::get("/")).await.status, 200);
+    daemon.reload_with(|setup| setup.written(&without)).await;
+    let refused = daemon.status()["last_reload"].to_string();
+    assert!(refused.contains("tokens or tls.client_ca"), "{refused}");
 }
 
 #[tokio::test]

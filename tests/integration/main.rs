@@ -24,6 +24,7 @@ mod memory;
 mod mirrored;
 mod observing;
 mod policy;
+mod privileges;
 mod rejected_credential;
 mod resilience;
 mod routing;

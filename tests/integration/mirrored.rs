@@ -1,8 +1,10 @@
 //! The headers that mirror a request's body since 2026-07-28.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
-use crate::common::{Ask, Setup, Upstream};
+use crate::common::{Ask, Http, Setup, Upstream, Way};
 
 const LISTING: &str = r#"{"jsonrpc":"2.0","id":1,"result":{"tools":[{"name":"query","inputSchema":{"type":"object","properties":{"region":{"type":"string","x-mcp-header":"Region"}}}}]}}"#;
 
@@ -105,4 +107,27 @@ async fn without_being_asked_the_proxy_adds_none_of_them() {
     let daemon = Setup::before(&upstream).start().await;
     daemon.post("/mcp", &call()).await;
     assert_eq!(upstream.only().header("mcp-method"), None);
+}
+
+#[tokio::test]
+async fn a_listing_that_comes_in_drops_is_passed_on_before_it_is_complete() {
+    let upstream = Upstream::https();
+    let pipes = upstream.streams_of("application/json", "/mcp");
+    let setup = Setup::before(&upstream).upstream("request_timeout = \"1s\"");
+    let daemon = setup.start().await;
+    let mut client = daemon.client(Way::Tcp(Http::One)).await;
+    let ask = Ask::post("/mcp", modern("tools/list", json!({})))
+        .header("mcp-protocol-version", "2026-07-28");
+    let opening = client.open(ask);
+    let dropping = async {
+        let pipe = pipes.find_after(0, "the answer", |_| true).await;
+        for _ in 0..100 {
+            pipe.send(" ").await;
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    tokio::select! {
+        _ = opening => {}
+        () = dropping => panic!("the answer is held for as long as it takes"),
+    }
 }

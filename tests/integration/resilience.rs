@@ -11,7 +11,7 @@ use http::Response;
 use serde_json::Value;
 
 use crate::common::raw;
-use crate::common::upstream::{Call, Outcome, event_stream, json};
+use crate::common::upstream::{Call, Outcome, echo, event_stream, json};
 use crate::common::wait::until;
 use crate::common::{Answer, Ask, Client, Daemon, Http, Setup, Upstream, Way, body};
 
@@ -659,5 +659,53 @@ async fn busy(clients: &mut [Client], upstream: &Upstream, long: Duration) -> Bu
     Busy {
         upstream: (upstream.count() - before) as f64 / begun.elapsed().as_secs_f64(),
         median: took[took.len() / 2],
+    }
+}
+
+/// Passes connections on to `upstream`: the first two at once, for one may
+/// be the daemon's own look at start, the rest once `together` of them have come.
+async fn gate_before(upstream: &Upstream, together: usize) -> SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (address, port) = (listener.local_addr().unwrap(), upstream.port());
+    let arrived = Arc::new(tokio::sync::watch::Sender::new(0));
+    tokio::spawn(async move {
+        let mut free = 2;
+        while let Ok((mut client, _)) = listener.accept().await {
+            let waits = free == 0;
+            free -= i32::from(!waits);
+            let arrived = Arc::clone(&arrived);
+            tokio::spawn(async move {
+                if waits {
+                    arrived.send_modify(|count| *count += 1);
+                    let mut all = arrived.subscribe();
+                    all.wait_for(|count| *count >= together).await.unwrap();
+                }
+                let server = tokio::net::TcpStream::connect(("127.0.0.1", port)).await;
+                tokio::io::copy_bidirectional(&mut client, &mut server.unwrap()).await
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn an_upstream_that_turns_out_to_speak_http1_gets_its_connections_at_once() {
+    let upstream = Upstream::https_h1();
+    let all = Arc::new(tokio::sync::Barrier::new(10));
+    upstream.at("/slow", move |call| {
+        let all = Arc::clone(&all);
+        async move {
+            all.wait().await;
+            echo(call).await
+        }
+    });
+    let address = gate_before(&upstream, 8).await;
+    let setup = Setup::before(&upstream).upstream_url(&format!("https://{address}"));
+    let setup = setup.upstream("connect_timeout = \"30s\"\nrequest_timeout = \"50s\"");
+    let setup = setup.more("[server]\nworkers = 1");
+    let daemon = setup.start().await;
+    let asked = (0..10).map(|_| daemon.get("/slow"));
+    for answer in futures_util::future::join_all(asked).await {
+        assert_eq!(answer.status, 200, "{answer:?}");
     }
 }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::common::secrets::NEXT_SECRET;
 use crate::common::{Ask, Daemon, Http, SECRET, Setup, Upstream, Way};
+use crate::privileges;
 
 /// A directory that is neither beneath /tmp nor the daemon's own.
 fn elsewhere() -> tempfile::TempDir {
@@ -11,7 +12,20 @@ fn elsewhere() -> tempfile::TempDir {
 }
 
 fn walled(upstream: &Upstream, mode: &str) -> Setup {
-    Setup::before(upstream).more(&format!("[server]\nsandbox = \"{mode}\""))
+    let setup = Setup::before(upstream);
+    let user = if mode == "require" && nix::unistd::geteuid().is_root() {
+        privileges::give_to_nobody(&setup);
+        "user = \"nobody\"\n"
+    } else {
+        ""
+    };
+    setup.more(&format!("[server]\n{user}sandbox = \"{mode}\""))
+}
+
+/// landlock_create_ruleset(2), asked for its version.
+fn has_landlock() -> bool {
+    // SAFETY: with this flag the kernel looks at no memory of ours.
+    unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, 0, 0, 1) > 0 }
 }
 
 /// Whether the kernel here has what `require` wants; elsewhere these tests show nothing.
@@ -20,7 +34,8 @@ async fn walls(upstream: &Upstream) -> Option<Daemon> {
     if daemon.status()["sandbox"]["files"] == "in force" {
         return Some(daemon);
     }
-    eprintln!("no sandbox here: {}", daemon.status()["sandbox"]);
+    let said = daemon.status()["sandbox"].to_string();
+    crate::common::skipped(&format!("no sandbox here: {said}"), !has_landlock());
     None
 }
 
@@ -95,6 +110,84 @@ async fn a_reload_behind_the_walls_reads_new_files_beside_the_old_ones_and_opens
     let stopped = daemon.stop().await;
     assert!(stopped.success());
     assert!(!socket.exists(), "it is removed behind the walls too");
+}
+
+#[tokio::test]
+async fn roots_that_the_environment_names_are_trusted_wherever_they_stand() {
+    let upstream = Upstream::https();
+    if walls(&upstream).await.is_none() {
+        return;
+    }
+    let elsewhere = elsewhere();
+    let setup = walled(&upstream, "require");
+    let roots = elsewhere.path().join("roots.pem");
+    std::fs::copy(setup.path("ca.pem"), &roots).unwrap();
+    let link = setup.path("link.pem");
+    std::os::unix::fs::symlink(&roots, &link).unwrap();
+    let config = setup.config();
+    let config = config.replace(&format!("ca_file = {:?}", setup.path("ca.pem")), "");
+    let setup = setup
+        .written(&config)
+        .env("SSL_CERT_FILE", link.to_str().unwrap());
+    let daemon = setup.start().await;
+    assert_eq!(daemon.status()["sandbox"]["files"], "in force");
+    assert_eq!(daemon.get("/").await.status, 200);
+}
+
+#[tokio::test]
+async fn an_audit_where_the_daemon_may_not_write_is_refused_before_anything_changes() {
+    let upstream = Upstream::https();
+    let Some(mut daemon) = walls(&upstream).await else {
+        return;
+    };
+    let audit = daemon.path("audit.jsonl");
+    daemon
+        .reload_with(|setup| {
+            let config = setup.config();
+            setup.written(&format!("{config}\n[audit]\nfile = {audit:?}\n"))
+        })
+        .await;
+    let reload = daemon.status()["last_reload"].clone();
+    assert_eq!(reload["outcome"], "refused", "{reload}");
+    let reasons = reload["reasons"].to_string();
+    assert!(reasons.contains("restart it (server.sandbox)"), "{reasons}");
+}
+
+#[tokio::test]
+async fn programs_that_print_secrets_see_what_the_walls_hide_from_the_daemon() {
+    let upstream = Upstream::https();
+    if walls(&upstream).await.is_none() {
+        return;
+    }
+    let elsewhere = elsewhere();
+    let file = write_secret(elsewhere.path(), SECRET);
+    let setup = walled(&upstream, "require");
+    let script = format!("grep -q hang {0} && sleep 600; cat {0}", file.display());
+    let config = setup.config().replace(
+        &format!("file = {:?}", setup.path("secret")),
+        &format!("command = [\"/bin/sh\", \"-c\", {script:?}], refresh = \"1s\", timeout = \"1s\""),
+    );
+    let daemon = setup.written(&config).start().await;
+    assert_eq!(daemon.get("/").await.status, 200);
+    let sandbox = daemon.status()["sandbox"].clone();
+    assert_eq!(sandbox["files"], "in force", "{sandbox}");
+    assert_eq!(sandbox["secret_commands"], "outside", "{sandbox}");
+    write_secret(elsewhere.path(), NEXT_SECRET);
+    upstream.expects_refusals();
+    upstream.accept_only(&[(crate::common::KEY_ID, NEXT_SECRET)]);
+    daemon
+        .logged("the new secret", |line| line["msg"] == "secret replaced")
+        .await;
+    assert_eq!(daemon.get("/").await.status, 200);
+    assert_eq!(daemon.status()["failing_secrets"], serde_json::json!([]));
+    // Nor do the walls keep the daemon from ending one.
+    write_secret(elsewhere.path(), "hang");
+    daemon
+        .logged("the end of the program", |line| {
+            let reason = line["reason"].as_str();
+            reason.is_some_and(|reason| reason.contains("took longer than 1s"))
+        })
+        .await;
 }
 
 #[tokio::test]

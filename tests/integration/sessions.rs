@@ -2,12 +2,14 @@
 
 pub mod server;
 
+use std::time::{Duration, Instant};
+
 use futures_util::future::join_all;
 use serde_json::json;
 
 use self::server::{Server, VERSION, initialize, notification, open, request, within};
 use crate::common::secrets::{KEY_ID, NEXT_SECRET};
-use crate::common::{Ask, Daemon, Http, Setup, Upstream, Way};
+use crate::common::{Ask, Daemon, Http, Setup, Upstream, Way, body, until};
 
 const REPLAY: &str = "session_recovery = \"replay\"";
 
@@ -372,4 +374,101 @@ async fn without_the_key_and_for_modern_clients_sessions_are_the_clients_own_bus
         server.asked_in("s2"),
         ["notifications/initialized", "notifications/cancelled"]
     );
+}
+
+/// A server that has forgotten its session, and leaves `initialize` without an answer.
+async fn forgotten_by_one_that_hangs(setup: Setup, upstream: &Upstream) -> Daemon {
+    let server = Server::at(upstream, "/mcp");
+    let daemon = setup.upstream(REPLAY).start().await;
+    open(&daemon, "/mcp").await;
+    server.forget();
+    upstream.at("/mcp", |mut call| async move {
+        let body = call.read().await?;
+        if String::from_utf8_lossy(&body).contains("\"initialize\"") {
+            std::future::pending::<()>().await;
+        }
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        let gone = http::Response::builder().status(404);
+        Ok(gone.body(body::full("Session not found")).unwrap())
+    });
+    daemon
+}
+
+#[tokio::test]
+async fn a_recovery_takes_no_more_time_than_its_request_has() {
+    let upstream = Upstream::https();
+    let setup = Setup::before(&upstream).upstream("request_timeout = \"4s\"");
+    let daemon = forgotten_by_one_that_hangs(setup, &upstream).await;
+    let begun = Instant::now();
+    let answer = daemon.ask(request("/mcp", "s1", 7, "tools/list")).await;
+    assert_eq!(answer.status, 404, "{answer:?}");
+    // With a time of its own it would take 7.
+    assert!(
+        begun.elapsed() < Duration::from_millis(6500),
+        "{:?}",
+        begun.elapsed()
+    );
+}
+
+#[tokio::test]
+async fn a_recovery_is_one_of_the_requests_that_an_upstream_takes_at_a_time() {
+    let upstream = Upstream::https();
+    let setup = Setup::before(&upstream)
+        .upstream("concurrency = { requests = 1, queue = 0 }\nrequest_timeout = \"40s\"");
+    let daemon = forgotten_by_one_that_hangs(setup, &upstream).await;
+    let (one, other) = (daemon.ask(request("/mcp", "s1", 7, "tools/list")), async {
+        // The handshake, the request, and what is to open the session again.
+        until("initialize came again", || upstream.count() == 4).await;
+        daemon
+            .get("/other")
+            .await
+            .assert_refused(503, "upstream_busy");
+    });
+    tokio::select! {
+        answer = one => panic!("{answer:?}"),
+        () = other => {}
+    }
+}
+
+#[tokio::test]
+async fn sessions_by_a_credential_that_the_client_chose_outlive_a_reload_too() {
+    let upstream = Upstream::https();
+    let server = Server::at(&upstream, "/mcp");
+    let setup = Setup::before(&upstream).upstream(REPLAY);
+    let secret = setup.path("secret");
+    let daemon = setup
+        .more(&format!(
+            "[credential.second.auth-gateway]\nkey_id = {KEY_ID:?}\nsecret = {{ file = {secret:?} }}\n\
+             [[route]]\npath = \"/\"\nupstream = \"up\"\ncredentials = [\"second\"]"
+        ))
+        .start()
+        .await;
+    let chosen = |ask: Ask| ask.header("x-mcp-auth-credential", "second");
+    assert_eq!(daemon.ask(chosen(initialize("/mcp"))).await.status, 200);
+    daemon.reload().await;
+    server.forget();
+    let again = daemon.ask(chosen(request("/mcp", "s1", 7, "ping"))).await;
+    assert_eq!(again.status, 200, "{again:?}");
+}
+
+#[tokio::test]
+async fn named_clients_behind_one_address_do_not_share_sessions() {
+    let upstream = Upstream::https();
+    let server = Server::at(&upstream, "/mcp");
+    let setup = Setup::before(&upstream).upstream(REPLAY);
+    let [ci, desk] =
+        ["ci", "desk"].map(|name| setup.file(name, &format!("the-very-own-token-of-{name}")));
+    let tokens = format!("tokens = {{ ci = {{ file = {ci:?} }}, desk = {{ file = {desk:?} }} }}");
+    let daemon = setup.tcp_listener(&tokens).start().await;
+    let by = |name: &str, ask: Ask| {
+        ask.header(
+            "authorization",
+            &format!("Bearer the-very-own-token-of-{name}"),
+        )
+    };
+    assert_eq!(daemon.ask(by("ci", initialize("/mcp"))).await.status, 200);
+    server.forget();
+    let ping = || request("/mcp", "s1", 7, "ping");
+    assert_eq!(daemon.ask(by("desk", ping())).await.status, 404);
+    assert_eq!(daemon.ask(by("ci", ping())).await.status, 200);
 }

@@ -5,6 +5,7 @@ mod cost;
 mod old_server;
 mod server;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -14,7 +15,8 @@ use self::bridge::Bridge;
 use self::old_server::OldServer;
 use self::server::Server;
 use crate::common::process::is_release;
-use crate::common::{Daemon, Setup, Upstream, until};
+use crate::common::upstream::unauthorized;
+use crate::common::{Daemon, Setup, Upstream, secrets, until};
 
 const MODERN: &str = r#""_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}"#;
 
@@ -158,6 +160,23 @@ async fn a_session_that_cannot_be_opened_again_fails_each_request_once() {
 }
 
 #[tokio::test]
+async fn a_server_that_leaves_a_new_session_unopened_holds_its_client_up_for_a_while_only() {
+    let upstream = Upstream::https();
+    let server = Server::at(&upstream, "/mcp");
+    let setup = Setup::before(&upstream).upstream("request_timeout = \"10m\"");
+    let daemon = setup.start().await;
+    let mut bridge = Bridge::to(&daemon, &[]);
+    bridge.initialize().await;
+    server.forget_sessions();
+    server.hang_on_opening();
+    bridge.ask("1", "tools/list").await;
+    bridge.error("1", "session_lost").await;
+    let said = bridge.answer("1").await;
+    assert!(said.contains("within 15 seconds"), "{said}");
+    bridge.end().await.assert_clean();
+}
+
+#[tokio::test]
 async fn requests_of_2026_07_28_carry_the_mirrored_headers_and_no_session() {
     let scene = Scene::set().await;
     let mut bridge = scene.bridge();
@@ -224,6 +243,27 @@ async fn a_cancellation_closes_a_modern_stream_and_is_forwarded_to_a_legacy_serv
 }
 
 #[tokio::test]
+async fn notifications_that_a_server_does_not_take_stand_in_nobodys_way() {
+    let scene = Scene::set().await;
+    let mut bridge = scene.opened().await;
+    scene.server.hang("notifications/progress");
+    // Each counts 64 KiB at the least, and 256 MiB are held.
+    for _ in 0..4096 + 3 {
+        bridge
+            .send(r#"{"jsonrpc":"2.0","method":"notifications/progress"}"#)
+            .await;
+    }
+    bridge.ask("1", "ping").await;
+    bridge.answer("1").await;
+    scene.server.hanging(64).await;
+    assert_eq!(scene.server.count("notifications/progress"), 64);
+    let ended = bridge.end().await;
+    let dropped = ended.stderr.matches("was dropped").count();
+    // What opened the session may have been on its way still.
+    assert!((3..=4).contains(&dropped), "{}", ended.stderr);
+}
+
+#[tokio::test]
 async fn a_cut_stream_is_resumed_after_its_last_event() {
     let scene = Scene::set().await;
     let mut bridge = scene.opened().await;
@@ -244,6 +284,22 @@ async fn nobody_waits_on_a_made_up_stream_for_what_cannot_be_resumed() {
     scene.server.resume_nothing();
     bridge.ask("1", "tools/call").await;
     bridge.error("1", "answer_cut").await;
+    bridge.end().await.assert_clean();
+}
+
+#[tokio::test]
+async fn a_server_that_resumes_every_stream_and_never_answers_is_given_up() {
+    let scene = Scene::set().await;
+    let mut bridge = scene.opened().await;
+    scene.server.cut("tools/call", Some("event-7"));
+    scene.server.resume_in_silence();
+    bridge.ask("1", "tools/call").await;
+    bridge.error("1", "answer_cut").await;
+    let seen = scene.upstream.seen();
+    let resumed = seen
+        .iter()
+        .filter(|seen| seen.header("last-event-id").is_some());
+    assert_eq!(resumed.count(), 5);
     bridge.end().await.assert_clean();
 }
 
@@ -420,6 +476,82 @@ async fn standalone_tells_of_a_refused_credential_and_shows_none_of_it() {
     bridge.ask("1", "initialize").await;
     bridge.error("1", "upstream_rejected_credential").await;
     bridge.end().await.assert_clean();
+}
+
+#[tokio::test]
+async fn standalone_keeps_its_secret_to_itself_also_where_the_server_repeats_it() {
+    let upstream = Upstream::https();
+    upstream.takes_unsigned();
+    let asked = AtomicUsize::new(0);
+    upstream.at("/mcp", move |call| {
+        let sent = call.seen.header("authorization").unwrap().to_owned();
+        let token = sent.rsplit(' ').next().unwrap();
+        let is_text = asked.fetch_add(1, Ordering::Relaxed) == 0;
+        let said = if is_text {
+            format!("no such token: {token}")
+        } else {
+            format!(r#"{{"jsonrpc":"2.0","id":2,"error":{{"code":-1,"message":"not by {sent}"}}}}"#)
+        };
+        let kind = if is_text {
+            "text/plain"
+        } else {
+            "application/json"
+        };
+        let mut response = unauthorized(said);
+        let headers = response.headers_mut();
+        headers.insert("content-type", kind.parse().unwrap());
+        std::future::ready(Ok(response))
+    });
+    let setup = Setup::before(&upstream);
+    let (token, ca) = (
+        setup.file("token", "hush-token-of-the-bridge"),
+        setup.path("ca.pem"),
+    );
+    let config = format!(
+        "[upstream.up]\nurl = \"{}\"\nca_file = {ca:?}\ncredential = \"key\"\n\
+         [credential.key.bearer]\ntoken = {{ file = {token:?} }}\n\
+         [[listener]]\nunix = \"DIR/proxy.sock\"\n",
+        upstream.url()
+    );
+    let setup = setup.written(&config);
+    let config = setup.write();
+    let mut bridge = Bridge::launch(
+        setup.dir(),
+        &["--standalone", "--config", config.to_str().unwrap()],
+    );
+    bridge.ask("1", "initialize").await;
+    bridge.error("1", "upstream_rejected_credential").await;
+    let said = bridge.answer("1").await;
+    assert!(said.contains("no such token: [credential]"), "{said}");
+    bridge.ask("2", "tools/list").await;
+    let said = bridge.answer("2").await;
+    assert!(said.contains("not by [credential]"), "{said}");
+    for line in &bridge.end().await.lines {
+        secrets::assert_none("stdout", line);
+    }
+}
+
+#[tokio::test]
+async fn standalone_waits_for_an_answer_as_long_as_the_configuration_says() {
+    let upstream = Upstream::https();
+    let pipes = upstream.streams_of("application/json", "/stalled");
+    upstream.at("/hanging", |_| std::future::pending());
+    for (path, code, words) in [
+        ("/hanging", "timeout", "no answer began within 1s"),
+        ("/stalled", "answer_cut", "broke off"),
+    ] {
+        let setup = Setup::before(&upstream)
+            .upstream("request_timeout = \"1s\"\nresponse_idle_timeout = \"500ms\"");
+        let config = setup.write();
+        let config = ["--config", config.to_str().unwrap(), "--route", path];
+        let mut bridge = Bridge::launch(setup.dir(), &[&["--standalone"], &config[..]].concat());
+        bridge.ask("1", "initialize").await;
+        bridge.error("1", code).await;
+        let said = bridge.answer("1").await;
+        assert!(said.contains(words), "{said}");
+        bridge.end().await.assert_clean();
+    }
+    drop(pipes);
 }
 
 #[tokio::test]

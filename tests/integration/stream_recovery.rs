@@ -324,3 +324,130 @@ async fn without_the_key_a_stream_ends_with_the_upstreams_and_resumption_is_the_
         assert_eq!(pipes.len(), from + 1);
     }
 }
+
+const SECOND_ID: &str = "7c9e6679-7425-40de-944b-e07fc1f90ae7";
+
+/// The only route, by which a client may have a second credential, with these lines more.
+fn with_route(setup: Setup, is_offered: bool, more: &str) -> Setup {
+    let secret = setup.path("secret");
+    let offered = if is_offered {
+        "credentials = [\"second\"]\n"
+    } else {
+        ""
+    };
+    setup.more(&format!(
+        "[credential.second.auth-gateway]\nkey_id = \"{SECOND_ID}\"\nsecret = {{ file = {secret:?} }}\n\
+         [[route]]\npath = \"/\"\nupstream = \"up\"\n{offered}{more}\n"
+    ))
+}
+
+#[tokio::test]
+async fn the_credential_that_the_client_chose_signs_every_attempt_until_it_is_no_longer_offered() {
+    let upstream = Upstream::https();
+    upstream.accept_only(&[
+        (crate::common::KEY_ID, crate::common::SECRET),
+        (SECOND_ID, crate::common::SECRET),
+    ]);
+    let pipes = upstream.streams_at("/events");
+    let setup = Setup::before(&upstream).upstream(RECOVERY);
+    let without = with_route(setup.again(), false, "");
+    let mut daemon = with_route(setup, true, "").start().await;
+    let ask = Ask::events("/events").header("x-mcp-auth-credential", "second");
+    let mut stream = opened(&daemon, Way::Tcp(Http::One), ask).await;
+    let first = next(&pipes, 0).await;
+    first.send("id: 1\nretry: 1\n\n").await;
+    stream.until("\n\n").await;
+    daemon.reload().await;
+    first.cut().await;
+    let second = next(&pipes, 1).await;
+    second.send("data: b\n\n").await;
+    assert_eq!(stream.until("\n\n").await, "data: b\n\n");
+    assert_eq!(upstream.last().header("x-api-key-id"), Some(SECOND_ID));
+    let written = without.config();
+    daemon.reload_with(|setup| setup.written(&written)).await;
+    second.cut().await;
+    assert!(stream.end().await.1.is_err());
+    assert_eq!(pipes.len(), 2);
+}
+
+#[tokio::test]
+async fn a_stream_ends_with_the_right_to_it() {
+    let upstream = Upstream::https();
+    let pipes = upstream.streams_at("/events");
+    let uid = nix::unistd::getuid();
+    let token = |token| format!("tokens = {{ ci = {{ file = {token:?} }} }}");
+    let setup = || {
+        let setup = Setup::before(&upstream).upstream(RECOVERY);
+        setup.file("token", "hush-the-token-of-ci");
+        setup.file("other", "hush-another-token-of-ci");
+        setup
+    };
+    for (name, before, after) in [
+        ("nothing", ("", ""), ("", "")),
+        ("route", ("", ""), ("deny", "")),
+        ("listener", ("", ""), ("", "deny")),
+        ("policy", ("policy a", ""), ("policy b", "")),
+        ("token", ("", "token"), ("", "other")),
+        ("same token", ("", "token"), ("", "token")),
+    ] {
+        let make = |of: (&str, &str), base: Setup| {
+            let route = match of.0 {
+                "deny" => format!("deny = {{ users = [\"{uid}\"] }}"),
+                "policy a" => "[[route.policy]]\ntools = { deny = [\"a\"] }".to_owned(),
+                "policy b" => "[[route.policy]]\ntools = { deny = [\"b\"] }".to_owned(),
+                _ => String::new(),
+            };
+            let listener = match of.1 {
+                "deny" => format!("deny = {{ users = [\"{uid}\"] }}"),
+                "" => String::new(),
+                file => token(base.path(file)),
+            };
+            with_route(base, true, &route).unix_listener(&listener)
+        };
+        let base = setup();
+        let changed = make(after, base.again());
+        let daemon = make(before, base);
+        let mut daemon = daemon.start().await;
+        let from = pipes.len();
+        let ask = Ask::events("/events").header("authorization", "Bearer hush-the-token-of-ci");
+        let mut stream = opened(&daemon, Way::Unix(Http::One), ask).await;
+        let first = next(&pipes, from).await;
+        first.send("id: 1\nretry: 1\n\n").await;
+        stream.until("\n\n").await;
+        let written = changed.config();
+        daemon.reload_with(|setup| setup.written(&written)).await;
+        first.cut().await;
+        if before == after {
+            next(&pipes, from + 1).await.send("data: b\n\n").await;
+            assert_eq!(stream.until("\n\n").await, "data: b\n\n", "{name}");
+        } else {
+            let end = within(format!("the end of {name}"), stream.end()).await;
+            assert!(end.1.is_err(), "{name}");
+            assert_eq!(pipes.len(), from + 1, "{name}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_second_key_opens_a_stream_again_where_the_first_is_refused() {
+    let upstream = Upstream::https();
+    upstream.expects_refusals();
+    let pipes = upstream.streams_at("/events");
+    let (key_id, second) = (crate::common::KEY_ID, crate::common::secrets::NEXT_SECRET);
+    let setup = Setup::before(&upstream).upstream(RECOVERY);
+    let file = setup.file("second", second);
+    let daemon = setup
+        .more(&format!(
+            "[credential.key.auth-gateway.previous]\nkey_id = {key_id:?}\nsecret = {{ file = {file:?} }}"
+        ))
+        .start()
+        .await;
+    let mut stream = opened(&daemon, Way::Tcp(Http::One), Ask::events("/events")).await;
+    let first = next(&pipes, 0).await;
+    first.send("id: 1\nretry: 1\n\n").await;
+    stream.until("\n\n").await;
+    upstream.accept_only(&[(key_id, second)]);
+    first.cut().await;
+    next(&pipes, 1).await.send("data: b\n\n").await;
+    assert_eq!(stream.until("\n\n").await, "data: b\n\n");
+}

@@ -311,7 +311,8 @@ fn bearer(ask: Ask, token: &str) -> Ask {
 async fn a_port_that_wants_tokens_serves_their_clients_alone_and_keeps_the_token_to_itself() {
     let upstream = Upstream::https();
     let setup = with_tokens(Setup::before(&upstream)).upstream("forward_authorization = true");
-    let route = "[[route]]\npath = \"/\"\nupstream = \"up\"\ndeny = { clients = [\"desk\"] }\n";
+    let route = "[[route]]\npath = \"/\"\nupstream = \"up\"\ndeny = { clients = [\"desk\"] }\n\
+                 [[route]]\npath = \"/open\"\nupstream = \"up\"\n";
     let daemon = setup.more(route).start().await;
     for http in [Http::One, Http::Two] {
         let way = Way::Tcp(http);
@@ -340,8 +341,12 @@ async fn a_port_that_wants_tokens_serves_their_clients_alone_and_keeps_the_token
         .get("/readyz")
         .await
         .assert_refused(403, "client_unauthenticated");
-    // The socket asks nobody, and passes what is the client's own.
+    // The socket asks nobody: whoever comes by it could be the one who is denied.
     let asked = bearer(Ask::get("/mcp"), TOKEN);
+    let nameless = ask(&daemon, "proxy.sock", asked).await;
+    nameless.assert_refused(403, "peer_forbidden");
+    // Elsewhere it passes what is the client's own.
+    let asked = bearer(Ask::get("/open"), TOKEN);
     assert_eq!(ask(&daemon, "proxy.sock", asked).await.status, 200);
     assert!(!daemon.text().contains(TOKEN), "{}", daemon.text());
 }
@@ -476,6 +481,30 @@ async fn a_port_of_the_network_is_served_with_tls_and_known_clients() {
         .ask(asked("other.example"))
         .await
         .assert_refused(403, "host_forbidden");
+}
+
+#[tokio::test]
+async fn whoever_is_refused_by_name_is_named_in_log_and_audit() {
+    let upstream = Upstream::https();
+    let setup = with_tokens(Setup::before(&upstream));
+    let audit = setup.path("audit.log");
+    let setup = setup
+        .tcp_listener("allow = { clients = [\"ci\"] }")
+        .more(&format!("[audit]\nfile = {audit:?}"));
+    let daemon = setup.start().await;
+    let asked = bearer(Ask::get("/mcp"), OTHER_TOKEN).header("x-request-id", "refused");
+    daemon
+        .ask(asked)
+        .await
+        .assert_refused(403, "peer_forbidden");
+    assert_eq!(daemon.logged_request("refused").await["client"], "desk");
+    until("its record", || {
+        let records = fs::read_to_string(&audit).unwrap_or_default();
+        records
+            .lines()
+            .any(|line| line.contains("\"client\":\"desk\""))
+    })
+    .await;
 }
 
 // Which credential.

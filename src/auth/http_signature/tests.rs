@@ -54,6 +54,7 @@ fn config(
         },
         algorithm,
         key: Secret::new(key),
+        key_is_base64: false,
         components: components.to_vec(),
         label: "sig1".to_owned(),
         created: true,

@@ -94,6 +94,12 @@ impl Cache {
         }
     }
 
+    /// A token that was fetched at `then` or later, however short it lasts.
+    pub fn fetched_since(&self, then: Instant) -> Option<Arc<Token>> {
+        let token = self.token.as_ref().filter(|token| token.fetched >= then);
+        token.cloned()
+    }
+
     /// As [`Cache::next`]; whoever is told to fetch is the only one until that ends.
     pub fn next_or_begin(&mut self, now: Instant) -> Step {
         let step = self.next(now);
@@ -234,6 +240,16 @@ mod tests {
             cache.refused(&token, after(start, 6)),
             "another is on its way"
         );
+    }
+
+    #[test]
+    fn whoever_waited_gets_what_came_even_if_it_has_expired_since() {
+        let (mut cache, start) = (Cache::default(), Instant::now());
+        cache.next_or_begin(start);
+        cache.fetched(granted(1), after(start, 1));
+        assert!(matches!(cache.next(after(start, 5)), Step::Fetch));
+        assert!(cache.fetched_since(start).is_some());
+        assert!(cache.fetched_since(after(start, 2)).is_none());
     }
 
     #[test]

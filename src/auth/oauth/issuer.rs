@@ -17,6 +17,7 @@ use zeroize::Zeroizing;
 use super::assertion::{self, ASSERTION_TYPE};
 use super::form::{self, Form};
 use crate::auth::bearer;
+use crate::auth::redact::redact_values;
 use crate::client::{Client, ProxyVariables};
 use crate::config::{ClientProof, Oauth, Target, TargetPath, TokenIssuer, Upstream};
 use crate::message::RequestBody;
@@ -25,7 +26,8 @@ use crate::message::RequestBody;
 const MAX_ANSWER: usize = 64 * 1024;
 /// How much of an issuer's own words is passed on, in characters.
 const MAX_WORDS: usize = 200;
-/// No token is believed to last longer.
+/// What an issuer says of a lifetime is believed within these.
+const SHORTEST: Duration = Duration::from_secs(1);
 pub const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 pub struct Issuer {
@@ -84,7 +86,7 @@ impl Issuer {
 
     async fn exchange(&self) -> Result<Granted, String> {
         let endpoint = self.endpoint().await?;
-        let request = self.request(&endpoint)?;
+        let (request, sent) = self.request(&endpoint)?;
         let (status, body) = send(&endpoint.client, request)
             .await
             .map_err(|reason| format!("{} {reason}", self.name()))?;
@@ -92,10 +94,10 @@ impl Issuer {
             return Err(format!(
                 "{} refused: {}",
                 self.name(),
-                self.words_of_refusal(status, &body)
+                words_of_refusal(status, &body, &sent)
             ));
         }
-        granted(&body).map_err(|reason| format!("{} {reason}", self.name()))
+        granted(&body, &sent).map_err(|reason| format!("{} {reason}", self.name()))
     }
 
     async fn endpoint(&self) -> Result<Arc<Endpoint>, String> {
@@ -138,7 +140,12 @@ impl Issuer {
         Client::new(&place, &self.proxies)
     }
 
-    fn request(&self, endpoint: &Endpoint) -> Result<Request<RequestBody>, String> {
+    /// The request, and what of it may not come back in anybody's words.
+    fn request(&self, endpoint: &Endpoint) -> Result<(Request<RequestBody>, Sent), String> {
+        let mut sent = Sent::default();
+        if self.config.client_id.hidden {
+            sent.hide(self.client_id.as_bytes());
+        }
         let mut form = Form::default().field("grant_type", b"client_credentials");
         if let Some(scope) = &self.config.scope {
             form = form.field("scope", scope.as_bytes());
@@ -149,17 +156,24 @@ impl Issuer {
         let mut authorization = None;
         match (&self.config.client, &self.key) {
             (ClientProof::SecretPost(secret), _) => {
+                sent.hide(secret.expose());
                 form = form
                     .field("client_id", self.client_id.as_bytes())
                     .field("client_secret", secret.expose());
             }
             (ClientProof::SecretBasic(secret), _) => {
-                authorization = Some(basic(&self.client_id, secret.expose()));
+                sent.hide(secret.expose());
+                let value = basic(&self.client_id, secret.expose());
+                sent.hide(value.as_bytes());
+                authorization = Some(value);
             }
             (ClientProof::PrivateKey { .. }, Some(key)) => {
                 let assertion = key
                     .assertion(&self.client_id, &endpoint.audience, SystemTime::now())
                     .map_err(|_| "the client's assertion could not be signed")?;
+                sent.hide(assertion.as_bytes());
+                // What makes it one is its signature.
+                sent.hide(assertion.rsplit('.').next().unwrap_or_default().as_bytes());
                 form = form
                     .field("client_id", self.client_id.as_bytes())
                     .field("client_assertion_type", ASSERTION_TYPE.as_bytes())
@@ -180,34 +194,7 @@ impl Issuer {
         if let Some(value) = authorization {
             headers.insert(AUTHORIZATION, value);
         }
-        Ok(request)
-    }
-
-    /// `error` and `error_description` (RFC 6749, section 5.2), without what we sent.
-    fn words_of_refusal(&self, status: StatusCode, body: &[u8]) -> String {
-        #[derive(Default, Deserialize)]
-        struct Refusal {
-            error: Option<String>,
-            error_description: Option<String>,
-        }
-        let refusal: Refusal = serde_json::from_slice(body).unwrap_or_default();
-        let words = match (refusal.error, refusal.error_description) {
-            (Some(error), Some(description)) => format!("{status}, {error}: {description}"),
-            (Some(error), None) => format!("{status}, {error}"),
-            (None, _) => return status.to_string(),
-        };
-        let words = match &self.config.client {
-            ClientProof::SecretBasic(secret) | ClientProof::SecretPost(secret) => {
-                let secret = Zeroizing::new(String::from_utf8_lossy(secret.expose()).into_owned());
-                words.replace(secret.as_str(), "[credential]")
-            }
-            ClientProof::PrivateKey { .. } => words,
-        };
-        words
-            .chars()
-            .map(|c| if c.is_control() { ' ' } else { c })
-            .take(MAX_WORDS)
-            .collect()
+        Ok((request, sent))
     }
 
     /// The issuer, for a sentence that goes on.
@@ -220,6 +207,44 @@ impl Issuer {
     fn known_endpoint(&self) -> std::sync::MutexGuard<'_, Option<Arc<Endpoint>>> {
         self.endpoint.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The sensitive values of a request, each as it is and as a form has it.
+#[derive(Default)]
+struct Sent(Vec<Zeroizing<String>>);
+
+impl Sent {
+    fn hide(&mut self, value: &[u8]) {
+        let mut encoded = Zeroizing::new(String::new());
+        form::encode(value, &mut encoded);
+        let plain = String::from_utf8_lossy(value).into_owned();
+        self.0.extend([Zeroizing::new(plain), encoded]);
+    }
+
+    /// The issuer's words without them, fit for one line, at most so many characters.
+    fn words(&self, text: &str, most: usize) -> String {
+        let values = self.0.iter().map(|value| value.as_str());
+        // Cut last: half a value could not be told any more.
+        let text = redact_values(values, text);
+        let printable = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+        printable.take(most).collect()
+    }
+}
+
+/// `error` and `error_description` (RFC 6749, section 5.2), without what we sent.
+fn words_of_refusal(status: StatusCode, body: &[u8], sent: &Sent) -> String {
+    #[derive(Default, Deserialize)]
+    struct Refusal {
+        error: Option<String>,
+        error_description: Option<String>,
+    }
+    let refusal: Refusal = serde_json::from_slice(body).unwrap_or_default();
+    let words = match (refusal.error, refusal.error_description) {
+        (Some(error), Some(description)) => format!("{status}, {error}: {description}"),
+        (Some(error), None) => format!("{status}, {error}"),
+        (None, _) => return status.to_string(),
+    };
+    sent.words(&words, MAX_WORDS)
 }
 
 /// RFC 6749, section 2.3.1: both encoded as in a form first.
@@ -259,7 +284,7 @@ async fn send(
 }
 
 /// RFC 6749, section 5.1.
-fn granted(body: &[u8]) -> Result<Granted, String> {
+fn granted(body: &[u8], sent: &Sent) -> Result<Granted, String> {
     #[derive(Deserialize)]
     struct Answer<'a> {
         #[serde(borrow)]
@@ -273,11 +298,7 @@ fn granted(body: &[u8]) -> Result<Granted, String> {
     if let Some(kind) = answer.token_type
         && !kind.eq_ignore_ascii_case("bearer")
     {
-        let kind: String = kind
-            .chars()
-            .filter(char::is_ascii_graphic)
-            .take(20)
-            .collect();
+        let kind = sent.words(&kind, 20);
         return Err(format!(
             "gives {kind} tokens; only bearer tokens can be used"
         ));
@@ -292,7 +313,9 @@ fn granted(body: &[u8]) -> Result<Granted, String> {
     };
     let lifetime = seconds
         .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
-        .map(|lifetime| lifetime.min(LONGEST));
+        // Some write 0 for what they do not tell; no token of use has expired already.
+        .filter(|lifetime| !lifetime.is_zero())
+        .map(|lifetime| lifetime.clamp(SHORTEST, LONGEST));
     Ok(Granted { header, lifetime })
 }
 
@@ -314,10 +337,13 @@ mod tests {
             (r#"{"access_token":"t"}"#, None),
             (r#"{"access_token":"t","expires_in":null}"#, None),
             (r#"{"access_token":"t","expires_in":-5}"#, None),
+            (r#"{"access_token":"t","expires_in":0}"#, None),
+            (r#"{"access_token":"t","expires_in":"0"}"#, None),
+            (r#"{"access_token":"t","expires_in":0.01}"#, Some(1)),
             (r#"{"access_token":"t","expires_in":1e12}"#, Some(86_400)),
         ] {
-            let granted =
-                granted(text.as_bytes()).unwrap_or_else(|error| panic!("{text}: {error}"));
+            let granted = granted(text.as_bytes(), &Sent::default())
+                .unwrap_or_else(|error| panic!("{text}: {error}"));
             assert_eq!(granted.header, "Bearer t");
             assert!(granted.header.is_sensitive());
             assert_eq!(granted.lifetime.map(|it| it.as_secs()), lifetime, "{text}");
@@ -336,7 +362,7 @@ mod tests {
             r#"{"access_token":"hu\nsh"}"#,
             r#"{"access_token":"hush","token_type":"DPoP"}"#,
         ] {
-            let error = granted(text.as_bytes()).err().unwrap();
+            let error = granted(text.as_bytes(), &Sent::default()).err().unwrap();
             assert!(!error.contains("hush"), "{error}");
         }
     }
@@ -346,5 +372,39 @@ mod tests {
         let value = basic("a:b", b"c d");
         let encoded = value.to_str().unwrap().strip_prefix("Basic ").unwrap();
         assert_eq!(BASE64.decode(encoded).unwrap(), b"a%3Ab:c+d");
+    }
+
+    #[test]
+    fn an_issuer_that_echoes_what_it_was_sent_gives_nothing_of_it_away() {
+        const SECRET: &str = "hush hush+s3cret/value";
+        let mut sent = Sent::default();
+        let authorization = basic("me", SECRET.as_bytes());
+        sent.hide(SECRET.as_bytes());
+        sent.hide(authorization.as_bytes());
+        let authorization = authorization.to_str().unwrap();
+        let encoded = authorization.strip_prefix("Basic ").unwrap();
+        let long = "x".repeat(MAX_WORDS - 60);
+        for echo in [
+            authorization.to_owned(),
+            format!("bad credentials {encoded} for me"),
+            "client_secret=hush+hush%2Bs3cret%2Fvalue&x=y".to_owned(),
+            format!("{SECRET} is wrong"),
+            // Where the words are cut.
+            format!("{long} {encoded}"),
+        ] {
+            let body = serde_json::json!({ "error": "invalid_client", "error_description": echo });
+            let status = StatusCode::UNAUTHORIZED;
+            let words = words_of_refusal(status, body.to_string().as_bytes(), &sent);
+            assert!(words.contains("invalid_client"), "{words}");
+            for part in [&encoded[..12], "s3cret", "S3CRET"] {
+                assert!(!words.contains(part), "{words}");
+            }
+            let body = serde_json::json!({ "access_token": "t", "token_type": echo });
+            let words = granted(body.to_string().as_bytes(), &sent).err().unwrap();
+            assert!(
+                !words.contains(&encoded[..12]) && !words.contains("s3cret"),
+                "{words}"
+            );
+        }
     }
 }

@@ -118,3 +118,22 @@ async fn a_request_that_leaves_does_not_end_the_exchange_that_it_began() {
     assert!(tokens.token().await.is_ok());
     assert_eq!(issuer.asked(), 1);
 }
+
+#[tokio::test]
+async fn a_token_without_a_lifetime_worth_the_name_is_fetched_once_and_used() {
+    let issuer = Fake::start(0).await;
+    let tokens = issuer.tokens();
+    // As often as it likes to be asked.
+    let answer = Arc::clone(&issuer.answer);
+    let answers = tokio::spawn(async move {
+        loop {
+            answer.notify_one();
+            tokio::task::yield_now().await;
+        }
+    });
+    let token = tokio::time::timeout(Duration::from_secs(10), tokens.token()).await;
+    answers.abort();
+    let header = token.unwrap().unwrap().header();
+    assert_eq!(header["authorization"], "Bearer t1");
+    assert_eq!(issuer.asked(), 1);
+}

@@ -70,13 +70,6 @@ fn is_forbidden(cause: &str) -> bool {
     cause.ends_with("(os error 13)")
 }
 
-/// Whether a text could echo a signature: a run of 32 hex digits or more is no word.
-pub fn may_hold_signature(words: &str) -> bool {
-    words
-        .split(|c: char| !c.is_ascii_hexdigit())
-        .any(|run| run.len() >= 32)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,13 +95,5 @@ mod tests {
         assert!(missing.message.contains("/run/x/proxy.sock"));
         let forbidden = problem(Kind::Unreachable, "/run/x: Permission denied (os error 13)");
         assert_eq!(forbidden.code, "daemon_forbidden");
-    }
-
-    #[test]
-    fn signatures_are_recognised_by_their_length() {
-        assert!(may_hold_signature(
-            "you sent deadbeefdeadbeefdeadbeefdeadbeef00"
-        ));
-        assert!(!may_hold_signature("Api Key is 550e8400-e29b-41d4 expired"));
     }
 }

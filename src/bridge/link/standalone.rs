@@ -48,11 +48,10 @@ pub fn standalone(
         place,
     };
     let authority = target.authority.to_string();
-    Ok(Link::new(
-        vec![way],
-        endpoint,
-        authority,
-        Some(Arc::clone(upstream)),
-        log,
-    ))
+    let limit = route.request_timeout;
+    let signer = Some(Arc::clone(upstream));
+    Ok(Link {
+        head_patience: limit.unwrap_or(upstream.config.request_timeout),
+        ..Link::new(vec![way], endpoint, authority, signer, log)
+    })
 }

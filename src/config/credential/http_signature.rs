@@ -1,14 +1,12 @@
 //! `[credential.NAME.http-signature]`.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use http::HeaderName;
-use zeroize::Zeroizing;
 
 use crate::config::decode::Field;
+use crate::config::scheme::signing_key;
 use crate::config::secret::{decode_secret, decode_text};
 use crate::config::{Component, CredentialScheme, HttpSignature};
-use crate::key::{Algorithm, SigningKey};
+use crate::key::Algorithm;
 use crate::message;
 use crate::secret::Secret;
 
@@ -57,6 +55,7 @@ pub fn decode(field: &Field<'_>) -> Option<CredentialScheme> {
         key_id: key_id?,
         algorithm: algorithm?,
         key: key?,
+        key_is_base64: encoding?,
         components: components?,
         label: label?,
         created: created?,
@@ -66,18 +65,8 @@ pub fn decode(field: &Field<'_>) -> Option<CredentialScheme> {
 }
 
 fn key(field: &Field<'_>, algorithm: Algorithm, is_base64: bool) -> Option<Secret> {
-    let mut secret = decode_secret(field)?;
-    if is_base64 {
-        let decoded = BASE64
-            .decode(secret.expose().trim_ascii())
-            .map(Zeroizing::new);
-        let Ok(decoded) = decoded else {
-            field.problem("the key is not base64; correct it, or leave \"key_encoding\" out");
-            return None;
-        };
-        secret = Secret::new(decoded);
-    }
-    SigningKey::new(algorithm, &secret)
+    let secret = decode_secret(field)?;
+    signing_key(algorithm, &secret, is_base64)
         .map_err(|error| field.problem(error))
         .ok()?;
     Some(secret)

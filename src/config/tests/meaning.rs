@@ -206,3 +206,136 @@ fn a_misspelt_table_is_one_problem() {
         "config.toml:2:2: upsteam: unknown key \"upsteam\"; did you mean \"upstream\"?"
     );
 }
+
+/// The configuration after the program of its only refreshed secret printed `new`.
+fn refreshed(config: &Config, new: &str) -> Result<Config, String> {
+    assert_eq!(config.refreshed.len(), 1);
+    config.with_secret(&config.refreshed[0].secret, &secret(new))
+}
+
+#[test]
+fn a_token_that_a_program_prints_anew_takes_the_place_of_the_one_before() {
+    let tokens = "[[listener]]\ntcp = \"127.0.0.1:0\"\n[listener.tokens]\n\
+                  desk = \"0123456789abcdef\"\nci.command = [\"/bin/echo\", \"fedcba9876543210\"]\nci.refresh = \"1h\"\n";
+    let config = Setup::small_and(tokens).load();
+    let client = |config: &Config, token: &str| {
+        let client = config.listeners[0].tokens.client(token.as_bytes());
+        client.map(|name| name.to_string())
+    };
+    assert_eq!(client(&config, "fedcba9876543210").as_deref(), Some("ci"));
+    let next = refreshed(&config, "another-token-of-ci").unwrap();
+    assert_eq!(client(&next, "another-token-of-ci").as_deref(), Some("ci"));
+    assert_eq!(client(&next, "fedcba9876543210"), None);
+    assert_eq!(client(&next, "0123456789abcdef").as_deref(), Some("desk"));
+    assert!(next.refreshed[0].secret == secret("another-token-of-ci"));
+    // And the next time.
+    let last = refreshed(&next, "a-third-token-of-ci").unwrap();
+    assert_eq!(client(&last, "another-token-of-ci"), None);
+    assert!(
+        refreshed(&config, "short")
+            .unwrap_err()
+            .contains("16 bytes")
+    );
+    let same = refreshed(&config, "0123456789abcdef").unwrap_err();
+    assert!(same.contains("\"desk\" has the same token"), "{same}");
+}
+
+#[test]
+fn a_signature_key_in_base64_that_a_program_prints_anew_is_put_into_force() {
+    let credential = "[upstream.two]\nurl = \"https://two.example/\"\ncredential = \"two\"\n\
+        [credential.two.http-signature]\nkey_id = \"k\"\nalgorithm = \"hmac-sha256\"\n\
+        key_encoding = \"base64\"\nkey = { command = [\"/bin/echo\", \"Zmlyc3Q=\"], refresh = \"1h\" }\n\
+        [[route]]\npath = \"/\"\nupstream = \"two\"\n";
+    let config = Setup::small_and(credential).load();
+    let next = refreshed(&config, "c2Vjb25k").unwrap();
+    let CredentialScheme::HttpSignature(signature) = &next.credentials[1].scheme else {
+        panic!("{next:?}");
+    };
+    assert!(signature.key == secret("c2Vjb25k") && signature.signing_key().is_ok());
+    let crate::key::SigningKey::Hmac(_) = signature.signing_key().unwrap() else {
+        panic!("another kind of key")
+    };
+    let unfit = refreshed(&config, "not base64!").unwrap();
+    let CredentialScheme::HttpSignature(signature) = &unfit.credentials[1].scheme else {
+        panic!("{unfit:?}");
+    };
+    assert!(signature.signing_key().is_err());
+}
+
+#[test]
+fn a_new_value_for_a_secret_that_stands_nowhere_is_an_error() {
+    let config = Setup::small_and("").load();
+    let (old, new) = (secret("s3cret"), secret("next"));
+    assert!(
+        config.with_secret(&old, &new).is_err(),
+        "equal, and another"
+    );
+}
+
+#[test]
+fn programs_that_print_secrets_run_side_by_side() {
+    let dir = tempfile::tempdir().unwrap();
+    let script = |own: &str, other: &str| {
+        let (own, other) = (dir.path().join(own), dir.path().join(other));
+        let wait = format!(
+            "touch {0}; while ! test -e {1}; do sleep 0.01; done; echo s3cret",
+            own.display(),
+            other.display()
+        );
+        format!("{{ command = [\"/bin/sh\", \"-c\", {wait:?}], timeout = \"20s\" }}")
+    };
+    let (one, other) = (script("a", "b"), script("b", "a"));
+    let setup = Setup::small_and(&format!(
+        "[upstream.two]\nurl = \"https://two.example/\"\ncredential = \"two\"\n\
+         [credential.two.headers]\nx-one = {one}\nx-other = {other}\n\
+         [[route]]\npath = \"/\"\nupstream = \"two\"\n"
+    ));
+    let mut told = None;
+    let config = Config::load_telling(&setup.sources(), |longest| told = Some(longest)).unwrap();
+    assert_eq!(config.commands.len(), 2);
+    assert_eq!(told, Some(Duration::from_secs(20)));
+    assert_eq!(
+        Config::command_time(&setup.sources()),
+        Duration::from_secs(20)
+    );
+    let mut told = None;
+    Config::load_telling(&Setup::small_and("").sources(), |longest| {
+        told = Some(longest)
+    })
+    .unwrap();
+    assert_eq!(told, None);
+}
+
+#[test]
+fn a_secret_that_was_refreshed_during_a_reload_is_not_undone_by_it() {
+    let setup = Setup::small_and(
+        "[upstream.two]\nurl = \"https://two.example/\"\ncredential = \"two\"\n\
+         [credential.two.bearer]\ntoken = { command = [\"/bin/echo\", \"first\"], refresh = \"1h\" }\n\
+         [[route]]\npath = \"/\"\nupstream = \"two\"\n",
+    );
+    let token = |config: &Config| match &config.credentials[1].scheme {
+        CredentialScheme::Bearer { token } => token.clone(),
+        other => panic!("{other:?}"),
+    };
+    let before = setup.load();
+    let now = refreshed(&before, "second").unwrap();
+    assert!(token(&setup.load().carry_over(&before, &now)) == secret("second"));
+    // A reload alone takes what the program printed for it.
+    assert!(token(&setup.load().carry_over(&before, &before)) == secret("first"));
+}
+
+#[test]
+fn variables_that_are_handed_on_to_programs_are_taken_out_of_the_environment() {
+    let command = "[upstream.two]\nurl = \"https://two.example/\"\ncredential = \"two\"\n\
+         [credential.two.bearer]\ntoken = { command = [\"/bin/sh\", \"-c\", \"echo $VAULT_TOKEN\"], \
+         pass_env = [\"VAULT_TOKEN\", \"SSL_CERT_FILE\"] }\n\
+         [[route]]\npath = \"/\"\nupstream = \"two\"\n";
+    let config = Setup::small_and(command)
+        .env("VAULT_TOKEN", "of-the-vault")
+        .load();
+    assert_eq!(config.secret_variables, ["VAULT_TOKEN"]);
+    let CredentialScheme::Bearer { token } = &config.credentials[1].scheme else {
+        panic!("{config:?}");
+    };
+    assert!(*token == secret("of-the-vault"), "the program has it still");
+}

@@ -12,9 +12,12 @@ const TABLES: [&str; 2] = ["/proc/self/net/tcp", "/proc/self/net/tcp6"];
 
 /// The user that owns the socket whose own end is `peer` and whose other end is `local`.
 ///
+/// `None`: there is no such socket in this network namespace.
+///
 /// # Errors
-/// A table cannot be read, or the socket is in none of them: its owner closed it.
-pub fn user(local: SocketAddr, peer: SocketAddr) -> io::Result<u32> {
+/// A table cannot be read, or its owner closed the socket.
+pub fn user(local: SocketAddr, peer: SocketAddr) -> io::Result<Option<u32>> {
+    let mut was_closed = false;
     for table in TABLES {
         let file = match File::open(table) {
             Ok(file) => BufReader::new(file),
@@ -22,28 +25,42 @@ pub fn user(local: SocketAddr, peer: SocketAddr) -> io::Result<u32> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(error) => return Err(io::Error::new(error.kind(), format!("{table}: {error}"))),
         };
-        if let Some(uid) = find(file, local, peer)? {
-            return Ok(uid);
+        match find(file, local, peer)? {
+            Some(Holder::User(uid)) => return Ok(Some(uid)),
+            Some(Holder::Nobody) => was_closed = true,
+            None => {}
         }
     }
-    Err(io::Error::other(
-        "no process of this network namespace holds the other end",
-    ))
+    if was_closed {
+        return Err(io::Error::other("its process closed it"));
+    }
+    Ok(None)
 }
 
-fn find(table: impl BufRead, local: SocketAddr, peer: SocketAddr) -> io::Result<Option<u32>> {
+#[derive(Debug, PartialEq, Eq)]
+enum Holder {
+    User(u32),
+    /// Its process closed it, and the kernel keeps it for a while.
+    Nobody,
+}
+
+fn find(table: impl BufRead, local: SocketAddr, peer: SocketAddr) -> io::Result<Option<Holder>> {
     let (local, peer) = (canonical(local), canonical(peer));
+    let mut abandoned = None;
     for line in table.lines() {
         let line = line?;
         let Some(row) = Row::parse(&line) else {
             continue;
         };
-        // One that nobody holds any more has no inode, and "root" where its user was.
-        if row.own == peer && row.other == local && row.inode != 0 {
-            return Ok(Some(row.uid));
+        if row.own == peer && row.other == local {
+            // One that nobody holds any more has no inode, and "root" where its user was.
+            if row.inode != 0 {
+                return Ok(Some(Holder::User(row.uid)));
+            }
+            abandoned = Some(Holder::Nobody);
         }
     }
-    Ok(None)
+    Ok(abandoned)
 }
 
 struct Row {
@@ -99,9 +116,50 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (local, peer) = (client.peer_addr().unwrap(), client.local_addr().unwrap());
-        assert_eq!(user(local, peer).unwrap(), nix::unistd::geteuid().as_raw());
+        let own = nix::unistd::geteuid().as_raw();
+        assert_eq!(user(local, peer).unwrap(), Some(own));
         // The pair the other way round is our own end, which is not accepted yet: nobody holds it.
         assert!(user(peer, local).is_err());
+    }
+
+    #[test]
+    fn a_client_by_another_address_of_this_host_is_known_and_one_that_left_is_not_of_another() {
+        use crate::config::Known;
+        use crate::listen::Owner;
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let local = listener.local_addr().unwrap();
+        let addresses = nix::ifaddrs::getifaddrs().unwrap();
+        let mut other = addresses.filter_map(|it| Some(it.address?.as_sockaddr_in()?.ip()));
+        let Some(other) = other.find(|ip| !ip.is_loopback()) else {
+            eprintln!("this host has no second address, so nothing is shown here");
+            return;
+        };
+        let socket = socket(other, local);
+        let own = nix::unistd::geteuid().as_raw();
+        let peer = socket.local_addr().unwrap();
+        assert_eq!(Owner::of_tcp(local, peer).user, Known::Is(own));
+        // It has gone while its request is on its way.
+        drop(socket);
+        assert_eq!(Owner::of_tcp(local, peer).user, Known::Unknown);
+        // Such a one there never was.
+        let remote = SocketAddr::new(other.into(), 1);
+        assert_eq!(Owner::of_tcp(local, remote).user, Known::IsNot);
+    }
+
+    fn socket(from: Ipv4Addr, to: SocketAddr) -> std::net::TcpStream {
+        use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect};
+        use std::os::fd::AsRawFd;
+        let [a, b, c, d] = from.octets();
+        let end = nix::sys::socket::socket(
+            AddressFamily::Inet,
+            SockType::Stream,
+            SockFlag::empty(),
+            None,
+        );
+        let end = end.unwrap();
+        bind(end.as_raw_fd(), &SockaddrIn::new(a, b, c, d, 0)).unwrap();
+        connect(end.as_raw_fd(), &SockaddrIn::new(127, 0, 0, 1, to.port())).unwrap();
+        end.into()
     }
 
     #[cfg(target_endian = "little")]
@@ -120,8 +178,14 @@ mod tests {
             )
             .unwrap()
         };
-        assert_eq!(found("127.0.0.1:8080", "127.0.0.1:50000"), Some(1001));
-        assert_eq!(found("[::1]:8080", "[::1]:50001"), Some(1002));
+        let user = |uid| Some(Holder::User(uid));
+        assert_eq!(found("127.0.0.1:8080", "127.0.0.1:50000"), user(1001));
+        assert_eq!(found("[::1]:8080", "[::1]:50001"), user(1002));
         assert_eq!(found("127.0.0.1:8080", "127.0.0.1:50001"), None);
+        assert_eq!(found("127.0.0.1:50000", "127.0.0.1:8080"), user(1000));
+        let abandoned = table.lines().take(3).collect::<Vec<_>>().join("\n");
+        let (local, peer) = ("127.0.0.1:8080".parse(), "127.0.0.1:50000".parse());
+        let holder = find(abandoned.as_bytes(), local.unwrap(), peer.unwrap());
+        assert_eq!(holder.unwrap(), Some(Holder::Nobody));
     }
 }

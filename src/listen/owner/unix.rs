@@ -39,7 +39,8 @@ pub fn groups(stream: &UnixStream, primary: u32) -> io::Result<Box<[u32]>> {
     }
 }
 
-/// `LOCAL_PEERCRED`: the first 16 of those that the process had when it connected.
+/// `LOCAL_PEERCRED`: those that the process had when it connected, if there are fewer than 16. The
+/// kernel cuts the list there, and who is denied by a group that was cut off must not get in.
 #[cfg(target_os = "macos")]
 pub fn groups(stream: &UnixStream, primary: u32) -> io::Result<Box<[u32]>> {
     // SAFETY: all zeroes is a value of this plain structure.
@@ -60,6 +61,9 @@ pub fn groups(stream: &UnixStream, primary: u32) -> io::Result<Box<[u32]>> {
         return Err(io::Error::last_os_error());
     }
     let count = usize::try_from(known.cr_ngroups).unwrap_or(0);
+    if count >= known.cr_groups.len() {
+        return Err(io::Error::other("there may be more than the system tells"));
+    }
     let valid = known.cr_groups.iter().take(count).copied();
     Ok(std::iter::once(primary).chain(valid).collect())
 }

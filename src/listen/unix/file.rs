@@ -57,13 +57,17 @@ impl Drop for SocketFile {
 /// Narrows the mode first and widens it last, so that a change of group lets nobody in meanwhile.
 pub(super) fn permit(path: &Path, wanted: &UnixAddress) -> io::Result<()> {
     let now = fs::symlink_metadata(path)?;
+    // Not for nothing: whoever gave up root, or is in a sandbox, may be forbidden a call that changes nothing.
+    let differs = |wanted: Option<u32>, now| wanted.is_some_and(|wanted| wanted != now);
+    let is_anothers = differs(wanted.owner, now.uid()) || differs(wanted.group, now.gid());
+    if !is_anothers && now.mode() & 0o7777 == wanted.mode {
+        return Ok(());
+    }
     fs::set_permissions(
         path,
         Permissions::from_mode(now.mode() & 0o7777 & wanted.mode),
     )?;
-    // Not for nothing: a sandbox may forbid the call even when it changes nothing.
-    let differs = |wanted: Option<u32>, now| wanted.is_some_and(|wanted| wanted != now);
-    if differs(wanted.owner, now.uid()) || differs(wanted.group, now.gid()) {
+    if is_anothers {
         lchown(path, wanted.owner, wanted.group)?;
     }
     fs::set_permissions(path, Permissions::from_mode(wanted.mode))

@@ -2,8 +2,13 @@
 
 use std::fs::{self, DirBuilder};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt};
 use std::path::{Path, PathBuf};
+
+/// What the names of such directories begin with; few others' do.
+const PREFIX: &str = ".~";
+
+const SOCKET: &str = "s";
 
 /// Made for one socket; gone when dropped.
 pub(super) struct Staging(PathBuf);
@@ -15,8 +20,8 @@ impl Staging {
     pub fn create(beside: &Path) -> io::Result<Self> {
         let mut tries = 0;
         loop {
-            let name: String = (0..4).map(|_| fastrand::alphanumeric()).collect();
-            let path = beside.join(format!(".{name}"));
+            let name: String = (0..3).map(|_| fastrand::alphanumeric()).collect();
+            let path = beside.join(format!("{PREFIX}{name}"));
             match DirBuilder::new().mode(0o700).create(&path) {
                 Ok(()) => return Ok(Self(path)),
                 Err(error) if error.kind() == ErrorKind::AlreadyExists && tries < 100 => tries += 1,
@@ -25,8 +30,28 @@ impl Staging {
         }
     }
 
+    /// Removes what daemons left that were killed meanwhile. To be called with the lock on
+    /// `beside` alone, or it would take a living daemon's.
+    pub fn sweep(beside: &Path) {
+        let Ok(entries) = fs::read_dir(beside) else {
+            return;
+        };
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            let is_ours = name.len() == PREFIX.len() + 3
+                && name.as_encoded_bytes().starts_with(PREFIX.as_bytes())
+                && entry.file_type().is_ok_and(|kind| kind.is_dir());
+            let left = entry.path();
+            let holds = fs::symlink_metadata(left.join(SOCKET));
+            // One that holds anything else is not of our making, and stays.
+            if is_ours && !holds.is_ok_and(|found| !found.file_type().is_socket()) {
+                drop(Self(left));
+            }
+        }
+    }
+
     pub fn socket(&self) -> PathBuf {
-        self.0.join("s")
+        self.0.join(SOCKET)
     }
 }
 

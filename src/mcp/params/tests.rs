@@ -63,6 +63,29 @@ fn a_later_listing_replaces_what_an_earlier_one_said() {
 }
 
 #[test]
+fn what_names_and_paths_hold_is_bounded() {
+    let mut catalog = Catalog::default();
+    for index in 0..20 {
+        let tool = format!("{index}{}", "x".repeat(MAX_BYTES / 10));
+        catalog.learn(
+            listing(SCHEMA)
+                .replace(r#""t""#, &format!("{tool:?}"))
+                .as_bytes(),
+        );
+        assert_eq!(
+            catalog.headers(&tool, r#"{"region":"x"}"#).is_empty(),
+            index >= 9,
+            "{index}"
+        );
+    }
+    assert!(catalog.bytes <= MAX_BYTES);
+    for index in 0..9 {
+        catalog.forget(&format!("{index}{}", "x".repeat(MAX_BYTES / 10)));
+    }
+    assert_eq!(catalog.bytes, 0);
+}
+
+#[test]
 fn big_integers_keep_their_digits() {
     assert_eq!(decimal("9223372036854775808"), "9223372036854775808");
     assert_eq!(decimal("-7"), "-7");

@@ -28,18 +28,29 @@ const MAX_IDLE: Duration = Duration::from_secs(24 * 60 * 60);
 const SWEEP: Duration = Duration::from_secs(60);
 
 /// Whose session it is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Owner {
+    place: Place,
+    /// The name by which it proved who it is.
+    client: Option<Arc<str>>,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Owner {
+enum Place {
     User(u32),
     /// A TCP client: what else tells it from others, its port, changes with each connection.
     Address(IpAddr),
 }
 
 impl Owner {
-    pub fn of(peer: &Peer) -> Self {
-        match peer {
-            Peer::Unix { uid, .. } => Self::User(*uid),
-            Peer::Tcp(address) => Self::Address(address.ip()),
+    pub fn of(peer: &Peer, client: Option<&Arc<str>>) -> Self {
+        let place = match peer {
+            Peer::Unix { uid, .. } => Place::User(*uid),
+            Peer::Tcp(address) => Place::Address(address.ip()),
+        };
+        Self {
+            place,
+            client: client.cloned(),
         }
     }
 }
@@ -190,7 +201,7 @@ impl Sessions {
         if known.swept.is_none_or(|swept| now >= swept + SWEEP) {
             known.expire(now);
         }
-        known.make_room(key.owner, session.bytes(), now);
+        known.make_room(&key.owner, session.bytes(), now);
         known.bytes += session.bytes();
         known.sessions.insert(key, Arc::new(session));
     }
@@ -251,10 +262,10 @@ impl Known {
         });
     }
 
-    fn make_room(&mut self, owner: Owner, bytes: usize, now: Instant) {
-        let of_owner = self.sessions.keys().filter(|key| key.owner == owner);
+    fn make_room(&mut self, owner: &Owner, bytes: usize, now: Instant) {
+        let of_owner = self.sessions.keys().filter(|key| key.owner == *owner);
         if of_owner.count() >= MAX_OF_OWNER {
-            self.remove_idlest(now, |key| key.owner == owner);
+            self.remove_idlest(now, |key| key.owner == *owner);
         }
         while !self.sessions.is_empty()
             && (self.sessions.len() >= MAX_SESSIONS || self.bytes + bytes > MAX_BYTES)

@@ -1,7 +1,8 @@
 //! The `endpoint` event, with which the 2024-11-05 transport tells a client where to POST.
 //!
-//! It is the first event of a stream. One that names the upstream's own origin
-//! would lead the client around the proxy, so it is made to lead through it.
+//! It is the first event of a stream that has data; comments, ids and the like may come before
+//! it. One that names the upstream's own origin would lead the client around the proxy, so it is
+//! made to lead through it.
 
 use std::sync::Arc;
 
@@ -10,10 +11,7 @@ use http::Uri;
 
 use crate::proxy::respond::{self, through_proxy};
 use crate::snapshot::{Snapshot, Upstream};
-
-const EVENT: &[u8] = b"event:";
-const NAME: &[u8] = b"endpoint";
-const DATA: &[u8] = b"data:";
+use crate::sse::{self, Splitter};
 
 /// A first event longer than this is passed on as it is.
 const MAX_EVENT: usize = 16 * 1024;
@@ -22,14 +20,15 @@ const MAX_EVENT: usize = 16 * 1024;
 pub struct Endpoint {
     snapshot: Arc<Snapshot>,
     route: usize,
-    held: BytesMut,
+    splitter: Splitter,
 }
 
-/// What becomes of the bytes given so far.
+/// What becomes of the bytes given so far: what can be passed on of them, if anything.
+#[derive(Debug, PartialEq, Eq)]
 pub enum Seen {
-    /// It may still be an endpoint event.
-    Held,
-    /// To be passed on; nothing more needs to be looked at.
+    /// An endpoint event may still come.
+    Begun(Bytes),
+    /// Nothing more needs to be looked at.
     Done(Bytes),
 }
 
@@ -38,47 +37,53 @@ impl Endpoint {
         Self {
             snapshot,
             route,
-            held: BytesMut::new(),
+            splitter: Splitter::default(),
         }
     }
 
-    pub fn look(&mut self, data: Bytes) -> Seen {
-        if self.held.is_empty() && !may_be_endpoint(&data) {
-            return Seen::Done(data);
-        }
-        self.held.extend_from_slice(&data);
-        if !may_be_endpoint(&self.held) || self.held.len() > MAX_EVENT {
-            return Seen::Done(self.release());
-        }
-        let Some(end) = end_of_event(&self.held) else {
-            return Seen::Held;
-        };
-        let upstream = &self.snapshot.upstreams[self.snapshot.config.routes[self.route].upstream];
-        match self.rewritten(end, upstream) {
-            Some(event) => {
-                let mut all = BytesMut::from(&event[..]);
-                all.extend_from_slice(&self.held[end..]);
-                Seen::Done(all.freeze())
-            }
-            None => Seen::Done(self.release()),
-        }
+    /// Another stream begins: what was held of the one before is no part of it.
+    pub fn begin(&mut self) {
+        self.splitter = Splitter::default();
     }
 
-    fn release(&mut self) -> Bytes {
-        std::mem::take(&mut self.held).freeze()
-    }
-
-    fn rewritten(&self, end: usize, upstream: &Upstream) -> Option<Vec<u8>> {
-        let event = &self.held[..end];
-        let data = event
-            .split(|&byte| byte == b'\n')
-            .find(|line| line.starts_with(DATA))?;
-        let target = std::str::from_utf8(&data[DATA.len()..]).ok()?.trim();
+    pub fn look(&mut self, data: &[u8]) -> Seen {
         let route = &self.snapshot.config.routes[self.route];
-        let target =
-            through_proxy(target, route, upstream).or_else(|| through_nowhere(target, upstream))?;
-        Some(format!("event: endpoint\ndata: {target}\n\n").into_bytes())
+        let upstream = &self.snapshot.upstreams[route.upstream];
+        look(&mut self.splitter, data, |target| {
+            through_proxy(target, route, upstream).or_else(|| through_nowhere(target, upstream))
+        })
     }
+}
+
+fn look(splitter: &mut Splitter, data: &[u8], lead: impl Fn(&str) -> Option<String>) -> Seen {
+    splitter.push(data);
+    let mut out = BytesMut::new();
+    let mut is_done = false;
+    while !is_done && let Some(event) = splitter.next_event() {
+        let endpoint = endpoint(&event);
+        let target = endpoint.and_then(|data| lead(std::str::from_utf8(data).ok()?.trim()));
+        match target {
+            Some(target) => out.extend_from_slice(&sse::with_message(&event, target.as_bytes())),
+            None => out.extend_from_slice(&event),
+        }
+        is_done = sse::fields(&event).any(|(name, _)| name == b"data");
+    }
+    if is_done || splitter.pending() > MAX_EVENT {
+        out.extend_from_slice(&splitter.take_pending());
+        return Seen::Done(out.freeze());
+    }
+    Seen::Begun(out.freeze())
+}
+
+/// The data of an event that is one.
+fn endpoint(event: &[u8]) -> Option<&[u8]> {
+    let last = |wanted: &[u8]| {
+        let fields = sse::fields(event).filter(|(name, _)| *name == wanted);
+        fields.last().map(|(_, value)| value)
+    };
+    (last(b"event")? == b"endpoint")
+        .then(|| last(b"data"))
+        .flatten()
 }
 
 /// The path alone of a place that no path of the route leads to: the client is refused
@@ -88,64 +93,84 @@ fn through_nowhere(target: &str, upstream: &Upstream) -> Option<String> {
     respond::own_path(&uri, target, upstream).map(str::to_owned)
 }
 
-/// Whether `bytes` are, or could become, the beginning of an endpoint event.
-fn may_be_endpoint(bytes: &[u8]) -> bool {
-    let common = bytes.len().min(EVENT.len());
-    if bytes[..common] != EVENT[..common] {
-        return false;
-    }
-    let name = bytes[common..].trim_ascii_start();
-    let common = name.len().min(NAME.len());
-    name[..common] == NAME[..common]
-}
-
-fn end_of_event(bytes: &[u8]) -> Option<usize> {
-    let after = |mark: &[u8]| {
-        bytes
-            .windows(mark.len())
-            .position(|window| window == mark)
-            .map(|at| at + mark.len())
-    };
-    [after(b"\n\n"), after(b"\r\n\r\n")]
-        .into_iter()
-        .flatten()
-        .min()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn only_what_can_become_an_endpoint_event_is_looked_at() {
-        for begin in [
-            "",
-            "e",
-            "event:",
-            "event: ",
-            "event: end",
-            "event:endpoint\nda",
-        ] {
-            assert!(may_be_endpoint(begin.as_bytes()), "{begin:?}");
+    fn lead(target: &str) -> Option<String> {
+        let path = target.strip_prefix("https://up.example")?;
+        Some(format!("/through{path}"))
+    }
+
+    fn led(pieces: &[&str]) -> (String, bool) {
+        let mut splitter = Splitter::default();
+        let mut all = String::new();
+        for piece in pieces {
+            match look(&mut splitter, piece.as_bytes(), lead) {
+                Seen::Begun(out) => all.push_str(std::str::from_utf8(&out).unwrap()),
+                Seen::Done(out) => {
+                    all.push_str(std::str::from_utf8(&out).unwrap());
+                    return (all, true);
+                }
+            }
         }
-        for other in [
-            ":ok\n\n",
-            "data: 1\n",
-            "event: message\n",
-            "id: 1\nevent: endpoint",
-            "eventually",
+        (all, false)
+    }
+
+    #[test]
+    fn the_endpoint_leads_through_us_whatever_comes_before_it() {
+        let event = "event: endpoint\ndata: https://up.example/m?s=1\n\n";
+        let through = "event: endpoint\ndata: /through/m?s=1\n\n";
+        for before in [
+            "",
+            ":comment\n\n",
+            ":\r\rretry: 5\r\r",
+            "id: 1\n\n",
+            "event: x\n\n",
         ] {
-            assert!(!may_be_endpoint(other.as_bytes()), "{other:?}");
+            let whole = format!("{before}{event}data: 1\n\nrest");
+            let expected = format!("{before}{through}data: 1\n\nrest");
+            assert_eq!(led(&[&whole]), (expected, true), "{before:?}");
+            let bytes: Vec<_> = before.split_inclusive(|_| true).collect();
+            let pieces = [
+                &bytes[..],
+                &event.split_inclusive(|_| true).collect::<Vec<_>>(),
+            ];
+            let expected = format!("{before}{through}");
+            assert_eq!(led(&pieces.concat()), (expected, true), "{before:?}");
         }
     }
 
     #[test]
-    fn an_event_ends_behind_its_empty_line() {
-        assert_eq!(end_of_event(b"event: endpoint\ndata: /m\n\nrest"), Some(26));
-        assert_eq!(
-            end_of_event(b"event: endpoint\r\ndata: /m\r\n\r\n"),
-            Some(29)
-        );
-        assert_eq!(end_of_event(b"event: endpoint\ndata: /m\n"), None);
+    fn the_endpoint_leads_through_us_however_it_is_written() {
+        for event in [
+            "\u{feff}event: endpoint\ndata: https://up.example/m\n\n",
+            ":comment\nevent: endpoint\ndata: https://up.example/m\n\n",
+            "data: https://up.example/m\nevent: endpoint\n\n",
+            "event:endpoint\rdata:https://up.example/m\r\r",
+            "event: endpoint\r\ndata: https://up.example/m\r\n\r\n",
+        ] {
+            let (out, is_done) = led(&[event]);
+            assert!(
+                is_done && out.contains("data: /through/m\n"),
+                "{event:?} {out:?}"
+            );
+        }
+        let (out, _) = led(&["id: 7\nevent: endpoint\ndata: https://up.example/m\n\n"]);
+        assert!(out.contains("id: 7\n"), "{out:?}");
+    }
+
+    #[test]
+    fn every_other_beginning_passes_as_it_is() {
+        for text in [
+            "data: https://up.example/m\n\nevent: endpoint\ndata: https://up.example/m\n\n",
+            "event: message\ndata: 1\n\n",
+            "event: endpoint\ndata: https://elsewhere.example/m\n\n",
+        ] {
+            assert_eq!(led(&[text]), (text.to_owned(), true));
+        }
+        let long = format!("data: {}", "x".repeat(MAX_EVENT));
+        assert_eq!(led(&[&long]), (long.clone(), true));
+        assert_eq!(led(&["event: endpoint\ndata: "]), (String::new(), false));
     }
 }

@@ -19,9 +19,10 @@ use tokio::time::Instant;
 
 use super::can_be_kept_alive;
 use super::place::Place;
+use super::right::Right;
 use crate::client;
 use crate::config::Target;
-use crate::mcp::{self, SESSION_ID};
+use crate::mcp::SESSION_ID;
 use crate::message::RequestBody;
 use crate::proxy::session::Known;
 use crate::proxy::source::Source;
@@ -41,6 +42,7 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// What it takes to open a stream again.
 pub struct Reopening {
     proxy: Arc<Proxy>,
+    right: Right,
     upstream: Box<str>,
     target: Target,
     uri: Uri,
@@ -49,30 +51,26 @@ pub struct Reopening {
 }
 
 impl Reopening {
-    /// `None` unless `request` asks for a stream that is to be recovered.
     pub fn of(
+        right: Right,
         proxy: &Arc<Proxy>,
         upstream: &Upstream,
         request: &mut Request<RequestBody>,
         known: Option<&Known>,
-    ) -> Option<Box<Self>> {
+    ) -> Box<Self> {
         let config = &upstream.config;
-        if !config.stream_recovery
-            || !mcp::asks_for_legacy_stream(request.method(), request.headers())
-        {
-            return None;
-        }
         // What is compressed could not be joined.
         request.headers_mut().remove(header::ACCEPT_ENCODING);
         // Boxed: it would sit in every request's memory.
-        Some(Box::new(Self {
+        Box::new(Self {
             proxy: Arc::clone(proxy),
+            right,
             upstream: config.name.as_str().into(),
             target: config.target.clone(),
             uri: request.uri().clone(),
             headers: request.headers().clone(),
             known: known.cloned(),
-        }))
+        })
     }
 
     /// Makes the answer's stream one that is opened again.
@@ -106,12 +104,14 @@ impl Reopening {
     }
 
     async fn attempt(&self, place: &mut Place) -> Attempt {
-        // As it is now: credentials may have been replaced since.
+        // As it is now: credentials may have been replaced since, and rights withdrawn.
         let snapshot = self.proxy.snapshot();
-        let Some(upstream) = snapshot
-            .upstream_named(&self.upstream)
-            .filter(|now| now.config.target == self.target && now.config.stream_recovery)
-        else {
+        let is_same = |now: &&Arc<Upstream>| {
+            let config = &now.config;
+            *config.name == *self.upstream && config.target == self.target && config.stream_recovery
+        };
+        let granted = self.right.upstream(&snapshot).await;
+        let Some(upstream) = granted.filter(is_same) else {
             return Attempt::Refused;
         };
         let mut request = self.request(place);

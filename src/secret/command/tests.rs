@@ -7,6 +7,7 @@ fn shell(script: &str) -> Command {
         arguments: ["/bin/sh", "-c", script].map(str::to_owned).to_vec(),
         timeout: Duration::from_secs(10),
         refresh: None,
+        run_as: None,
         pass_env: vec!["PASSED_ON".to_owned(), "UNSET".to_owned()],
     }
 }

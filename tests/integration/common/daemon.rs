@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -11,6 +12,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Instant;
 
+use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -74,6 +76,9 @@ impl Daemon {
         // That of a daemon before this one.
         let _ = std::fs::remove_file(setup.path("notify.sock"));
         let manager = UnixDatagram::bind(setup.path("notify.sock")).unwrap();
+        // As a service manager's: whoever the daemon becomes may write to it.
+        let everybody = std::fs::Permissions::from_mode(0o666);
+        std::fs::set_permissions(setup.path("notify.sock"), everybody).unwrap();
         let mut command = Self::command(&setup);
         let started = Instant::now();
         let mut child = command.spawn().unwrap();
@@ -113,7 +118,10 @@ impl Daemon {
             .stderr(Stdio::piped());
         die_with_parent(&mut command);
         if let Some(limit) = setup.descriptors {
-            limit_descriptors(&mut command, limit);
+            self::limit(&mut command, Resource::RLIMIT_NOFILE, limit);
+        }
+        if let Some(limit) = setup.data_limit {
+            self::limit(&mut command, Resource::RLIMIT_DATA, limit);
         }
         command
     }
@@ -450,17 +458,10 @@ pub fn die_with_parent(command: &mut Command) {
     }
 }
 
-fn limit_descriptors(command: &mut Command, limit: u64) {
+fn limit(command: &mut Command, resource: Resource, limit: u64) {
     // SAFETY: one async-signal-safe call between fork and exec.
     unsafe {
-        command.pre_exec(move || {
-            let limit = libc::rlimit {
-                rlim_cur: limit,
-                rlim_max: limit,
-            };
-            libc::setrlimit(libc::RLIMIT_NOFILE, &limit);
-            Ok(())
-        });
+        command.pre_exec(move || Ok(setrlimit(resource, limit, limit)?));
     }
 }
 

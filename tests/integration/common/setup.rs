@@ -27,6 +27,7 @@ pub struct Setup {
     pub(super) args: Vec<String>,
     pub(super) inherited: Vec<(String, OwnedFd)>,
     pub(super) descriptors: Option<u64>,
+    pub(super) data_limit: Option<u64>,
 }
 
 impl Setup {
@@ -50,6 +51,7 @@ impl Setup {
             args: Vec::new(),
             inherited: Vec::new(),
             descriptors: None,
+            data_limit: None,
         };
         setup.file("ca.pem", &tls::authority().pem);
         setup.file("secret", SECRET);
@@ -170,6 +172,12 @@ impl Setup {
     /// More descriptors than this the system will not give it.
     pub fn descriptors(mut self, limit: u64) -> Self {
         self.descriptors = Some(limit);
+        self
+    }
+
+    /// More bytes of memory to write to than this the system will not give it.
+    pub fn data_limit(mut self, limit: u64) -> Self {
+        self.data_limit = Some(limit);
         self
     }
 

@@ -12,7 +12,7 @@ pub struct User {
 pub fn can_be_others() -> bool {
     let can = cfg!(target_os = "linux") && nix::unistd::geteuid().is_root();
     if !can {
-        eprintln!("skipped: other users are tried by root on Linux only");
+        super::skipped("other users are tried by root on Linux only", true);
     }
     can
 }

@@ -1,6 +1,6 @@
 //! A new key that the gateway does not know yet, beside the one that it knows.
 
-use super::{CALL, start};
+use super::CALL;
 use crate::common::secrets::NEXT_SECRET;
 use crate::common::{Ask, Daemon, KEY_ID, SECRET, Setup, Upstream, body};
 
@@ -88,9 +88,8 @@ async fn a_gateway_that_takes_neither_says_why_and_is_not_asked_without_end() {
 #[tokio::test]
 async fn previous_needs_no_second_gateway_when_the_first_key_works() {
     let upstream = Upstream::https();
-    let setup = Setup::before(&upstream);
-    setup.file("next", NEXT_SECRET);
-    let daemon = start(&upstream, setup, ROTATING).await;
+    let daemon = rotating(&upstream).await;
+    upstream.accept_only(&[(KEY_ID, NEXT_SECRET)]);
     assert_eq!(daemon.post("/mcp", CALL).await.status, 200);
     assert_eq!(upstream.count(), 1);
 }

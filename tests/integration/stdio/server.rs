@@ -30,6 +30,7 @@ struct State {
     sessions: HashSet<String>,
     opened: usize,
     refuses: bool,
+    hangs_on_opening: bool,
     answers: HashMap<String, Value>,
     hangs: HashSet<String>,
     /// Methods whose stream is cut before the answer, and the id of the event sent first.
@@ -37,6 +38,7 @@ struct State {
     /// The request whose stream was cut.
     cut: Option<String>,
     resumes_nothing: bool,
+    resumes_in_silence: bool,
 }
 
 /// A message that arrived.
@@ -111,8 +113,18 @@ impl Server {
         self.state().resumes_nothing = true;
     }
 
+    /// Takes every attempt to resume, and says nothing.
+    pub fn resume_in_silence(&self) {
+        self.state().resumes_in_silence = true;
+    }
+
     pub fn forget_sessions(&self) {
         self.state().sessions.clear();
+    }
+
+    /// Every `initialize` from now on is left without an answer.
+    pub fn hang_on_opening(&self) {
+        self.state().hangs_on_opening = true;
     }
 
     pub fn refuse_sessions(&self) {
@@ -183,6 +195,9 @@ impl Server {
     async fn take(&self, post: &Post) -> Outcome {
         let message: Message<'_> = serde_json::from_slice(&post.body).unwrap();
         let method = &*message.method;
+        if method == "initialize" && self.state().hangs_on_opening {
+            std::future::pending::<()>().await;
+        }
         if method == "initialize" {
             return Ok(self.open(message.id.unwrap()));
         }
@@ -191,14 +206,14 @@ impl Server {
         if !is_known && !post.is_modern() {
             return Ok(status(404));
         }
-        let Some(id) = message.id.map(RawValue::get) else {
-            return Ok(status(202));
-        };
         if self.state().hangs.contains(method) {
             self.0.hanging.send_modify(|count| *count += 1);
             let _hanging = Hanging(Arc::clone(&self.0));
             std::future::pending::<()>().await;
         }
+        let Some(id) = message.id.map(RawValue::get) else {
+            return Ok(status(202));
+        };
         let cut = self.state().cuts.get(method).cloned();
         if let Some(event_id) = cut {
             self.state().cut = Some(id.to_owned());
@@ -240,6 +255,9 @@ impl Server {
     fn resume(&self, headers: &HeaderMap) -> Response<body::Body> {
         let last = headers.get("last-event-id").map(|id| id.to_str().unwrap());
         let mut state = self.state();
+        if last.is_some() && state.resumes_in_silence {
+            return events(String::new());
+        }
         let last = last.filter(|_| !state.resumes_nothing);
         let cut = last.and_then(|_| state.cut.take());
         match (last, cut) {

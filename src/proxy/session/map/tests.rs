@@ -24,9 +24,18 @@ fn upstream() -> Arc<Upstream> {
     Arc::clone(&snapshot.upstreams[0])
 }
 
+fn user(uid: u32, client: Option<&Arc<str>>) -> Owner {
+    let peer = Peer::Unix {
+        uid,
+        gid: 0,
+        pid: None,
+    };
+    Owner::of(&peer, client)
+}
+
 fn key(owner: u32, id: usize) -> Key {
     Key {
-        owner: Owner::User(owner),
+        owner: user(owner, None),
         upstream: "acme".into(),
         path: "/mcp".into(),
         id: HeaderValue::from(id),
@@ -48,7 +57,11 @@ fn a_session_is_its_owners_at_its_own_path_of_its_own_upstream() {
         key(2, 7),
         key(1, 8),
         Key {
-            owner: Owner::Address([127, 0, 0, 1].into()),
+            owner: Owner::of(&Peer::Tcp(([127, 0, 0, 1], 9).into()), None),
+            ..key(1, 7)
+        },
+        Key {
+            owner: user(1, Some(&"ci".into())),
             ..key(1, 7)
         },
         Key {
