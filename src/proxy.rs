@@ -12,7 +12,7 @@ pub mod cache;
 mod error;
 mod exchange;
 mod failover;
-mod head;
+pub(crate) mod head;
 mod ids;
 mod lens;
 mod limit;

@@ -79,10 +79,16 @@ impl Splitter {
     }
 }
 
+/// An event without the mark before it. Ahead of that may be the LF of a CRLF whose CR, cut off
+/// from it, ended the event before.
+fn unmarked(event: &[u8]) -> &[u8] {
+    let event = event.strip_prefix(b"\n").unwrap_or(event);
+    event.strip_prefix(BYTE_ORDER_MARK).unwrap_or(event)
+}
+
 /// The fields of one event, in order: name and value.
 pub fn fields(event: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
-    let event = event.strip_prefix(BYTE_ORDER_MARK).unwrap_or(event);
-    event
+    unmarked(event)
         .split(|byte| matches!(byte, b'\n' | b'\r'))
         .filter(|line| !line.is_empty() && line[0] != b':')
         .map(|line| match memchr::memchr(b':', line) {
@@ -183,6 +189,7 @@ mod tests {
             ("event: message\ndata:{}\n\n", Some("{}")),
             ("id: 4\ndata: one\ndata: two\n\n", Some("one\ntwo")),
             ("\u{feff}data: 1\n\n", Some("1")),
+            ("\n\u{feff}data: 1\n\n", Some("1")),
             ("event: endpoint\ndata: /m\n\n", None),
             (":keepalive\n\n", None),
             ("id: 4\ndata:\n\n", None),

@@ -3,6 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Empty};
+use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -79,8 +80,11 @@ fn theirs(data: &[u8], method: Method) -> Result<Read, hyper::Error> {
 
 async fn exchange(data: &[u8], method: Method) -> Result<Read, hyper::Error> {
     let (near, mut far) = tokio::io::duplex(16 * 1024);
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(near)).await?;
+    // As many lines as we take; hyper's own limit is lower.
+    let (mut sender, connection) = http1::Builder::new()
+        .max_headers(head::MAX_LINES)
+        .handshake(TokioIo::new(near))
+        .await?;
     let request = Request::builder()
         .method(method)
         .uri("/")

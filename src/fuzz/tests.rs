@@ -89,6 +89,7 @@ targets!(
     chunks,
     configuration,
     events,
+    hygiene,
     json_rpc,
     lines,
     listing,

@@ -60,7 +60,7 @@ struct Updated {
 
 /// One of these is in each of them. Made once: a search is prepared in more time than it takes.
 static WORDS: LazyLock<[Finder<'_>; 2]> =
-    LazyLock::new(|| ["list_changed", "updated"].map(|word| Finder::new(word)));
+    LazyLock::new(|| ["list_changed", "updated"].map(Finder::new));
 
 impl Change {
     /// Reads every change in a message or batch; most messages are not even parsed.

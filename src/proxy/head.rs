@@ -18,7 +18,7 @@ const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto")
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
 /// Builds the head of the upstream's request, all but the signature.
-pub fn outgoing(
+pub(super) fn outgoing(
     call: &mut Call<'_>,
     upstream: &Upstream,
     target: PathAndQuery,
@@ -74,7 +74,7 @@ pub fn clean(
 
 /// Removes what an upstream that cannot tell `_` from `-` (CGI, WSGI) would take for a header of
 /// ours, or for one that was dropped.
-fn remove_disguised(headers: &mut HeaderMap, is_own: impl Fn(&HeaderName) -> bool) {
+pub fn remove_disguised(headers: &mut HeaderMap, is_own: impl Fn(&HeaderName) -> bool) {
     let is_taken_for_another = |name: &&HeaderName| {
         name.as_str().contains('_')
             && HeaderName::try_from(name.as_str().replace('_', "-")).is_ok_and(|dashed| {

@@ -35,6 +35,7 @@ mod sandbox;
 mod sessions;
 mod signing;
 mod smuggling;
+mod soak;
 mod stdio;
 mod stream_recovery;
 mod streaming;

@@ -13,7 +13,7 @@ use crate::message::{self, RequestBody};
 /// Largest response head, in bytes.
 pub const MAX_HEAD: usize = 64 * 1024;
 /// Most header lines of a response.
-const MAX_LINES: usize = 128;
+pub const MAX_LINES: usize = 128;
 
 /// How a request's body is delimited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -176,12 +176,8 @@ fn body(method: &Method, status: StatusCode, headers: &HeaderMap) -> Result<Deco
 /// Whether the connection goes on after this response (RFC 9112, section 9.3).
 fn persists(headers: &HeaderMap, is_http11: bool) -> bool {
     let says = |option: &str| {
-        headers
-            .get_all(header::CONNECTION)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(','))
-            .any(|item| item.trim().eq_ignore_ascii_case(option))
+        message::connection_options(headers)
+            .any(|item| item.eq_ignore_ascii_case(option.as_bytes()))
     };
     !says("close") && (is_http11 || says("keep-alive"))
 }
@@ -328,6 +324,10 @@ mod tests {
             ("1.1 200 OK\r\ncontent-length: 0\r\n", true),
             (
                 "1.1 200 OK\r\ncontent-length: 0\r\nconnection: x, Close\r\n",
+                false,
+            ),
+            (
+                "1.1 200 OK\r\ncontent-length: 0\r\nconnection: \u{e9}, close\r\n",
                 false,
             ),
             ("1.0 200 OK\r\ncontent-length: 0\r\n", false),
