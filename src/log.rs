@@ -12,8 +12,8 @@
 //! - A line that says the same as the one before it, at another time, is not queued but counted.
 //!   How often it came is said before the next other line, and every 5 s while it goes on.
 //! - The thread `log` takes the whole queue and writes it with one blocking
-//!   write. It then pauses for 5 ms before it looks again, so a flood costs about
-//!   200 wake-ups a second, whatever the number of lines. With nothing to do it
+//!   write. It then pauses for 1 ms before it looks again, so a flood costs about
+//!   1,000 wake-ups a second, whatever the number of lines. With nothing to do it
 //!   sleeps without a timer, and only then does a line wake it.
 //! - A reader that has gone away (EPIPE) loses lines; the daemon goes on.
 //! - [`FlushGuard`] writes the tail at exit and waits one second at most.

@@ -72,6 +72,11 @@ impl Splitter {
         self.held.len()
     }
 
+    /// As far as the event has come that is not complete.
+    pub fn incomplete(&self) -> &[u8] {
+        &self.held
+    }
+
     /// Gives up on the incomplete event and hands out its bytes.
     pub fn take_pending(&mut self) -> Bytes {
         self.scanned = 0;
@@ -81,7 +86,7 @@ impl Splitter {
 
 /// An event without the mark before it. Ahead of that may be the LF of a CRLF whose CR, cut off
 /// from it, ended the event before.
-fn unmarked(event: &[u8]) -> &[u8] {
+pub fn unmarked(event: &[u8]) -> &[u8] {
     let event = event.strip_prefix(b"\n").unwrap_or(event);
     event.strip_prefix(BYTE_ORDER_MARK).unwrap_or(event)
 }

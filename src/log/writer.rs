@@ -12,7 +12,7 @@ use super::fields::Scratch;
 use super::queue::{Repeats, Taken};
 
 /// Between two batches: lines gather instead of waking the thread one by one.
-pub(super) const PAUSE: Duration = Duration::from_millis(5);
+pub(super) const PAUSE: Duration = Duration::from_millis(1);
 
 /// How long an exit waits for a reader that does not read.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -118,7 +118,7 @@ fn write_all(out: &mut impl Write, mut bytes: &[u8]) -> Result<(), u64> {
         match out.write(bytes) {
             Ok(written) if written > 0 => bytes = &bytes[written..],
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == ErrorKind::WouldBlock => thread::sleep(2 * PAUSE),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => thread::sleep(10 * PAUSE),
             _ => return Err(bytes.iter().filter(|&&byte| byte == b'\n').count() as u64),
         }
     }

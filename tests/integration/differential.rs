@@ -181,6 +181,8 @@ fn passing(sent: &[(String, String)]) -> BTreeMap<String, Vec<Vec<u8>>> {
             .contains(&name)
             || FORWARDED.contains(&name)
             || MADE.contains(&name)
+            // It belongs to a valid traceparent, and none is sent here (W3C Trace Context, section 3.3).
+            || name == "tracestate"
     };
     let left: Vec<_> = lower
         .into_iter()

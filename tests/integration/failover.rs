@@ -184,7 +184,11 @@ async fn requests_return_to_the_first_url_when_it_can_be_reached_again() {
     assert_eq!(daemon.post("/x", CALL).await.status, 200);
     assert_eq!(second.count(), count);
     assert_eq!(down(&daemon, &gone), 0.0);
-    assert!(daemon.text().contains("can be reached again"));
+    daemon
+        .logged("the URL's return", |line| {
+            line["msg"].to_string().contains("can be reached again")
+        })
+        .await;
 }
 
 #[tokio::test]

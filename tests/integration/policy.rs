@@ -261,7 +261,8 @@ async fn an_answer_that_cannot_be_filtered_does_not_pass() {
     streams
         .find("a stream", |_| true)
         .await
-        .send(format!("data: {LISTING}"))
+        // Longer than what is held to see whether it is an `endpoint` event.
+        .send(format!("data: {LISTING}{}", " ".repeat(17 * 1024)))
         .await;
     let (bytes, end) = opened.end().await;
     assert_eq!(bytes, 0);

@@ -258,9 +258,14 @@ async fn notifications_that_a_server_does_not_take_stand_in_nobodys_way() {
     scene.server.hanging(64).await;
     assert_eq!(scene.server.count("notifications/progress"), 64);
     let ended = bridge.end().await;
-    let dropped = ended.stderr.matches("was dropped").count();
-    // What opened the session may have been on its way still.
-    assert!((3..=4).contains(&dropped), "{}", ended.stderr);
+    assert!(ended.stderr.contains("was dropped"), "{}", ended.stderr);
+    // Equal lines are told once, with their number. What opened the session may have been on
+    // its way still.
+    let again = |times: usize| {
+        let folded = format!("the line before came {times} times more");
+        ended.stderr.contains(&folded)
+    };
+    assert!(again(2) || again(3), "{}", ended.stderr);
 }
 
 #[tokio::test]

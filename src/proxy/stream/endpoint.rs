@@ -22,7 +22,7 @@ pub struct Endpoint {
     route: usize,
     /// Who sends it.
     upstream: Arc<Upstream>,
-    splitter: Splitter,
+    front: Front,
 }
 
 /// What becomes of the bytes given so far: what can be passed on of them, if anything.
@@ -40,42 +40,83 @@ impl Endpoint {
             snapshot,
             route,
             upstream,
-            splitter: Splitter::default(),
+            front: Front::default(),
         }
     }
 
     /// Another stream begins: what was held of the one before is no part of it.
     pub fn begin(&mut self) {
-        self.splitter = Splitter::default();
+        self.front = Front::default();
     }
 
     pub fn look(&mut self, data: &[u8]) -> Seen {
         let route = &self.snapshot.config.routes[self.route];
         let upstream = &self.upstream;
-        look(&mut self.splitter, data, |target| {
+        look(&mut self.front, data, |target| {
             through_proxy(target, route, upstream).or_else(|| through_nowhere(target, upstream))
         })
     }
 }
 
-fn look(splitter: &mut Splitter, data: &[u8], lead: impl Fn(&str) -> Option<String>) -> Seen {
-    splitter.push(data);
+/// The events at the front of a stream.
+#[derive(Default)]
+struct Front {
+    splitter: Splitter,
+    /// Bytes of the incomplete event that were passed on.
+    passed: usize,
+}
+
+fn look(front: &mut Front, data: &[u8], lead: impl Fn(&str) -> Option<String>) -> Seen {
+    front.splitter.push(data);
     let mut out = BytesMut::new();
     let mut is_done = false;
-    while !is_done && let Some(event) = splitter.next_event() {
+    while !is_done && let Some(event) = front.splitter.next_event() {
+        let passed = std::mem::take(&mut front.passed);
         let endpoint = endpoint(&event);
         let target = endpoint.and_then(|data| lead(std::str::from_utf8(data).ok()?.trim()));
         match target {
-            Some(target) => out.extend_from_slice(&sse::with_message(&event, target.as_bytes())),
-            None => out.extend_from_slice(&event),
+            Some(target) => {
+                let at = telling(&event).max(passed);
+                out.extend_from_slice(&event[passed..at]);
+                out.extend_from_slice(&sse::with_message(&event[at..], target.as_bytes()));
+            }
+            None => out.extend_from_slice(&event[passed..]),
         }
         is_done = sse::fields(&event).any(|(name, _)| name == b"data");
     }
-    if is_done || splitter.pending() > MAX_EVENT {
-        out.extend_from_slice(&splitter.take_pending());
+    let passed = front.passed;
+    if is_done || front.splitter.pending() > MAX_EVENT {
+        front.passed = 0;
+        out.extend_from_slice(&front.splitter.take_pending()[passed..]);
         return Seen::Done(out.freeze());
     }
+    // What says neither what kind of event this is nor what is in it need not wait for its end.
+    let pending = front.splitter.incomplete();
+    front.passed = telling(pending).max(passed);
+    out.extend_from_slice(&pending[passed..front.passed]);
     Seen::Begun(out.freeze())
+}
+
+/// Where the first line begins that is a `data` or `event` field, or may become one.
+fn telling(event: &[u8]) -> usize {
+    let may_be_mark = event.len() < sse::BYTE_ORDER_MARK.len() + 1
+        && (sse::BYTE_ORDER_MARK.starts_with(event)
+            || sse::BYTE_ORDER_MARK.starts_with(event.strip_prefix(b"\n").unwrap_or(event)));
+    if may_be_mark {
+        return 0;
+    }
+    let mut at = event.len() - sse::unmarked(event).len();
+    let is_end = |byte: &u8| matches!(byte, b'\n' | b'\r');
+    for line in event[at..].split_inclusive(is_end) {
+        let tells = |name: &[u8]| {
+            line.starts_with(name) || !line.last().is_some_and(is_end) && name.starts_with(line)
+        };
+        if tells(b"data") || tells(b"event") {
+            break;
+        }
+        at += line.len();
+    }
+    at
 }
 
 /// The data of an event that is one.
@@ -106,10 +147,10 @@ mod tests {
     }
 
     fn led(pieces: &[&str]) -> (String, bool) {
-        let mut splitter = Splitter::default();
+        let mut front = Front::default();
         let mut all = String::new();
         for piece in pieces {
-            match look(&mut splitter, piece.as_bytes(), lead) {
+            match look(&mut front, piece.as_bytes(), lead) {
                 Seen::Begun(out) => all.push_str(std::str::from_utf8(&out).unwrap()),
                 Seen::Done(out) => {
                     all.push_str(std::str::from_utf8(&out).unwrap());
@@ -175,5 +216,9 @@ mod tests {
         let long = format!("data: {}", "x".repeat(MAX_EVENT));
         assert_eq!(led(&[&long]), (long.clone(), true));
         assert_eq!(led(&["event: endpoint\ndata: "]), (String::new(), false));
+        // What cannot become one does not wait.
+        for part in ["a", ": half a com", "id: 1\nret", "\n"] {
+            assert_eq!(led(&[part]), (part.to_owned(), false));
+        }
     }
 }
