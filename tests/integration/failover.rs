@@ -105,7 +105,11 @@ async fn what_cannot_be_sent_to_one_url_is_sent_to_the_next_whatever_it_is() {
         let line = daemon.logged_request("moved").await;
         assert_eq!(line["url"], json!(second.url()));
         assert_eq!(down(&daemon, &gone), 1.0);
-        assert!(daemon.text().contains("cannot be reached"));
+        daemon
+            .logged("the URL's loss", |line| {
+                line["msg"].to_string().contains("cannot be reached")
+            })
+            .await;
         let status = daemon.status();
         assert_eq!(status["upstreams"][0]["urls"][0]["up"], false, "{status}");
         assert_eq!(status["upstreams"][0]["url"], json!(second.url()));
