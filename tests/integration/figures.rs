@@ -24,7 +24,7 @@ type BoxedStream = Box<dyn Stream>;
 
 /// Promised memory, in KiB.
 fn mib(promised: u64) -> u64 {
-    const OF_DEBUG: u64 = 8;
+    const OF_DEBUG: u64 = 12;
     let allowed = if is_release() {
         promised
     } else {

@@ -106,8 +106,9 @@ async fn an_upstream_that_moves_is_followed_without_a_word() {
     names.are("127.0.0.2 mcp.test");
     let before = Upstream::http_at(at("127.0.0.2:8901"));
     let after = Upstream::http_at(at("127.0.0.3:8901"));
+    // One worker, which has the connections: each of several would move in its own time.
     let setup = Setup::at("http://mcp.test:8901/").upstream(SHORT_LIVED);
-    let daemon = setup.start().await;
+    let daemon = setup.more("[server]\nworkers = 1").start().await;
     assert_eq!(daemon.get("/").await.status, 200);
     // The old one is there as long as anybody knows it, as it should be.
     names.are("127.0.0.3 mcp.test");
