@@ -12,11 +12,11 @@ use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Incoming;
 use slog::{Logger, debug};
 
 use crate::guard::{self, Policy};
 use crate::listen::{self, Peer};
+use crate::message::Incoming;
 use crate::proxy;
 use crate::serve::{self, Connection, Crowd, Handler, Most, Timeouts};
 use crate::state::{Reloaded, State};
@@ -190,7 +190,7 @@ impl Handler for Admin {
         connection: Arc<Connection>,
     ) -> Response<Full<Bytes>> {
         let (head, body) = request.into_parts();
-        if let Err(refused) = guard::admit(&head, Policy::NONE, connection.saw_two_lengths()) {
+        if let Err(refused) = guard::admit(&head, Policy::NONE, connection.is_ambiguous()) {
             let error = proxy::Error::from(refused);
             return problem(error.code.status(), error.code.as_str(), &error.message);
         }

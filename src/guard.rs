@@ -63,11 +63,11 @@ impl<'a> Policy<'a> {
 
 /// Applied to every path of every listener, before anything else is looked at.
 ///
-/// `has_two_lengths`: the connection saw both `Content-Length` and `Transfer-Encoding`.
+/// `is_ambiguous`: its body could end in two places, as the connection reads it.
 ///
 /// # Errors
 /// The first rule that the request breaks.
-pub fn admit(head: &Parts, policy: Policy<'_>, has_two_lengths: bool) -> Result<(), Refused> {
+pub fn admit(head: &Parts, policy: Policy<'_>, is_ambiguous: bool) -> Result<(), Refused> {
     if head.method == Method::CONNECT {
         return Err(Refused::Malformed(
             "CONNECT is not supported: this is no forward proxy",
@@ -82,10 +82,8 @@ pub fn admit(head: &Parts, policy: Policy<'_>, has_two_lengths: bool) -> Result<
     if let Some(fault) = message::framing_fault(&head.headers) {
         return Err(Refused::Malformed(fault));
     }
-    if head.version < Version::HTTP_2 && has_two_lengths {
-        return Err(Refused::Malformed(
-            "the request has both Content-Length and Transfer-Encoding",
-        ));
+    if head.version < Version::HTTP_2 && is_ambiguous {
+        return Err(Refused::Malformed("it leaves open where its body ends"));
     }
     host(head, policy)?;
     origin(head, policy)?;

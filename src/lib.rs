@@ -18,6 +18,7 @@ pub mod doctor;
 pub mod env;
 pub mod exit;
 pub mod file;
+pub mod framing;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 pub mod guard;
@@ -36,6 +37,7 @@ pub mod privilege;
 pub mod proxy;
 pub mod resilience;
 pub mod sandbox;
+pub mod scratch;
 pub mod secret;
 pub mod serve;
 pub mod snapshot;

@@ -10,8 +10,11 @@ use bytes::{Bytes, BytesMut};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
+
+mod incoming;
+
+pub use incoming::{Incoming, Pieces};
 
 /// Why a request body ended early.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -173,8 +176,8 @@ impl Upload {
         Poll::Ready(polled)
     }
 
-    fn admit(&mut self, frame: hyper::Result<Frame<Bytes>>) -> Result<Frame<Bytes>, BodyError> {
-        let frame = frame.map_err(|_| BodyError::Cut)?;
+    fn admit(&mut self, frame: Result<Frame<Bytes>, BodyError>) -> Result<Frame<Bytes>, BodyError> {
+        let frame = frame?;
         let len = frame.data_ref().map_or(0, Bytes::len) as u64;
         self.progress.received(len);
         self.allowance = self.allowance.checked_sub(len).ok_or(BodyError::TooLarge)?;
@@ -309,7 +312,7 @@ pub async fn read_ahead(
             .await
             .map_err(|_| BodyError::Stalled)?;
         let Some(frame) = frame else { break };
-        let Ok(data) = frame.map_err(|_| BodyError::Cut)?.into_data() else {
+        let Ok(data) = frame?.into_data() else {
             continue;
         };
         // Most bodies arrive in one piece: keep it as it is.
@@ -404,6 +407,17 @@ pub fn connection_options(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
         .iter()
         .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
         .map(<[u8]>::trim_ascii)
+}
+
+/// Whether a connection goes on after a message with these headers (RFC 9112, section 9.3).
+pub fn persists(headers: &HeaderMap, is_http11: bool) -> bool {
+    if !headers.contains_key(header::CONNECTION) {
+        return is_http11;
+    }
+    let says = |option: &str| {
+        connection_options(headers).any(|item| item.eq_ignore_ascii_case(option.as_bytes()))
+    };
+    !says("close") && (is_http11 || says("keep-alive"))
 }
 
 /// Whether a `Content-Type` value is that media type, parameters aside.

@@ -54,7 +54,6 @@ use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, HeaderValue};
 use http::request::Parts;
 use http::{Request, Response};
-use hyper::body::Incoming;
 use slog::Logger;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -63,7 +62,7 @@ use crate::audit::Audit;
 use crate::guard::{self, Policy};
 use crate::log::Focused;
 use crate::mcp::{self, Waiting};
-use crate::message::{BodyError, ReadAhead, RequestBody, Upload, read_ahead};
+use crate::message::{BodyError, Incoming, ReadAhead, RequestBody, Upload, read_ahead};
 use crate::metrics::Metrics;
 use crate::path;
 use crate::serve::{Connection, Handler};
@@ -219,7 +218,7 @@ impl Proxy {
             .entrance(call.connection.listener)
             .ok_or_else(Error::listener_gone)?;
         let policy = entrance.listener.map_or(Policy::NONE, Policy::of);
-        guard::admit(&call.head, policy, call.connection.saw_two_lengths())?;
+        guard::admit(&call.head, policy, call.connection.is_ambiguous())?;
         if self.audit.is_on() {
             // Its record says who it was.
             call.connection.owner().await;

@@ -6,7 +6,7 @@
 mod activity;
 mod connection;
 mod crowd;
-pub(crate) mod head;
+pub(crate) mod h1;
 mod holder;
 mod protocol;
 mod registry;
@@ -18,7 +18,6 @@ mod workers;
 pub use connection::{Connection, Handler};
 pub use crowd::{Counted, Crowd, Most, TOO_MANY, TooMany};
 pub use registry::Registry;
-pub use tracked::Tracked;
 pub use workers::{Arrival, Workers};
 
 use std::io::Result as IoResult;
@@ -27,7 +26,6 @@ use std::time::Duration;
 
 use slog::{Logger, debug, error};
 
-use self::protocol::Protocol;
 use crate::config::Server;
 use crate::listen::{AcceptError, Bound, Stream};
 
@@ -94,14 +92,6 @@ pub async fn serve_here<H: Handler>(
     log: &Logger,
 ) -> IoResult<()> {
     let stream = stream::Stream::adopt(stream)?;
-    connection::serve(
-        &Protocol::default(),
-        stream,
-        connection,
-        timeouts,
-        handler,
-        log,
-    )
-    .await;
+    connection::serve(&protocol::h2(), stream, connection, timeouts, handler, log).await;
     Ok(())
 }

@@ -3,7 +3,6 @@
 //! Our own, because it is the hot path: no task, no channel and no buffer of its
 //! own for a connection, so that an open stream costs little more than its socket.
 
-pub(crate) mod decoder;
 pub(crate) mod head;
 mod outgoing;
 
@@ -18,14 +17,15 @@ use http::{Request, Response, StatusCode};
 use http_body::Frame;
 use tokio::sync::mpsc;
 
-use self::decoder::{Decoded, Decoder};
-use self::head::{Head, Malformed};
+use self::head::Head;
 use self::outgoing::Outgoing;
 use super::body::{Body, Carrier};
 use super::error::{Broken, Failure};
-use super::io::{Io, poll_read};
+use super::io::Io;
 use super::pool::Pool;
+use crate::framing::{Decoded, Decoder, Malformed};
 use crate::message::RequestBody;
+use crate::scratch::poll_read;
 
 /// More informational responses than this before the final one are an attack or a fault.
 const MAX_INTERIM: usize = 100;

@@ -3,7 +3,7 @@
 use bytes::BytesMut;
 
 use super::{pieces, seeded};
-use crate::client::h1::decoder::{Decoded, Decoder};
+use crate::framing::{Decoded, Decoder};
 
 /// What a body comes to: its data, whether its end was seen, and how many bytes are behind it.
 #[derive(Debug, PartialEq)]

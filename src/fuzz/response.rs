@@ -8,8 +8,8 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::seeded;
-use crate::client::h1::decoder::{Decoded, Decoder};
 use crate::client::h1::head;
+use crate::framing::{Decoded, Decoder};
 
 #[derive(Debug, PartialEq)]
 struct Read {
@@ -82,7 +82,7 @@ async fn exchange(data: &[u8], method: Method) -> Result<Read, hyper::Error> {
     let (near, mut far) = tokio::io::duplex(16 * 1024);
     // As many lines as we take; hyper's own limit is lower.
     let (mut sender, connection) = http1::Builder::new()
-        .max_headers(head::MAX_LINES)
+        .max_headers(crate::framing::MAX_LINES)
         .handshake(TokioIo::new(near))
         .await?;
     let request = Request::builder()

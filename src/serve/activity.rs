@@ -4,18 +4,16 @@
 //! only reads, and asks it to close.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
 
 use tokio::time::{Duration, Instant};
 
 use super::Timeouts;
-use super::head::HeadScanner;
 
 pub struct Activity {
     start: Instant,
-    head: Mutex<HeadScanner>,
-    /// Requests whose head was handed out, ever.
-    begun: AtomicU64,
+    /// The request's body could end in two places.
+    ambiguous: AtomicBool,
+    http2: AtomicBool,
     requests: AtomicUsize,
     event_streams: AtomicUsize,
     /// Milliseconds since `start`.
@@ -26,6 +24,8 @@ pub struct Activity {
     waiting: AtomicUsize,
     handed_at: AtomicU64,
     closing: AtomicBool,
+    /// No request is to be waited for.
+    finishing: AtomicBool,
     lingering: AtomicBool,
 }
 
@@ -36,8 +36,8 @@ impl Activity {
     pub fn new() -> Self {
         Self {
             start: Instant::now(),
-            head: Mutex::default(),
-            begun: AtomicU64::new(0),
+            ambiguous: AtomicBool::new(false),
+            http2: AtomicBool::new(false),
             requests: AtomicUsize::new(0),
             event_streams: AtomicUsize::new(0),
             idle_since: AtomicU64::new(0),
@@ -46,6 +46,7 @@ impl Activity {
             waiting: AtomicUsize::new(0),
             handed_at: AtomicU64::new(0),
             closing: AtomicBool::new(false),
+            finishing: AtomicBool::new(false),
             lingering: AtomicBool::new(false),
         }
     }
@@ -54,15 +55,35 @@ impl Activity {
         self.start.elapsed().as_millis() as u64
     }
 
-    /// Bytes came in.
-    pub fn read(&self, bytes: &[u8]) {
-        let mut head = self.head();
-        head.feed(bytes);
-        let is_running = self.head_since.load(Relaxed) != NOT_RUNNING;
-        if head.is_inside_head() != is_running {
-            let since = if is_running { NOT_RUNNING } else { self.now() };
-            self.head_since.store(since, Relaxed);
+    /// Part of a head has come, and part is still missing.
+    pub fn head_begins(&self) {
+        if self.head_since.load(Relaxed) == NOT_RUNNING {
+            self.head_since.store(self.now(), Relaxed);
         }
+    }
+
+    /// No head is on its way any more.
+    pub fn head_is_in(&self) {
+        if self.head_since.load(Relaxed) != NOT_RUNNING {
+            self.head_since.store(NOT_RUNNING, Relaxed);
+        }
+    }
+
+    pub fn set_ambiguous(&self, is_ambiguous: bool) {
+        self.ambiguous.store(is_ambiguous, Relaxed);
+    }
+
+    pub fn is_ambiguous(&self) -> bool {
+        self.ambiguous.load(Relaxed)
+    }
+
+    pub fn speaks_http2(&self) {
+        self.head_is_in();
+        self.http2.store(true, Relaxed);
+    }
+
+    pub fn is_http2(&self) -> bool {
+        self.http2.load(Relaxed)
     }
 
     /// Whether bytes are waiting for the peer to take them.
@@ -76,7 +97,6 @@ impl Activity {
     }
 
     pub fn request_begins(&self) {
-        self.begun.fetch_add(1, Relaxed);
         self.requests.fetch_add(1, Relaxed);
     }
 
@@ -113,16 +133,6 @@ impl Activity {
         self.event_streams.load(Relaxed)
     }
 
-    /// Whether the request that began last claims two lengths, or comes behind one that did.
-    pub fn saw_two_lengths(&self) -> bool {
-        let at = self.head().two_lengths_at();
-        at.is_some_and(|at| self.begun.load(Relaxed) > at)
-    }
-
-    pub fn is_http2(&self) -> bool {
-        self.head().is_http2()
-    }
-
     /// No request, and none on its way in.
     pub fn is_quiet(&self) -> bool {
         self.requests() == 0 && self.head_since.load(Relaxed) == NOT_RUNNING
@@ -134,6 +144,14 @@ impl Activity {
 
     pub fn is_closing(&self) -> bool {
         self.closing.load(Relaxed)
+    }
+
+    pub fn finish(&self) {
+        self.finishing.store(true, Relaxed);
+    }
+
+    pub fn is_finishing(&self) -> bool {
+        self.finishing.load(Relaxed)
     }
 
     pub fn linger(&self) {
@@ -167,10 +185,6 @@ impl Activity {
         (self.waiting.load(Relaxed) == self.requests())
             .then(|| at(self.handed_at.load(Relaxed), timeouts.write))
     }
-
-    fn head(&self) -> std::sync::MutexGuard<'_, HeadScanner> {
-        self.head.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 #[cfg(test)]
@@ -203,11 +217,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_head_that_comes_in_drops_does_not_renew_its_deadline() {
         let activity = Activity::new();
-        activity.read(b"GET / HT");
+        activity.head_begins();
         tokio::time::advance(Duration::from_secs(10)).await;
-        activity.read(b"TP/1.1\r\nHos");
+        activity.head_begins();
         assert_eq!(seconds_left(&activity), Some(20));
-        activity.read(b"t: x\r\n\r\n");
+        activity.head_is_in();
         activity.request_begins();
         assert_eq!(seconds_left(&activity), None);
     }

@@ -3,29 +3,31 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, LazyLock, OnceLock};
 use std::task::{Context, Poll, Waker};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, Request, Response, header};
 use http_body::Body;
-use hyper::body::Incoming;
+use hyper::server::conn::http2;
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use slog::{Logger, debug, info};
 use tokio::time::{Duration, Instant, Sleep};
 
 use super::Timeouts;
 use super::activity::Activity;
+use super::h1::{self, line::Line};
 use super::holder::Holder;
-use super::protocol::{self, Protocol, Spoken};
-use super::stream::{Shared, Stream, Watched};
+use super::protocol::Spoken;
+use super::stream::{Stream, Watched};
 use super::tls::Certified;
 use super::tracked::{RequestGuard, Tracked};
 use crate::listen::{self, Owner, Peer};
-use crate::message::is_media_type;
+use crate::message::{Incoming, is_media_type};
+use crate::scratch::poll_read;
 
 /// How long a drained connection may be quiet before it is closed: a request that
 /// was already on its way still gets its answer.
@@ -137,9 +139,9 @@ impl Connection {
         self.is_closing() || self.was_aborted()
     }
 
-    /// Whether the current HTTP/1.1 request claims two lengths, or comes behind one that did.
-    pub fn saw_two_lengths(&self) -> bool {
-        self.activity.saw_two_lengths()
+    /// Whether the body of the current HTTP/1.1 request could end in two places.
+    pub fn is_ambiguous(&self) -> bool {
+        self.activity.is_ambiguous()
     }
 
     /// No further request is wanted here.
@@ -193,98 +195,133 @@ impl Connection {
 
 /// Serves `stream` until its peer leaves, a deadline passes, or it is drained.
 pub async fn serve<H: Handler>(
-    protocol: &Protocol,
-    stream: Stream,
+    h2: &http2::Builder<TokioExecutor>,
+    mut stream: Stream,
     connection: Arc<Connection>,
     timeouts: Timeouts,
     handler: Arc<H>,
     log: &Logger,
 ) {
     let mut deadlines = Deadlines::new(&connection, timeouts);
-    let Some(spoken) = first_bytes(&stream, &mut deadlines).await else {
-        return;
+    let mut front = BytesMut::new();
+    let end = match first_bytes(&mut stream, &mut front, &mut deadlines).await {
+        None => return,
+        Some(Spoken::H1) => {
+            let line = Line::new(stream, front, Arc::clone(&connection));
+            let served = pin!(h1::serve(line, handler));
+            let finish = |_: Pin<&mut _>| connection.activity.finish();
+            served_within(served, finish, &mut deadlines)
+                .await
+                .map(End::of_h1)
+        }
+        Some(Spoken::H2) => {
+            connection.activity.speaks_http2();
+            let shared = Arc::clone(&connection);
+            let io = Watched::new(front.freeze(), stream, Arc::clone(&connection));
+            let service = service_fn(move |request| {
+                respond(Arc::clone(&handler), request, Arc::clone(&shared))
+            });
+            // Larger than all the rest, and rare.
+            let mut served = Box::pin(h2.serve_connection(TokioIo::new(io), service));
+            let finish = |served: Pin<&mut _>| http2::Connection::graceful_shutdown(served);
+            served_within(served.as_mut(), finish, &mut deadlines)
+                .await
+                .map(End::of_h2)
+        }
     };
-    let watch_end = spoken == Spoken::H1 && !connection.is_tls();
-    let stream = Shared::new(stream);
-    let io = TokioIo::new(Watched::new(stream.clone(), Arc::clone(&connection)));
-    let service =
-        service_fn(|request| respond(Arc::clone(&handler), request, Arc::clone(&connection)));
-    let mut served = std::pin::pin!(protocol.of(spoken, watch_end).serve_connection(io, service));
-    let end = std::future::poll_fn(|cx| {
-        if let Poll::Ready(result) = served.as_mut().poll(cx) {
-            return Poll::Ready(End::of(result));
-        }
-        let may_leave = watch_end && connection.activity.requests() > 0;
-        if may_leave && stream.poll_left(cx).is_ready() {
-            return Poll::Ready(End::Clean);
-        }
-        match deadlines.poll(cx) {
-            Poll::Ready(Verdict::GiveUp) => Poll::Ready(End::GivenUp),
-            Poll::Ready(Verdict::Finish) => {
-                served.as_mut().graceful_shutdown();
-                served.as_mut().poll(cx).map(End::of)
-            }
-            Poll::Pending => Poll::Pending,
-        }
-    })
-    .await;
     match end {
-        End::Clean => {}
-        End::GivenUp if connection.left.load(Relaxed) => {}
-        End::GivenUp => debug!(log, "connection closed by a timeout"; "peer" => %connection.peer),
-        End::Broken(error)
-            if error
-                .downcast_ref::<hyper::Error>()
-                .is_some_and(hyper::Error::is_parse) =>
-        {
-            info!(log, "connection closed: not valid HTTP"; "peer" => %connection.peer, "reason" => %error);
+        Some(End::Clean) => {}
+        None if connection.left.load(Relaxed) => {}
+        None => debug!(log, "connection closed by a timeout"; "peer" => %connection.peer),
+        Some(End::NotHttp(reason)) => {
+            info!(log, "connection closed: not valid HTTP"; "peer" => %connection.peer, "reason" => %reason);
         }
-        End::Broken(error) => {
+        Some(End::Broken(error)) => {
             debug!(log, "connection broke"; "peer" => %connection.peer, "reason" => %error)
         }
     }
 }
 
-/// What the client speaks; `None` if it leaves, or is given up, before it says anything.
-async fn first_bytes(stream: &Stream, deadlines: &mut Deadlines<'_>) -> Option<Spoken> {
+/// What `served` comes to; `None` if it is given up before. `finish` asks it to take no more requests.
+async fn served_within<F: Future>(
+    mut served: Pin<&mut F>,
+    finish: impl Fn(Pin<&mut F>),
+    deadlines: &mut Deadlines<'_>,
+) -> Option<F::Output> {
     std::future::poll_fn(|cx| {
-        if let Poll::Ready(spoken) = protocol::poll_spoken(stream, cx) {
-            return Poll::Ready(spoken.ok());
+        if let Poll::Ready(result) = served.as_mut().poll(cx) {
+            return Poll::Ready(Some(result));
         }
-        deadlines.poll(cx).map(|_| None)
+        match deadlines.poll(cx) {
+            Poll::Ready(Verdict::GiveUp) => Poll::Ready(None),
+            Poll::Ready(Verdict::Finish) => {
+                finish(served.as_mut());
+                served.as_mut().poll(cx).map(Some)
+            }
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await
+}
+
+/// What the client speaks; `None` if it leaves, or is given up, before that is clear.
+async fn first_bytes(
+    stream: &mut Stream,
+    front: &mut BytesMut,
+    deadlines: &mut Deadlines<'_>,
+) -> Option<Spoken> {
+    std::future::poll_fn(|cx| {
+        if let Some(protocol) = stream.agreed_protocol() {
+            return Poll::Ready(Some(Spoken::agreed(protocol)));
+        }
+        loop {
+            if let Some(spoken) = Spoken::of(front) {
+                return Poll::Ready(Some(spoken));
+            }
+            match poll_read(stream, front, cx) {
+                Poll::Ready(Ok(1..)) => deadlines.connection.activity.head_begins(),
+                Poll::Ready(_) => return Poll::Ready(None),
+                Poll::Pending => return deadlines.poll(cx).map(|_| None),
+            }
+        }
     })
     .await
 }
 
 async fn respond<H: Handler>(
     handler: Arc<H>,
-    request: Request<Incoming>,
+    request: Request<hyper::body::Incoming>,
     connection: Arc<Connection>,
 ) -> Result<Response<Tracked<H::Body>>, Infallible> {
-    let is_http2 = request.version() >= http::Version::HTTP_2;
-    let guard = RequestGuard::new(&connection, is_http2);
-    let mut response = handler.handle(request, Arc::clone(&connection)).await;
-    if !is_http2 && connection.is_closing() {
-        response
-            .headers_mut()
-            .insert(header::CONNECTION, HeaderValue::from_static("close"));
-    }
-    let is_event_stream = is_media_type(
+    let mut guard = RequestGuard::new(&connection);
+    let request = request.map(Incoming::H2);
+    let response = handler.handle(request, connection).await;
+    if is_media_type(
         response.headers().get(header::CONTENT_TYPE),
         "text/event-stream",
-    );
-    Ok(response.map(|body| guard.follow(body, is_event_stream)))
+    ) {
+        guard.is_event_stream();
+    }
+    Ok(response.map(|body| Tracked::new(body, guard)))
 }
 
 enum End {
     Clean,
-    GivenUp,
+    NotHttp(h1::Broken),
     Broken(Box<dyn std::error::Error + Send + Sync>),
 }
 
 impl End {
-    fn of(result: Result<(), Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        result.map_or_else(Self::Broken, |()| Self::Clean)
+    fn of_h1(result: Result<(), h1::Broken>) -> Self {
+        match result {
+            Ok(()) | Err(h1::Broken::Left) => Self::Clean,
+            Err(error @ h1::Broken::Refused(_)) => Self::NotHttp(error),
+            Err(error) => Self::Broken(error.to_string().into()),
+        }
+    }
+
+    fn of_h2(result: hyper::Result<()>) -> Self {
+        result.map_or_else(|error| Self::Broken(error.into()), |()| Self::Clean)
     }
 }
 

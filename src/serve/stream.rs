@@ -1,19 +1,15 @@
-//! A connection's byte stream, with everything that passes noted in its [`Activity`].
-//!
-//! [`Activity`]: super::activity::Activity
+//! A connection's byte stream.
 
 use std::future::Future;
 use std::io;
-use std::os::fd::AsRawFd;
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker, ready};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use nix::sys::socket::{MsgFlags, recv};
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use bytes::{Buf, Bytes};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::time::Sleep;
 use tokio_rustls::server::TlsStream;
 
 use super::{Connection, tls};
@@ -21,8 +17,7 @@ use crate::config::ServerTls;
 use crate::listen;
 
 /// How long a peer may go on sending after its answer.
-const LINGER: Duration = Duration::from_secs(2);
-const PIECES_PER_TURN: usize = 16;
+pub const LINGER: Duration = Duration::from_secs(2);
 
 pub enum Stream {
     Unix(UnixStream),
@@ -56,12 +51,45 @@ impl Stream {
             (stream, _) => Ok(stream),
         }
     }
+
+    /// What the TLS handshake settled (RFC 7301), if it did.
+    pub fn agreed_protocol(&self) -> Option<&[u8]> {
+        match self {
+            Self::Tls(stream) => stream.get_ref().1.alpn_protocol(),
+            Self::Unix(_) | Self::Tcp(_) => None,
+        }
+    }
+
+    /// Whether the peer has closed its end, though what it sent before is not read yet.
+    pub fn has_left(&self) -> bool {
+        let mut cx = Context::from_waker(Waker::noop());
+        let ready = match self {
+            Self::Unix(stream) => pin!(stream.ready(Interest::READABLE)).poll(&mut cx),
+            Self::Tcp(stream) => pin!(stream.ready(Interest::READABLE)).poll(&mut cx),
+            Self::Tls(stream) => pin!(stream.get_ref().0.ready(Interest::READABLE)).poll(&mut cx),
+        };
+        matches!(ready, Poll::Ready(Ok(ready)) if ready.is_read_closed())
+    }
+}
+
+/// Ends a stream in order. `lingers`: reads on until the peer has seen our end, or for
+/// [`LINGER`]; closing on one that still sends would reset the connection, and take the
+/// answer with it.
+pub async fn end(mut stream: Stream, lingers: bool) {
+    let ending = async {
+        stream.shutdown().await?;
+        let mut discarded = vec![0; if lingers { 16 * 1024 } else { 0 }];
+        while lingers && stream.read(&mut discarded).await? > 0 {}
+        io::Result::Ok(())
+    };
+    // How it ends is nobody's concern any more.
+    let _ = tokio::time::timeout(LINGER, ending).await;
 }
 
 /// Calls a method on whichever stream it is.
 macro_rules! either {
-    ($shared:expr, $inner:ident => $call:expr) => {
-        match &mut *$shared.lock() {
+    ($stream:expr, $inner:ident => $call:expr) => {
+        match $stream {
             Stream::Unix($inner) => $call,
             Stream::Tcp($inner) => $call,
             Stream::Tls($inner) => $call,
@@ -69,102 +97,66 @@ macro_rules! either {
     };
 }
 
-/// Looks for the end of what comes in, and leaves there what it finds.
-macro_rules! left {
-    ($stream:expr, $cx:expr) => {
-        loop {
-            if ready!($stream.poll_read_ready($cx)).is_err() {
-                break Poll::Ready(());
-            }
-            let fd = $stream.as_raw_fd();
-            let look = || recv(fd, &mut [0], MsgFlags::MSG_PEEK).map_err(io::Error::from);
-            match $stream.try_io(Interest::READABLE, look) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Ok(1..) => break Poll::Pending,
-                Ok(0) | Err(_) => break Poll::Ready(()),
-            }
-        }
-    };
-}
-
-/// A stream that is served, for whoever looks at it from outside meanwhile.
-#[derive(Clone)]
-pub struct Shared(Arc<Mutex<Stream>>);
-
-impl Shared {
-    pub fn new(stream: Stream) -> Self {
-        Self(Arc::new(Mutex::new(stream)))
-    }
-
-    /// Whether the peer has closed its end and everything it sent before was read.
-    ///
-    /// Says nothing while bytes wait to be read, and of TLS, whose end is among the bytes.
-    pub fn poll_left(&self, cx: &mut Context<'_>) -> Poll<()> {
-        match &*self.lock() {
-            Stream::Unix(stream) => left!(stream, cx),
-            Stream::Tcp(stream) => left!(stream, cx),
-            Stream::Tls(_) => Poll::Pending,
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Stream> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        either!(self.get_mut(), s => Pin::new(s).poll_read(cx, buf))
     }
 }
 
-/// What a server reads: its thread alone locks the stream, for the time of one call.
+impl AsyncWrite for Stream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        either!(self.get_mut(), s => Pin::new(s).poll_write(cx, buf))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        either!(self.get_mut(), s => Pin::new(s).poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        either!(self.get_mut(), s => Pin::new(s).poll_shutdown(cx))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        either!(self, s => s.is_write_vectored())
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        either!(self.get_mut(), s => Pin::new(s).poll_write_vectored(cx, bufs))
+    }
+}
+
+/// What hyper serves HTTP/2 on: a stream whose connection is told of its progress.
 pub struct Watched {
-    stream: Shared,
+    /// Read before it was known what is spoken.
+    front: Bytes,
+    stream: Stream,
     connection: Arc<Connection>,
-    lingering: Option<Pin<Box<Sleep>>>,
 }
 
 impl Watched {
-    pub fn new(stream: Shared, connection: Arc<Connection>) -> Self {
+    pub fn new(front: Bytes, stream: Stream, connection: Arc<Connection>) -> Self {
         Self {
+            front,
             stream,
             connection,
-            lingering: None,
         }
-    }
-
-    /// Whether the peer has closed its end, though what it sent before is not read yet.
-    fn has_left(&self) -> bool {
-        let mut cx = Context::from_waker(Waker::noop());
-        let ready = match &*self.stream.lock() {
-            Stream::Unix(stream) => pin!(stream.ready(Interest::READABLE)).poll(&mut cx),
-            Stream::Tcp(stream) => pin!(stream.ready(Interest::READABLE)).poll(&mut cx),
-            Stream::Tls(stream) => pin!(stream.get_ref().0.ready(Interest::READABLE)).poll(&mut cx),
-        };
-        matches!(ready, Poll::Ready(Ok(ready)) if ready.is_read_closed())
     }
 
     fn note_write<T>(&self, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         self.connection.activity.wrote(polled.is_pending());
         polled
-    }
-}
-
-impl Watched {
-    /// Throws away what still comes, until the peer has seen our end or [`LINGER`] is over.
-    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let timer = self
-            .lingering
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep(LINGER)));
-        if timer.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(Ok(()));
-        }
-        let mut discarded = [0; 16 * 1024];
-        for _ in 0..PIECES_PER_TURN {
-            let mut buf = ReadBuf::new(&mut discarded);
-            ready!(either!(self.stream, s => Pin::new(s).poll_read(cx, &mut buf)))?;
-            if buf.filled().is_empty() {
-                return Poll::Ready(Ok(()));
-            }
-        }
-        // Others on this event loop want their turn too.
-        cx.waker().wake_by_ref();
-        Poll::Pending
     }
 }
 
@@ -175,9 +167,12 @@ impl AsyncRead for Watched {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let before = buf.filled().len();
-        ready!(either!(this.stream, s => Pin::new(s).poll_read(cx, buf)))?;
-        this.connection.activity.read(&buf.filled()[before..]);
+        if this.front.is_empty() {
+            return Pin::new(&mut this.stream).poll_read(cx, buf);
+        }
+        let length = this.front.len().min(buf.remaining());
+        buf.put_slice(&this.front[..length]);
+        this.front.advance(length);
         Poll::Ready(Ok(()))
     }
 }
@@ -189,32 +184,24 @@ impl AsyncWrite for Watched {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let polled = either!(this.stream, s => Pin::new(s).poll_write(cx, buf));
+        let polled = Pin::new(&mut this.stream).poll_write(cx, buf);
         this.note_write(polled)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.connection.is_suspected() && this.has_left() {
+        if this.connection.is_suspected() && this.stream.has_left() {
             this.connection.leave();
         }
-        either!(this.stream, s => Pin::new(s).poll_flush(cx))
+        Pin::new(&mut this.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        if this.lingering.is_none() {
-            ready!(either!(this.stream, s => Pin::new(s).poll_shutdown(cx)))?;
-        }
-        if this.connection.activity.is_lingering() {
-            this.poll_linger(cx)
-        } else {
-            Poll::Ready(Ok(()))
-        }
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
     }
 
     fn is_write_vectored(&self) -> bool {
-        either!(self.stream, s => s.is_write_vectored())
+        self.stream.is_write_vectored()
     }
 
     fn poll_write_vectored(
@@ -223,7 +210,7 @@ impl AsyncWrite for Watched {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let polled = either!(this.stream, s => Pin::new(s).poll_write_vectored(cx, bufs));
+        let polled = Pin::new(&mut this.stream).poll_write_vectored(cx, bufs);
         this.note_write(polled)
     }
 }

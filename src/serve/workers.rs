@@ -8,7 +8,7 @@ use slog::{Logger, debug};
 use tokio::sync::{mpsc, oneshot};
 
 use super::connection::{self, Handler};
-use super::protocol::Protocol;
+use super::protocol;
 use super::registry::Registration;
 use super::stream::Stream;
 use super::{Connection, Counted, Crowd, Registry, Timeouts};
@@ -130,7 +130,7 @@ fn start_worker<H: Handler>(index: usize, handler: &Arc<H>, log: &Logger) -> io:
 }
 
 async fn run<H: Handler>(mut queue: mpsc::UnboundedReceiver<Job>, handler: Arc<H>, log: Logger) {
-    let protocol = Arc::new(Protocol::default());
+    let h2 = Arc::new(protocol::h2());
     while let Some(job) = queue.recv().await {
         match job {
             Job::Serve(arrival, held) => {
@@ -141,8 +141,7 @@ async fn run<H: Handler>(mut queue: mpsc::UnboundedReceiver<Job>, handler: Arc<H
                     tls,
                     counted,
                 } = arrival;
-                let (protocol, handler, log) =
-                    (Arc::clone(&protocol), Arc::clone(&handler), log.clone());
+                let (h2, handler, log) = (Arc::clone(&h2), Arc::clone(&handler), log.clone());
                 tokio::spawn(async move {
                     let _held = (held, counted);
                     let stream = async {
@@ -152,10 +151,8 @@ async fn run<H: Handler>(mut queue: mpsc::UnboundedReceiver<Job>, handler: Arc<H
                     };
                     match stream.await {
                         Ok(stream) => {
-                            connection::serve(
-                                &protocol, stream, connection, timeouts, handler, &log,
-                            )
-                            .await;
+                            connection::serve(&h2, stream, connection, timeouts, handler, &log)
+                                .await;
                         }
                         Err(error) => {
                             debug!(log, "connection lost before it was served"; "peer" => %connection.peer, "reason" => %error)

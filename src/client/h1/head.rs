@@ -7,13 +7,8 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
 
-use super::decoder::Decoder;
+use crate::framing::{Decoder, MAX_HEAD, MAX_LINES, Malformed};
 use crate::message::{self, RequestBody};
-
-/// Largest response head, in bytes.
-pub const MAX_HEAD: usize = 64 * 1024;
-/// Most header lines of a response.
-pub const MAX_LINES: usize = 128;
 
 /// How a request's body is delimited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,9 +59,6 @@ pub struct Head {
     pub keeps_alive: bool,
 }
 
-/// Why bytes are no response.
-pub type Malformed = &'static str;
-
 /// Takes a head from the front of `input`; `None` if it is not complete.
 ///
 /// # Errors
@@ -83,7 +75,7 @@ pub fn parse(input: &mut BytesMut, method: &Method) -> Result<Option<Head>, Malf
         return Err("it is HTTP/1.0 and has a Transfer-Encoding");
     }
     let decoder = body(method, status, &headers)?;
-    let keeps_alive = decoder != Decoder::UntilClose && persists(&headers, is_http11);
+    let keeps_alive = decoder != Decoder::UntilClose && message::persists(&headers, is_http11);
     let mut response = Response::new(());
     *response.status_mut() = status;
     *response.headers_mut() = headers;
@@ -173,45 +165,6 @@ fn body(method: &Method, status: StatusCode, headers: &HeaderMap) -> Result<Deco
         .ok_or("its Content-Length is no number")
 }
 
-/// Whether the connection goes on after this response (RFC 9112, section 9.3).
-fn persists(headers: &HeaderMap, is_http11: bool) -> bool {
-    let says = |option: &str| {
-        message::connection_options(headers)
-            .any(|item| item.eq_ignore_ascii_case(option.as_bytes()))
-    };
-    !says("close") && (is_http11 || says("keep-alive"))
-}
-
-/// Takes the trailers that end a chunked body; `None` if they are not complete.
-pub fn parse_trailers(input: &mut BytesMut) -> Result<Option<HeaderMap>, Malformed> {
-    let mut lines = [httparse::EMPTY_HEADER; MAX_LINES];
-    let (length, lines) = match httparse::parse_headers(input, &mut lines) {
-        Ok(httparse::Status::Complete(found)) => found,
-        Ok(httparse::Status::Partial) if input.len() <= MAX_HEAD => return Ok(None),
-        Ok(httparse::Status::Partial) => return Err("its trailers are larger than 64 KiB"),
-        Err(_) => return Err("its trailers are malformed"),
-    };
-    // httparse takes a bare LF; the chunks before had none, and so has nothing else in them.
-    let line_ends = memchr::memchr_iter(b'\n', &input[..length]);
-    if line_ends
-        .into_iter()
-        .any(|at| at == 0 || input[at - 1] != b'\r')
-    {
-        return Err("a trailer's line ends without CR");
-    }
-    let mut trailers = HeaderMap::new();
-    for line in lines {
-        let name = HeaderName::from_bytes(line.name.as_bytes());
-        let value = HeaderValue::from_bytes(line.value);
-        trailers.append(
-            name.map_err(|_| "a trailer's name is malformed")?,
-            value.map_err(|_| "a trailer's value is malformed")?,
-        );
-    }
-    drop(input.split_to(length));
-    Ok(Some(trailers))
-}
-
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
@@ -239,8 +192,6 @@ mod tests {
     fn what_one_reader_takes_and_another_does_not_is_refused() {
         let old = "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: keep-alive\r\n\r\n";
         assert!(parsed(old).is_err());
-        let mut trailers = BytesMut::from("A: b\n\n");
-        assert!(parse_trailers(&mut trailers).is_err());
     }
 
     #[test]

@@ -1,12 +1,17 @@
-//! Where a response's body is, and where it ends (RFC 9112, sections 6 and 7).
+//! Where an HTTP/1.1 message's body is, and where it ends (RFC 9112, sections 6 and 7).
 
 use bytes::{Bytes, BytesMut};
-use http::HeaderMap;
+use http::header::{HeaderMap, HeaderName, HeaderValue};
 
-use super::head::{self, Malformed};
-
+/// Largest head of a message, and largest trailers, in bytes.
+pub const MAX_HEAD: usize = 64 * 1024;
+/// Most lines of a response's head, and of trailers.
+pub const MAX_LINES: usize = 128;
 /// The longest line that announces a chunk, its extensions included.
 const MAX_CHUNK_LINE: usize = 4 * 1024;
+
+/// What is wrong with bytes that are no message.
+pub type Malformed = &'static str;
 
 /// Finds a body's bytes among those of its connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,7 +112,7 @@ impl Decoder {
                     }
                 }
                 Chunk::Trailers => {
-                    let Some(trailers) = head::parse_trailers(input)? else {
+                    let Some(trailers) = parse_trailers(input)? else {
                         return Ok(Decoded::Incomplete);
                     };
                     *self = Self::Done;
@@ -168,6 +173,36 @@ fn take_size(input: &mut BytesMut) -> Result<Option<u64>, Malformed> {
         .ok()
         .and_then(|size| u64::from_str_radix(size, 16).ok());
     size.map(Some).ok_or("a chunk's size is no number")
+}
+
+/// Takes the trailers that end a chunked body; `None` if they are not complete.
+fn parse_trailers(input: &mut BytesMut) -> Result<Option<HeaderMap>, Malformed> {
+    let mut lines = [httparse::EMPTY_HEADER; MAX_LINES];
+    let (length, lines) = match httparse::parse_headers(input, &mut lines) {
+        Ok(httparse::Status::Complete(found)) => found,
+        Ok(httparse::Status::Partial) if input.len() <= MAX_HEAD => return Ok(None),
+        Ok(httparse::Status::Partial) => return Err("its trailers are larger than 64 KiB"),
+        Err(_) => return Err("its trailers are malformed"),
+    };
+    // httparse takes a bare LF; the chunks before had none, and so has nothing else in them.
+    let line_ends = memchr::memchr_iter(b'\n', &input[..length]);
+    if line_ends
+        .into_iter()
+        .any(|at| at == 0 || input[at - 1] != b'\r')
+    {
+        return Err("a trailer's line ends without CR");
+    }
+    let mut trailers = HeaderMap::new();
+    for line in lines {
+        let name = HeaderName::from_bytes(line.name.as_bytes());
+        let value = HeaderValue::from_bytes(line.value);
+        trailers.append(
+            name.map_err(|_| "a trailer's name is malformed")?,
+            value.map_err(|_| "a trailer's value is malformed")?,
+        );
+    }
+    drop(input.split_to(length));
+    Ok(Some(trailers))
 }
 
 #[cfg(test)]
@@ -235,6 +270,7 @@ mod tests {
             b"11111111111111111\r\n",
             b"1;\x00\r\na\r\n",
             b"0\r\nbad trailer\r\n\r\n",
+            b"0\r\nA: b\n\n",
         ] {
             assert!(decoded(Decoder::chunked(), &[text]).is_err(), "{text:?}");
         }
