@@ -204,7 +204,7 @@ fn a_date_in_toml_wants_quotes() {
     let found = faults("config.toml", text).join("\n");
     assert!(
         found.contains(
-            "config.toml:4:34: credential.a.auth-gateway.previous.until: a date needs quotes"
+            "config.toml:4:36: credential.a.auth-gateway.previous.until: a date needs quotes"
         ),
         "{found}"
     );
