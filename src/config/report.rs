@@ -30,6 +30,8 @@ pub struct Report<'a> {
     /// In a rehearsal, the programs that would be run: none is.
     pub rehearsed: Option<RefCell<Vec<Command>>>,
     pub refreshed: RefCell<Vec<Refreshed>>,
+    /// Clients that rules name, with the place and the key of each.
+    pub named_clients: RefCell<Vec<(Origin, String, String)>>,
     /// Files that are watched, as they were just before they were read.
     pub watched: RefCell<BTreeMap<PathBuf, Print>>,
     /// Whose the programs are that print secrets, if a daemon that root starts becomes another.
@@ -48,6 +50,7 @@ impl<'a> Report<'a> {
             printed: RefCell::default(),
             rehearsed: None,
             refreshed: RefCell::default(),
+            named_clients: RefCell::default(),
             watched: RefCell::default(),
             run_as: RefCell::default(),
         }
