@@ -84,7 +84,7 @@ fn a_client_that_nobody_is_gets_a_warning() {
         let setup = Setup::small_and(&format!(
             "[[listener]]\ntcp = \"127.0.0.1:0\"\n{tokens}\n{rule}\n"
         ));
-        setup.load().warnings
+        setup.warnings()
     };
     let tokens = "tokens = { ci = \"0123456789abcdef\", desk = \"fedcba9876543210\" }";
     let about = |rule, tokens| {
@@ -95,7 +95,7 @@ fn a_client_that_nobody_is_gets_a_warning() {
     assert_eq!(
         about("deny = { clients = [\"desc\"] }", tokens),
         [
-            "config.toml:12:20: listener[1].deny.clients[1]: no client \"desc\" has a token; did you mean \"desk\"?"
+            "config.toml:11:21: listener[1].deny.clients[1]: no client \"desc\" has a token; did you mean \"desk\"?"
         ]
     );
     assert_eq!(about("allow = { clients = [\"build\"] }", "").len(), 1);
