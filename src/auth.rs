@@ -87,6 +87,8 @@ pub struct Standing {
     pub is_usable: bool,
     /// The gateway takes the previous key only.
     pub previous_in_use: bool,
+    /// There is a previous key, until then or (the inner `None`) for as long as it is configured.
+    pub previous_until: Option<Option<SystemTime>>,
 }
 
 impl Auth {
@@ -239,6 +241,7 @@ impl Auth {
             Scheme::Gateway(gateway) => Standing {
                 is_usable: true,
                 previous_in_use: gateway.choose(now) == gateway::Which::Previous,
+                previous_until: gateway.previous_until(),
                 ..Standing::default()
             },
             _ => Standing {

@@ -57,6 +57,7 @@ use http::HeaderName;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
+use crate::file::Print;
 use crate::privilege::RunAs;
 use crate::sandbox;
 use crate::secret::{Command, Secret};
@@ -69,7 +70,7 @@ pub use peers::{Known, Peers, Who};
 pub use policy::{Policy, Rules};
 pub use scheme::{
     AuthGateway, AwsKeys, AwsProcess, AwsSigv4, ClientProof, Component, CredentialScheme,
-    GatewayHeaders, GatewayKey, HttpSignature, Oauth, Text, TokenIssuer, aws_process,
+    GatewayHeaders, GatewayKey, HttpSignature, Oauth, PreviousKey, Text, TokenIssuer, aws_process,
 };
 pub use server_tls::ServerTls;
 pub use telemetry::{Otlp, OtlpProtocol, Telemetry};
@@ -107,7 +108,7 @@ pub struct Config {
     /// The secrets that programs printed and print anew from time to time.
     pub refreshed: Vec<Refreshed>,
     /// The files whose change is a reason to reload.
-    pub watched: Vec<PathBuf>,
+    pub watched: Vec<(PathBuf, Print)>,
 }
 
 /// A secret that a program printed.

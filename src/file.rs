@@ -20,6 +20,22 @@ pub struct Contents {
     pub mode: u32,
 }
 
+/// What tells one state of a file from another: device, inode, size, and when it was changed;
+/// `None` if it cannot be seen.
+pub type Print = Option<(u64, u64, u64, i64, i64)>;
+
+/// The state of the file that `path` leads to.
+pub fn print(path: &Path) -> Print {
+    let meta = std::fs::metadata(path).ok()?;
+    Some((
+        meta.dev(),
+        meta.ino(),
+        meta.size(),
+        meta.ctime(),
+        meta.ctime_nsec(),
+    ))
+}
+
 /// Why a file could not be read. `Display` completes the sentence "FILE …".
 #[derive(Debug)]
 pub enum ReadError {

@@ -187,11 +187,11 @@ impl Snapshot {
         std::iter::once(&self.router).chain(own)
     }
 
-    /// An upstream with the credential of this name, where `route` offers it to clients.
+    /// An upstream with the credential of this name: its own, or one that `route` offers to clients.
     pub fn upstream_with(&self, route: &Route, credential: &str) -> Option<&Arc<Upstream>> {
-        let mut offered = route.credentials.iter();
-        let index = *offered.find(|index| self.config.credentials[**index].name == credential)?;
         let own = &self.upstreams[route.upstream];
+        let mut offered = route.credentials.iter().chain(&own.config.credential);
+        let index = *offered.find(|index| self.config.credentials[**index].name == credential)?;
         if own.config.credential == Some(index) {
             return Some(own);
         }

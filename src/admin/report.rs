@@ -141,6 +141,14 @@ fn credential_entry(snapshot: &Snapshot, index: usize) -> Value {
     if standing.previous_in_use {
         entry["previous_in_use"] = true.into();
     }
+    if let Some(until) = standing.previous_until {
+        entry["previous_until"] = until
+            .map_or_else(
+                || "removed".to_owned(),
+                |until| humantime::format_rfc3339_seconds(until).to_string(),
+            )
+            .into();
+    }
     entry
 }
 

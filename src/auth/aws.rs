@@ -1,7 +1,7 @@
 //! AWS Signature Version 4, in headers, as the "AWS Signature Version 4 for API requests"
 //! chapter of the IAM User Guide defines it.
 //!
-//! AWS's own crate would bring fourteen others and a newer compiler than this program asks for.
+//! Why AWS's own crate does not do it is told in mcp-auth-proxy-architecture(7).
 
 mod canonical;
 

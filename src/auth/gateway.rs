@@ -20,7 +20,7 @@ use sha2::Sha256;
 use slog::{Logger, info, warn};
 
 use super::{BodyDigest, Surroundings, Unsigned, hex};
-use crate::config::{AuthGateway, GatewayHeaders, GatewayKey};
+use crate::config::{AuthGateway, GatewayHeaders, GatewayKey, PreviousKey};
 use crate::key;
 use crate::metrics::CredentialMetrics;
 use crate::path;
@@ -38,12 +38,18 @@ const TIMESTAMP_LEN: usize = 20;
 /// A credential for gateways of this family: its key, and the one before it.
 pub struct Gateway {
     key: Key,
-    previous: Option<Key>,
+    previous: Option<Previous>,
     headers: GatewayHeaders,
     preference: Preference,
     name: String,
     metrics: Arc<CredentialMetrics>,
     log: Logger,
+}
+
+/// The key before, and when its time is over.
+struct Previous {
+    key: Key,
+    until: Option<SystemTime>,
 }
 
 /// A key id and its secret, the latter only as a keyed MAC.
@@ -60,7 +66,7 @@ impl Gateway {
     ) -> Result<Self, String> {
         Ok(Self {
             key: Key::new(&config.key)?,
-            previous: config.previous.as_ref().map(Key::new).transpose()?,
+            previous: config.previous.as_ref().map(Previous::new).transpose()?,
             headers: config.headers.clone(),
             preference: Preference::default(),
             name: name.to_owned(),
@@ -73,8 +79,20 @@ impl Gateway {
         self.headers.digest.is_some()
     }
 
+    /// Whether there is a previous key whose time is not over.
     pub fn has_previous(&self) -> bool {
-        self.previous.is_some()
+        self.has_previous_at(SystemTime::now())
+    }
+
+    fn has_previous_at(&self, now: SystemTime) -> bool {
+        let previous = self.previous.as_ref();
+        previous.is_some_and(|previous| previous.until.is_none_or(|until| now < until))
+    }
+
+    /// Until when there is a previous key; the inner `None`: for as long as it is configured.
+    pub fn previous_until(&self) -> Option<Option<SystemTime>> {
+        let previous = self.previous.as_ref().filter(|_| self.has_previous());
+        previous.map(|previous| previous.until)
     }
 
     pub fn owns(&self, name: &HeaderName) -> bool {
@@ -86,15 +104,16 @@ impl Gateway {
 
     /// Which key the next request is signed with.
     pub fn choose(&self, now: Instant) -> Which {
-        match self.previous {
-            Some(_) => self.preference.choose(now),
-            None => Which::Present,
+        if self.has_previous() {
+            self.preference.choose(now)
+        } else {
+            Which::Present
         }
     }
 
     /// Whether the other key may be taken.
     pub fn refused(&self, which: Which, now: Instant) -> bool {
-        self.previous.is_some() && self.preference.refused(which, now)
+        self.has_previous() && self.preference.refused(which, now)
     }
 
     pub fn accepted(&self, which: Which, now: Instant) {
@@ -125,7 +144,7 @@ impl Gateway {
         now: SystemTime,
     ) -> HeaderMap {
         let key = match (which, &self.previous) {
-            (Which::Previous, Some(previous)) => previous,
+            (Which::Previous, Some(previous)) => &previous.key,
             _ => &self.key,
         };
         let mut headers = HeaderMap::with_capacity(8);
@@ -153,6 +172,15 @@ impl Gateway {
         headers.insert(self.headers.timestamp.clone(), header_value(&timestamp));
         headers.insert(self.headers.signature.clone(), signature);
         headers
+    }
+}
+
+impl Previous {
+    fn new(config: &PreviousKey) -> Result<Self, String> {
+        Ok(Self {
+            key: Key::new(&config.key)?,
+            until: config.until,
+        })
     }
 }
 

@@ -193,6 +193,9 @@ fn write_upstream(out: &mut String, upstream: &Value) -> std::fmt::Result {
             let left = ago(&credential["refresh_in_seconds"]);
             write!(out, ", its program runs again in {left}")?;
         }
+        if let Some(until) = credential["previous_until"].as_str() {
+            write!(out, ", its previous key is kept until {until}")?;
+        }
         if credential["previous_in_use"] == true {
             write!(out, ", the upstream takes its previous key only")?;
         }

@@ -1,7 +1,7 @@
 //! A key's value, read as what the setting needs.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::decode::Section;
 use super::report::Report;
@@ -144,6 +144,19 @@ impl<'a> Field<'a> {
             Value::String(_) => self.parse(duration),
             _ => self.expected("a time such as \"15s\""),
         }
+    }
+
+    /// A moment, in UTC (RFC 3339).
+    pub fn time(&self) -> Option<SystemTime> {
+        if let Value::Other("a date") = self.node.value {
+            self.problem("a date needs quotes; write \"2026-12-31T12:00:00Z\"");
+            return None;
+        }
+        self.parse(|text| {
+            humantime::parse_rfc3339(text).map_err(|_| {
+                format!("{text:?} is no time of a day in UTC; write one such as \"2026-12-31T12:00:00Z\"")
+            })
+        })
     }
 
     /// A whole number in this range.

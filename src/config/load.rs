@@ -17,10 +17,11 @@ use super::overlay::{default_listeners, overlay};
 use super::report::Report;
 use super::route::{Upstreams, decode_routes, route_paths, warn_of_unreachable};
 use super::server::{decode_log, decode_server};
+use super::suggest::nearest;
 use super::telemetry::{self, decode_telemetry};
 use super::tree::{Origin, Table};
 use super::upstream::decode_upstream;
-use super::{Config, Credential, Entry, Outline, Route, Sources};
+use super::{Config, Credential, Entry, Listener, Outline, Route, Sources};
 use crate::paths;
 
 /// `begins` is told how long programs that print secrets may take, before they are run.
@@ -117,6 +118,7 @@ pub(super) fn decode(report: &Report<'_>, tree: &Table) -> Option<Config> {
     }
     warn_of_unreachable(&upstreams.fields, &routes);
     warn_of_unused(&credential_fields, &upstreams, &routes);
+    warn_of_unknown_clients(report, &listeners);
     let mut admin = decode_admin(&mut root, &listeners);
     let audit = decode_audit(&mut root);
     let telemetry = decode_telemetry(&mut root);
@@ -228,6 +230,27 @@ fn warn_of_unused(credentials: &[Field<'_>], upstreams: &Upstreams<'_>, routes: 
                 "no upstream uses this credential; name it in one (credential = ...) or remove it";
             field.report.warn(field.key_origin, &field.path, message);
         }
+    }
+}
+
+/// A client whose name is misspelt is neither allowed nor denied, and nobody would notice.
+fn warn_of_unknown_clients(report: &Report<'_>, listeners: &[(Listener, Origin)]) {
+    let mut shown = listeners.iter().filter_map(|(it, _)| it.tls.as_ref());
+    // Certificates may have any name.
+    if shown.any(|tls| !tls.client_roots.is_empty()) {
+        return;
+    }
+    let known = || listeners.iter().flat_map(|(it, _)| it.tokens.clients());
+    for (origin, key, name) in report.named_clients.take() {
+        if known().any(|client| client == name) {
+            continue;
+        }
+        let advice = match nearest(&name, known()) {
+            Some(near) => format!("did you mean {near:?}?"),
+            None => "give it one in a listener's tokens, or remove it here".to_owned(),
+        };
+        let message = format!("no client {name:?} has a token; {advice}");
+        report.warn(origin, &key, message);
     }
 }
 

@@ -161,13 +161,21 @@ pub fn decode_peers(s: &mut Section<'_>) -> Option<Peers> {
     Some(Peers {
         users: each(users, |item| id(item, "user", user_id))?,
         groups: each(groups, |item| id(item, "group", group_id))?,
-        clients: each(clients, |item| item.text().map(str::to_owned))?,
+        clients: each(clients, client)?,
         programs: match executables {
             Some(field) => Some(each(Some(field), program)?),
             None => None,
         },
         names_somebody,
     })
+}
+
+/// Whether anybody has this name is known when all listeners are.
+fn client(item: &Field<'_>) -> Option<String> {
+    let name = item.text()?.to_owned();
+    let named = (item.origin(), item.path.clone(), name.clone());
+    item.report.named_clients.borrow_mut().push(named);
+    Some(name)
 }
 
 fn each<T>(list: Option<Field<'_>>, decode: impl Fn(&Field<'_>) -> Option<T>) -> Option<Vec<T>> {

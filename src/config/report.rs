@@ -1,7 +1,7 @@
 //! The list of what is wrong, written while decoding goes on.
 
 use std::cell::RefCell;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 
 use super::Refreshed;
@@ -11,6 +11,7 @@ use super::files::Document;
 use super::peers::Ids;
 use super::tree::Origin;
 use crate::env::Env;
+use crate::file::Print;
 use crate::privilege::RunAs;
 use crate::secret::{Command, Secret, SecretError};
 
@@ -29,7 +30,10 @@ pub struct Report<'a> {
     /// In a rehearsal, the programs that would be run: none is.
     pub rehearsed: Option<RefCell<Vec<Command>>>,
     pub refreshed: RefCell<Vec<Refreshed>>,
-    pub watched: RefCell<BTreeSet<PathBuf>>,
+    /// Clients that rules name, with the place and the key of each.
+    pub named_clients: RefCell<Vec<(Origin, String, String)>>,
+    /// Files that are watched, as they were just before they were read.
+    pub watched: RefCell<BTreeMap<PathBuf, Print>>,
     /// Whose the programs are that print secrets, if a daemon that root starts becomes another.
     pub run_as: RefCell<Option<RunAs>>,
 }
@@ -46,6 +50,7 @@ impl<'a> Report<'a> {
             printed: RefCell::default(),
             rehearsed: None,
             refreshed: RefCell::default(),
+            named_clients: RefCell::default(),
             watched: RefCell::default(),
             run_as: RefCell::default(),
         }

@@ -1,7 +1,7 @@
 //! What each scheme of a credential was told: one type per scheme, named after its sub-table.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -44,8 +44,15 @@ impl Text {
 pub struct AuthGateway {
     pub key: GatewayKey,
     /// What was valid before, for as long as the gateway may not know `key` yet.
-    pub previous: Option<GatewayKey>,
+    pub previous: Option<PreviousKey>,
     pub headers: GatewayHeaders,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct PreviousKey {
+    pub key: GatewayKey,
+    /// From then on it is not used.
+    pub until: Option<SystemTime>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -222,7 +229,7 @@ impl CredentialScheme {
     pub(super) fn secrets_mut(&mut self) -> Vec<&mut Secret> {
         match self {
             Self::AuthGateway(config) => std::iter::once(&mut config.key)
-                .chain(&mut config.previous)
+                .chain(config.previous.as_mut().map(|previous| &mut previous.key))
                 .flat_map(|key| [&mut key.key_id.secret, &mut key.secret])
                 .collect(),
             Self::Headers(headers) => headers

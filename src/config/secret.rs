@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::decode::{Field, Section};
 use super::tree::Value;
 use super::{Refreshed, Text};
+use crate::file;
 use crate::secret::{Command, Secret, SecretError, Source};
 
 /// How long a program may take.
@@ -139,7 +140,10 @@ fn decode_source<'a>(s: &mut Section<'a>) -> Option<(Source, Field<'a>)> {
         "file" => {
             let path = field.path()?;
             if watch.is_some_and(|field| field.boolean() == Some(true)) {
-                field.report.watched.borrow_mut().insert(path.clone());
+                let mut watched = field.report.watched.borrow_mut();
+                // The first reader's: the last may have read what came later.
+                let known = watched.entry(path.clone());
+                known.or_insert_with(|| file::print(&path));
             }
             Source::File {
                 path,

@@ -40,6 +40,10 @@ impl Tokens {
         self.0.is_empty()
     }
 
+    pub fn clients(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|token| &*token.client)
+    }
+
     /// Those of one client.
     pub fn of(&self, client: &str) -> Self {
         let tokens = self.0.iter().filter(|token| *token.client == *client);

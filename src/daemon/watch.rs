@@ -14,6 +14,7 @@ use std::time::Duration;
 use slog::{Logger, info, warn};
 use tokio::time::{sleep, timeout};
 
+use crate::file::{self, Print};
 use crate::state::State;
 
 /// A writer that is not done yet gets this long.
@@ -25,20 +26,18 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// More links than this lead nowhere, says the kernel too.
 const MAX_LINKS: usize = 40;
 
-/// What tells one state of a file from another: device, inode, size, and when it was changed.
-type Print = Option<(u64, u64, u64, i64, i64)>;
-
 /// Never ends. Follows the configuration as reloads change it.
 pub async fn run(state: Arc<State>) {
-    let mut watched: Vec<PathBuf> = Vec::new();
-    let mut seen: Vec<Print> = Vec::new();
+    let mut known: Vec<(PathBuf, Print)> = Vec::new();
+    let (mut watched, mut seen): (Vec<PathBuf>, Vec<Print>) = Default::default();
     let mut hints = Hints::default();
     let mut replaced = state.proxy.replacements();
     loop {
         let now = state.proxy.snapshot().config.watched.clone();
-        if now != watched {
-            seen = look(&state.proxy.log, &now).await;
-            watched = now;
+        if now != known {
+            // As they were when they were read: what has changed since is news.
+            (watched, seen) = now.iter().cloned().unzip();
+            known = now;
         }
         if watched.is_empty() {
             // Another configuration may name some.
@@ -68,7 +67,8 @@ pub async fn run(state: Arc<State>) {
 
 async fn look(log: &Logger, watched: &[PathBuf]) -> Vec<Print> {
     let watched = watched.to_owned();
-    aside(log, move || prints(&watched)).await
+    let look = move || watched.iter().map(|path| file::print(path)).collect();
+    aside(log, look).await
 }
 
 /// Touches files on a thread where one that hangs holds up the watching alone: not signals, not
@@ -87,22 +87,6 @@ async fn aside<T: Default + Send + 'static>(
         }
     };
     touched.unwrap_or_default()
-}
-
-fn prints(paths: &[PathBuf]) -> Vec<Print> {
-    paths.iter().map(|path| print(path)).collect()
-}
-
-fn print(path: &Path) -> Print {
-    use std::os::unix::fs::MetadataExt;
-    let meta = std::fs::metadata(path).ok()?;
-    Some((
-        meta.dev(),
-        meta.ino(),
-        meta.size(),
-        meta.ctime(),
-        meta.ctime_nsec(),
-    ))
 }
 
 /// Every directory that an entry of decides where `path` leads.

@@ -13,6 +13,9 @@ use crate::listen::Owner;
 use crate::serve::Connection;
 use crate::snapshot::{Snapshot, Upstream};
 
+/// How much is told of a name that no credential may have (its limit).
+const LONGEST_NAME: usize = 64;
+
 /// Whether the listener is for whoever sent this.
 ///
 /// # Errors
@@ -143,17 +146,17 @@ pub async fn to_route(call: &Call<'_>, route: &Route) -> Result<(), Error> {
 pub fn upstream<'a>(call: &Call<'a>, route: &Route) -> Result<&'a Arc<Upstream>, Error> {
     let snapshot: &'a Snapshot = call.snapshot;
     let mut named = call.head.headers.get_all(CREDENTIAL).iter();
-    let found = match (named.next(), named.next()) {
+    let (name, second) = match (named.next(), named.next()) {
         (None, _) => return Ok(&snapshot.upstreams[route.upstream]),
-        (Some(name), None) => name
-            .to_str()
-            .ok()
-            .and_then(|name| snapshot.upstream_with(route, name)),
-        (Some(_), Some(_)) => None,
+        (Some(name), second) => (name.to_str().unwrap_or_default(), second),
     };
-    found.ok_or_else(|| {
+    let found = snapshot.upstream_with(route, name);
+    found.filter(|_| second.is_none()).ok_or_else(|| {
         let advice = "this route does not offer the credential that x-mcp-auth-credential names; leave it out, or name one that it offers";
-        Error::new(Code::CredentialForbidden, advice)
+        let named: String = name.chars().take(LONGEST_NAME).collect();
+        let several = if second.is_some() { " and another" } else { "" };
+        let cause = format!("the client named {named:?}{several}");
+        Error::new(Code::CredentialForbidden, advice).because(cause)
     })
 }
 

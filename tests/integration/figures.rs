@@ -4,6 +4,8 @@
 //! `MCP_AUTH_PROXY_BIN` names one (or the tests are built as one). A debug build's
 //! own code weighs more than all it serves, so it is allowed that much on top.
 
+mod many;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};

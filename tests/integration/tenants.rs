@@ -600,13 +600,20 @@ async fn a_client_may_name_a_credential_that_its_route_offers_and_no_other() {
         named("/two/mcp", "nothing"),
         named("/two/mcp", "second").header("x-mcp-auth-credential", "key"),
         named("/mcp", "second"),
-        named("/mcp", "key"),
     ] {
         daemon
-            .ask(asked)
+            .ask(asked.header("x-request-id", "refused"))
             .await
             .assert_refused(403, "credential_forbidden");
     }
     assert_eq!(upstream.count(), before);
+    until("the audit tells what was asked for", || {
+        let records = fs::read_to_string(&audit).unwrap();
+        let last = records.lines().last().unwrap_or_default();
+        last.contains(r#""cause":"the client named \"second\"""#)
+    })
+    .await;
     assert_eq!(daemon.get("/two/mcp").await.status, 200);
+    // The upstream's own may be named, offered or not.
+    assert_eq!(daemon.ask(named("/mcp", "key")).await.status, 200);
 }

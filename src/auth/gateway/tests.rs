@@ -109,3 +109,24 @@ fn a_gateway_of_the_family_gets_its_headers_and_its_lines_in_order() {
     assert!(gateway.owns(&HeaderName::from_static("x-nonce")));
     assert!(!gateway.owns(&HeaderName::from_static(SIGNATURE)));
 }
+
+#[test]
+fn a_previous_key_is_there_until_its_time_is_over() {
+    let now = SystemTime::now();
+    let hour = Duration::from_secs(3600);
+    for (until, before, after) in [
+        (Some(now + hour), true, false),
+        (Some(now), false, false),
+        (None, true, true),
+    ] {
+        let gateway = gateway(gateway_key("k", "s"), |config| {
+            let key = gateway_key("k", "before");
+            config.previous = Some(PreviousKey { key, until });
+        });
+        assert_eq!(gateway.has_previous_at(now), before, "{until:?}");
+        assert_eq!(gateway.has_previous_at(now + hour), after, "{until:?}");
+        // What asks the clock says the same.
+        assert_eq!(gateway.refused(Which::Present, Instant::now()), before);
+        assert_eq!(gateway.previous_until(), before.then_some(until));
+    }
+}

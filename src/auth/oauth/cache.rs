@@ -151,7 +151,7 @@ impl Cache {
             token_refresh_in: token.map(|token| left(token.refresh)),
             error: self.failure.as_ref().map(|failure| failure.reason.clone()),
             is_usable: token.is_some() || self.failure.is_none(),
-            previous_in_use: false,
+            ..Standing::default()
         }
     }
 }

@@ -1,11 +1,13 @@
 //! `[credential.NAME.auth-gateway]`.
 
+use std::time::SystemTime;
+
 use http::HeaderName;
 
 use super::credential_header;
 use crate::config::decode::{Field, Section};
 use crate::config::secret::{decode_secret, decode_text};
-use crate::config::{AuthGateway, CredentialScheme, GatewayHeaders, GatewayKey, Text};
+use crate::config::{AuthGateway, CredentialScheme, GatewayHeaders, GatewayKey, PreviousKey, Text};
 
 const NO_SECRET: &str = "write secret = { file = \"/path/to/it\" }";
 
@@ -19,7 +21,7 @@ pub fn decode(field: &Field<'_>) -> Option<CredentialScheme> {
         .and_then(|field| decode_secret(&field));
     let previous = s
         .field("previous")
-        .map(|field| previous(&field, key_id.as_ref()));
+        .map(|field| previous(&field, key_id.as_ref(), SystemTime::now()));
     let headers = headers(&mut s);
     s.finish();
     Some(CredentialScheme::AuthGateway(Box::new(AuthGateway {
@@ -28,7 +30,7 @@ pub fn decode(field: &Field<'_>) -> Option<CredentialScheme> {
             secret: secret?,
         },
         previous: match previous {
-            Some(previous) => Some(previous?),
+            Some(previous) => previous?,
             None => None,
         },
         headers: headers?,
@@ -39,18 +41,38 @@ fn key_id(field: &Field<'_>) -> Option<Text> {
     decode_text(field, "the key's identifier")
 }
 
-/// The key before, whose identifier may be the same.
-fn previous(field: &Field<'_>, present: Option<&Text>) -> Option<GatewayKey> {
+/// The key before, whose identifier may be the same; `Some(None)` once its time is over.
+fn previous(
+    field: &Field<'_>,
+    present: Option<&Text>,
+    now: SystemTime,
+) -> Option<Option<PreviousKey>> {
     let mut s = field.section()?;
-    let own = s.field("key_id").map(|field| key_id(&field));
-    let secret = s
-        .required("secret", NO_SECRET)
-        .and_then(|field| decode_secret(&field));
+    let until = s.field("until").map(|field| (field.time(), field));
+    let own = s.field("key_id");
+    let secret = s.required("secret", NO_SECRET);
     s.finish();
-    Some(GatewayKey {
-        key_id: own.unwrap_or_else(|| present.cloned())?,
-        secret: secret?,
-    })
+    let until = match until {
+        Some((until, field)) => {
+            let until = until?;
+            if until <= now {
+                // Its file may be gone by now, and nobody needs what is in it.
+                field.warn("the previous key is not used any more; remove \"previous\"");
+                return Some(None);
+            }
+            Some(until)
+        }
+        None => None,
+    };
+    let own = own.map(|field| key_id(&field));
+    let secret = secret.and_then(|field| decode_secret(&field));
+    Some(Some(PreviousKey {
+        key: GatewayKey {
+            key_id: own.unwrap_or_else(|| present.cloned())?,
+            secret: secret?,
+        },
+        until,
+    }))
 }
 
 fn headers(s: &mut Section<'_>) -> Option<GatewayHeaders> {

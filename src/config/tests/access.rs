@@ -77,3 +77,27 @@ fn tokens_must_be_long_and_each_client_s_own() {
         assert!(!found.contains("0123456789"), "{found}");
     }
 }
+
+#[test]
+fn a_client_that_nobody_is_gets_a_warning() {
+    let warnings = |rule: &str, tokens: &str| {
+        let setup = Setup::small_and(&format!(
+            "[[listener]]\ntcp = \"127.0.0.1:0\"\n{tokens}\n{rule}\n"
+        ));
+        setup.warnings()
+    };
+    let tokens = "tokens = { ci = \"0123456789abcdef\", desk = \"fedcba9876543210\" }";
+    let about = |rule, tokens| {
+        let all = warnings(rule, tokens).into_iter();
+        all.filter(|line| line.contains("no client"))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        about("deny = { clients = [\"desc\"] }", tokens),
+        [
+            "config.toml:11:21: listener[1].deny.clients[1]: no client \"desc\" has a token; did you mean \"desk\"?"
+        ]
+    );
+    assert_eq!(about("allow = { clients = [\"build\"] }", "").len(), 1);
+    assert!(about("allow = { clients = [\"ci\"] }", tokens).is_empty());
+}

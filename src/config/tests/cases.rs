@@ -119,6 +119,8 @@ pub const CASES: &[Case] = &[
      "credential.acme.auth-gateway.key_id_header: host has a meaning of its own; choose another header"),
     ("credential.acme.auth-gateway.previous", &[("key_id", "\"old\"")], Table,
      r#"credential.acme.auth-gateway.previous: "secret" is missing; write secret = { file = "/path/to/it" }"#),
+    ("credential.acme.auth-gateway.previous", &[("secret", "\"s\""), ("until", "\"24h\"")], Value(1),
+     r#"credential.acme.auth-gateway.previous.until: "24h" is no time of a day in UTC; write one such as "2026-12-31T12:00:00Z""#),
     ("credential.b.bearer", &[("tokn", "\"t\"")], Key(0),
      r#"credential.b.bearer.tokn: unknown key "tokn"; did you mean "token"?"#),
     ("credential.b.bearer", &[("token", "\"a b\"")], Value(0),

@@ -196,3 +196,16 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn a_date_in_toml_wants_quotes() {
+    let text = "[credential.a.auth-gateway]\nkey_id = \"k\"\nsecret = \"s\"\n\
+                previous = { secret = \"s\", until = 2026-12-31T12:00:00Z }\n";
+    let found = faults("config.toml", text).join("\n");
+    assert!(
+        found.contains(
+            "config.toml:4:36: credential.a.auth-gateway.previous.until: a date needs quotes"
+        ),
+        "{found}"
+    );
+}

@@ -42,9 +42,10 @@ impl Staging {
                 && name.as_encoded_bytes().starts_with(PREFIX.as_bytes())
                 && entry.file_type().is_ok_and(|kind| kind.is_dir());
             let left = entry.path();
-            let holds = fs::symlink_metadata(left.join(SOCKET));
+            // Asked of few: a directory may have thousands of entries, and many sockets.
+            let holds = || fs::symlink_metadata(left.join(SOCKET));
             // One that holds anything else is not of our making, and stays.
-            if is_ours && !holds.is_ok_and(|found| !found.file_type().is_socket()) {
+            if is_ours && !holds().is_ok_and(|found| !found.file_type().is_socket()) {
                 drop(Self(left));
             }
         }

@@ -136,6 +136,17 @@ impl Client {
         }
     }
 
+    /// For another request on the same connection at once; `self` must outlive it.
+    pub fn beside(&self) -> Self {
+        let Sender::Two(sender) = &self.sender else {
+            panic!("HTTP/1.1 has one request at a time");
+        };
+        Self {
+            sender: Sender::Two(sender.clone()),
+            driver: tokio::spawn(std::future::ready(())),
+        }
+    }
+
     /// The whole answer.
     pub async fn ask(&mut self, ask: Ask) -> Answer {
         self.try_ask(ask).await.expect("a whole answer")

@@ -92,11 +92,18 @@ async fn a_token_is_fetched_once_and_serves_every_request() {
 }
 
 #[tokio::test]
-async fn however_many_requests_wait_for_a_token_it_is_fetched_once() {
-    const REQUESTS: usize = 300;
+async fn ten_thousand_requests_that_find_a_token_expired_have_one_fetched() {
+    // As many as the proxy takes at a time on one connection.
+    const EACH: usize = 1000;
+    const CONNECTIONS: usize = 10;
     let (issuer, fetched) = issuer(2);
     let upstream = Upstream::https();
-    let daemon = Arc::new(daemon_with(&issuer, &upstream).await);
+    upstream.takes_unsigned();
+    // Those that come first wait for the last as well.
+    let config = super::config(&upstream, &by_token_url(&issuer))
+        .replace("[upstream.up]", "[upstream.up]\nrequest_timeout = \"60s\"")
+        .replace("level = \"debug\"", "level = \"info\"");
+    let daemon = Setup::before(&upstream).written(&config).start().await;
     until("the first token came", || {
         fetched.load(Ordering::SeqCst) == 1
     })
@@ -115,14 +122,19 @@ async fn however_many_requests_wait_for_a_token_it_is_fetched_once() {
     });
     tokio::time::sleep(Duration::from_millis(2100)).await;
     let mut asking = Vec::new();
-    for _ in 0..REQUESTS {
-        let mut client = daemon.client(Way::Tcp(Http::One)).await;
-        asking.push(tokio::spawn(async move {
-            assert_eq!(client.ask(Ask::post("/mcp", CALL)).await.status, 200);
+    let mut connections = Vec::new();
+    for _ in 0..CONNECTIONS {
+        let connection = daemon.client(Way::Tcp(Http::Two)).await;
+        asking.extend((0..EACH).map(|_| {
+            let mut client = connection.beside();
+            tokio::spawn(async move {
+                assert_eq!(client.ask(Ask::post("/mcp", CALL)).await.status, 200);
+            })
         }));
+        connections.push(connection);
     }
     until("they wait", || {
-        daemon.status()["requests_in_flight"].as_u64() == Some(REQUESTS as u64)
+        daemon.status()["requests_in_flight"].as_u64() == Some((EACH * CONNECTIONS) as u64)
     })
     .await;
     release.notify_one();
@@ -130,11 +142,9 @@ async fn however_many_requests_wait_for_a_token_it_is_fetched_once() {
         asked.await.unwrap();
     }
     assert_eq!(fetched.load(Ordering::SeqCst), 2);
-    assert!(
-        tokens(&upstream)
-            .iter()
-            .all(|it| it == "Bearer hush-token-2")
-    );
+    let tokens = tokens(&upstream);
+    assert_eq!(tokens.len(), EACH * CONNECTIONS);
+    assert!(tokens.iter().all(|it| it == "Bearer hush-token-2"));
 }
 
 #[tokio::test]

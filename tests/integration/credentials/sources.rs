@@ -118,17 +118,28 @@ async fn a_watched_file_that_is_replaced_is_read_again() {
     let watched = "[credential.key.bearer]\ntoken = { file = \"DIR/token\", watch = true }";
     let daemon = start(&upstream, setup, watched).await;
     until_sent(&daemon, &upstream, "Bearer hush-one").await;
-    for (staged, token) in [("a", "hush-two"), ("b", "hush-three")] {
-        let staging = daemon.path(staged);
-        fs::write(&staging, token).unwrap();
-        fs::set_permissions(
-            &staging,
-            std::os::unix::fs::PermissionsExt::from_mode(0o600),
-        )
-        .unwrap();
-        fs::rename(&staging, daemon.path("token")).unwrap();
+    for token in ["hush-two", "hush-three"] {
+        replace(&daemon, token);
         until_sent(&daemon, &upstream, &format!("Bearer {token}")).await;
     }
+}
+
+/// As editors and secret managers do it: written elsewhere, and renamed.
+fn replace(daemon: &Daemon, token: &str) {
+    daemon.setup.file("token.new", token);
+    fs::rename(daemon.path("token.new"), daemon.path("token")).unwrap();
+}
+
+#[tokio::test]
+async fn a_watched_file_that_is_replaced_as_the_daemon_starts_is_read_again() {
+    let upstream = Upstream::https();
+    let setup = Setup::before(&upstream);
+    setup.file("token", "hush-one");
+    let watched = "[credential.key.bearer]\ntoken = { file = \"DIR/token\", watch = true }";
+    let daemon = start(&upstream, setup, watched).await;
+    // At once: before the daemon may have had a first look.
+    replace(&daemon, "hush-two");
+    until_sent(&daemon, &upstream, "Bearer hush-two").await;
 }
 
 #[tokio::test]
