@@ -342,6 +342,8 @@ pub struct Concurrency {
 pub struct Retry {
     /// Attempts that may have reached the upstream, the first included; at least 1.
     pub attempts: u32,
+    /// After this, one that only reads is given up for another; `None`: its time is the request's.
+    pub attempt_timeout: Option<Duration>,
     pub tools_call: ToolsCall,
     /// Retries as a share of the recent requests.
     pub budget_percent: u32,

@@ -76,8 +76,8 @@ pub fn daemon(
         _ => PATIENCE,
     };
     for socket in &candidates {
-        match connect_within(socket, PATIENCE) {
-            Ok(_) => return ask(socket, method, page, patience),
+        match connect_within(socket, PATIENCE).map(drop) {
+            Ok(()) => return ask(socket, method, page, patience),
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
                 return Err(Unanswered::Failed(socket.clone(), error.to_string()));
             }

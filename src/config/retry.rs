@@ -32,6 +32,8 @@ pub fn decode_retry(s: &mut Section<'_>) -> Option<Retry> {
     ] {
         set_duration(into, s.field(key));
     }
+    let attempt_timeout = s.field("attempt_timeout");
+    retry.attempt_timeout = attempt_timeout.and_then(|field| field.duration());
     s.finish();
     if retry.min_backoff > retry.max_backoff {
         field.problem("min_backoff is longer than max_backoff; exchange them");
@@ -78,6 +80,7 @@ impl Default for Retry {
     fn default() -> Self {
         Self {
             attempts: 5,
+            attempt_timeout: None,
             tools_call: ToolsCall::Never,
             budget_percent: 20,
             connect_patience: Duration::from_secs(1),

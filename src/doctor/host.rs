@@ -84,7 +84,14 @@ pub fn daemon(
 ) -> Option<Value> {
     let socket = ask::socket(sources, args);
     let page = match ask::daemon(sources, args.clone(), Method::GET, "/status") {
-        Ok((StatusCode::OK, page)) => serde_json::from_str::<Value>(&page).ok(),
+        Ok((StatusCode::OK, page)) => match serde_json::from_str::<Value>(&page) {
+            Ok(page) => Some(page),
+            Err(error) => {
+                let message = format!("the daemon's status page cannot be read: {error}");
+                findings.add(hangs(&message));
+                None
+            }
+        },
         Ok((status, _)) => {
             findings.add(hangs(&format!(
                 "the daemon answers its status page with {status}"

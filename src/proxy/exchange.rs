@@ -54,6 +54,8 @@ pub struct Exchange {
     /// When its answer has to have begun; known once it is sent.
     pub deadline: Option<tokio::time::Instant>,
     pub attempts: u32,
+    /// What the next attempt may take, if it is less than the request may.
+    pub attempt_limit: Option<Duration>,
     /// It was sent once more, in a session that the upstream had forgotten.
     pub session_recovered: bool,
     pub(super) status: u16,
@@ -108,6 +110,7 @@ impl Exchange {
             waited: Duration::ZERO,
             deadline: None,
             attempts: 0,
+            attempt_limit: None,
             session_recovered: false,
             status: 0,
             first_byte: None,

@@ -19,7 +19,7 @@ use super::error::Error;
 use super::exchange::Exchange;
 use super::local;
 use super::retry::{self, Attempts};
-use super::{Call, Proxy};
+use super::{Call, Proxy, send};
 use crate::auth::Ticket;
 use crate::client;
 use crate::config::{Breaker, Route};
@@ -237,6 +237,7 @@ impl Proxy {
             exchange.signed_as(site);
             *request.uri_mut() = Uri::from(path.clone());
             attempts.begin(Instant::now());
+            exchange.attempt_limit = send::limit(&first, &attempts, request, message, deadline);
             let tried = self
                 .attempt(site, request, ticket, &mut deadline, exchange)
                 .await;

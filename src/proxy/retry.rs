@@ -123,6 +123,20 @@ impl<'a> Attempts<'a> {
         self.begun = Some(now);
     }
 
+    /// How long the attempt that begins `now` may take, where that is less than what is left until
+    /// `deadline`: only if another may follow it.
+    pub fn limit(
+        &self,
+        now: Instant,
+        deadline: Instant,
+        may_repeat: impl FnOnce() -> bool,
+    ) -> Option<Duration> {
+        let settings = self.settings?;
+        let is_last = self.sent + 1 >= settings.attempts;
+        let limit = settings.attempt_timeout.filter(|_| !is_last)?;
+        (limit < deadline.saturating_duration_since(now) && may_repeat()).then_some(limit)
+    }
+
     /// How long to wait before the next attempt. `None`: this one's fate is the answer.
     ///
     /// Attempts that never left cost the upstream nothing, but whoever asked waits for them:
@@ -296,6 +310,24 @@ mod tests {
         for why in [Why::Unsent, Why::Reads, declined] {
             assert_eq!(on.wait(why, now, LONG), Some(Duration::ZERO));
         }
+    }
+
+    #[test]
+    fn an_attempt_is_cut_short_only_where_another_may_follow() {
+        let (second, now) = (Duration::from_secs(1), Instant::now());
+        let settings = config::Retry {
+            attempts: 2,
+            attempt_timeout: Some(second),
+            ..config::Retry::default()
+        };
+        let mut cut = attempts(&settings);
+        assert_eq!(cut.limit(now, now + LONG, || true), Some(second));
+        assert_eq!(cut.limit(now, now + LONG, || false), None);
+        assert_eq!(cut.limit(now, now + second, || true), None);
+        assert!(cut.wait(Why::Reads, now, LONG).is_some());
+        assert_eq!(cut.limit(now, now + LONG, || true), None);
+        let off = config::Retry::default();
+        assert_eq!(attempts(&off).limit(now, now + LONG, || true), None);
     }
 
     #[test]

@@ -71,6 +71,7 @@ impl Proxy {
                 })?;
             }
             attempts.begin(Instant::now().into_std());
+            exchange.attempt_limit = limit(upstream, &attempts, request, message, deadline);
             let tried = self
                 .attempt(upstream, request, ticket, &mut deadline, exchange)
                 .await;
@@ -120,6 +121,9 @@ impl Proxy {
             return Tried::Over(Error::given_up(upstream, asked));
         }
         exchange.attempts += 1;
+        let limit = exchange.attempt_limit.take();
+        let mut until = limit.map(|limit| Instant::now() + limit);
+        let deadline = until.as_mut().unwrap_or(deadline);
         let mut sent = HeaderMap::new();
         let upload = request.body().progress();
         let result = {
@@ -142,7 +146,10 @@ impl Proxy {
                         *deadline = patience.deadline(Instant::now());
                     }
                     Err(_) if Instant::now() < *deadline => exchange.connection.suspect(),
-                    Err(_) => return Tried::too_late(upstream, patience, upload.as_ref()),
+                    Err(_) => {
+                        let limit = limit.unwrap_or(patience.limit);
+                        return Tried::too_late(upstream, patience, limit, upload.as_ref());
+                    }
                 }
             }
         };
@@ -240,6 +247,8 @@ impl Proxy {
             // Whatever is wrong here, a certificate for one, need not be wrong there.
             Tried::Failed(failure) if attempts.has_alternative && failure.unsent => Why::Unsent,
             Tried::Failed(failure) => Why::of_failure(failure, only_reads)?,
+            // Its attempt was given up, and not the request.
+            Tried::Late(_) if Instant::now() < deadline && only_reads() => Why::Reads,
             Tried::Late(_) | Tried::Over(_) => return None,
         };
         let is_refused = |breaker: &Breaker| breaker.access() != Access::Passing;
@@ -261,15 +270,37 @@ impl Proxy {
     }
 }
 
+/// How long the next attempt may take, if that is less than its request: a body that streams goes
+/// out once, and what does more than read may have been done.
+pub(super) fn limit(
+    upstream: &Upstream,
+    attempts: &Attempts<'_>,
+    request: &Request<RequestBody>,
+    message: Option<&Bytes>,
+    deadline: Instant,
+) -> Option<Duration> {
+    let may_repeat = || {
+        request.body().progress().is_none()
+            && retry::only_reads(upstream, request.method(), message)
+    };
+    let now = Instant::now().into_std();
+    attempts.limit(now, deadline.into_std(), may_repeat)
+}
+
 impl Tried {
     /// Whose fault it is that no answer came in time.
-    fn too_late(upstream: &Upstream, patience: Patience, upload: Option<&Progress>) -> Self {
+    fn too_late(
+        upstream: &Upstream,
+        patience: Patience,
+        limit: Duration,
+        upload: Option<&Progress>,
+    ) -> Self {
         if let Some(error) = upload.and_then(Progress::error) {
             return Self::Over(error.into());
         }
         match patience.given_up(Instant::now()) {
             Some(asked) => Self::Over(Error::given_up(upstream, asked)),
-            None => Self::Late(Error::timeout(upstream, patience.limit)),
+            None => Self::Late(Error::timeout(upstream, limit)),
         }
     }
 

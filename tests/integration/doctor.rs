@@ -1,5 +1,7 @@
 //! `doctor` finds each fault, and nothing where there is none.
 
+mod host;
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
@@ -29,7 +31,10 @@ impl Report {
 
     fn with(setup: &Setup, more: &[&str]) -> Self {
         let args = [&["doctor", "--json"][..], more].concat();
-        let ended = setup.run(&args);
+        Self::from(setup.run(&args))
+    }
+
+    fn from(ended: Ended) -> Self {
         assert_eq!(ended.stderr, "", "{ended:?}");
         let page = serde_json::from_str(&ended.stdout).unwrap();
         Self { ended, page }
@@ -317,6 +322,12 @@ fn certificates_are_refused_for_what_is_wrong_with_them_and_shown() {
             69,
             "good",
         ),
+        (
+            trusted().issue_authority(),
+            "certificate_unfit",
+            69,
+            "CaUsedAsEndEntity",
+        ),
     ] {
         let upstream = Upstream::tls(Tls {
             identity,
@@ -507,6 +518,30 @@ fn an_upstream_that_wants_a_credential_and_gets_none_is_told() {
     let report = Report::of(&setup.written(&config));
     report.has("unsigned");
     report.fails("credential_wanted", 78);
+}
+
+#[test]
+fn an_issuer_that_gives_no_token_is_told_with_its_words() {
+    let (issuer, upstream) = (Upstream::https(), serving());
+    issuer.takes_unsigned();
+    let refusal = r#"{"error":"invalid_client","error_description":"nobody we know"}"#;
+    issuer.says(
+        "/token",
+        401,
+        &[("content-type", "application/json")],
+        refusal,
+    );
+    let credential = format!(
+        "[credential.key.oauth-client-credentials]\ntoken_url = \"{}/token\"\nclient_id = \"me\"\n\
+         client_secret = {{ file = \"DIR/secret\" }}\nca_file = \"DIR/ca.pem\"",
+        issuer.url()
+    );
+    let setup = Setup::before(&upstream);
+    let setup = setup.written(&crate::credentials::config(&upstream, &credential));
+    let report = Report::of(&setup);
+    let finding = report.fails("credential_unavailable", 69);
+    says(finding, "invalid_client");
+    assert_eq!(upstream.count(), 0);
 }
 
 #[test]

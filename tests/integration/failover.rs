@@ -117,6 +117,56 @@ async fn what_cannot_be_sent_to_one_url_is_sent_to_the_next_whatever_it_is() {
 }
 
 #[tokio::test]
+async fn what_only_reads_does_not_wait_for_a_url_that_takes_it_and_says_nothing() {
+    let (first, second) = (Upstream::https(), Upstream::https());
+    first.at("/x", |_| std::future::pending());
+    let setup = before(&[&first.url(), &second.url()])
+        .upstream("request_timeout = \"4s\"\nretry = { attempt_timeout = \"500ms\" }")
+        .upstream("breaker = { failures = 3, patience = \"1ms\", probe_interval = \"1m\" }");
+    let daemon = setup.start().await;
+    // Connections are there, so that what is cut short is the answer.
+    daemon.post("/warm", LIST).await;
+    let begun = Instant::now();
+    let answer = daemon.post("/x", LIST).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(answer.header("x-mcp-auth-proxy-attempts"), Some("2"));
+    let took = begun.elapsed();
+    assert!(took >= Duration::from_millis(500), "{took:?}");
+    assert!(took < Duration::from_millis(3900), "{took:?}");
+    // What was given up is not left at work.
+    first.idle().await;
+
+    // This may have been done, so it has all the time there is, and is nobody else's.
+    let begun = Instant::now();
+    let answer = daemon.post("/x", CALL).await;
+    answer.assert_refused(504, "upstream_timeout");
+    assert!(begun.elapsed() >= Duration::from_secs(4));
+    assert_eq!((first.count(), second.count()), (3, 1));
+
+    // The third in a row: from now on nobody waits for it.
+    assert_eq!(daemon.post("/x", LIST).await.status, 200);
+    assert_eq!(daemon.post("/x", CALL).await.status, 200);
+    assert_eq!((first.count(), second.count()), (4, 3));
+}
+
+#[tokio::test]
+async fn what_only_reads_is_asked_once_more_where_the_answer_is_long_in_coming() {
+    let upstream = Upstream::https();
+    upstream.at("/x", |_| std::future::pending());
+    let retry = "retry = { attempts = 3, attempt_timeout = \"500ms\" }";
+    let setup = Setup::before(&upstream).upstream(retry);
+    let daemon = setup.upstream("request_timeout = \"3s\"").start().await;
+    daemon.post("/warm", LIST).await;
+    let begun = Instant::now();
+    let answer = daemon.post("/x", LIST).await;
+    answer.assert_refused(504, "upstream_timeout");
+    // The last has the time of the request, which all of them have together.
+    let took = begun.elapsed();
+    assert!((3..5).contains(&took.as_secs()), "{took:?}");
+    assert_eq!(upstream.count(), 4);
+}
+
+#[tokio::test]
 async fn a_body_that_streams_goes_to_the_next_url_too_if_nothing_of_it_has_left() {
     let (gone, second) = (url_of(unused()), Upstream::https());
     let setup = before(&[&gone, &second.url()]).more("[limits]\nreplay_buffer = \"100B\"");

@@ -61,6 +61,11 @@ impl Authority {
         })
     }
 
+    /// What `openssl req -x509` makes by itself: an authority's certificate, and no server's.
+    pub fn issue_authority(&self) -> Identity {
+        self.issue_with(|params| params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained))
+    }
+
     fn issue_with(&self, change: impl FnOnce(&mut CertificateParams)) -> Identity {
         let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
         let key = KeyPair::generate().unwrap();
