@@ -105,36 +105,34 @@ where
     /// Ready once all of it has left.
     pub fn poll(&mut self, line: &Line, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
         loop {
-            let broken = self.poll_body(cx);
+            let polled = self.poll_body(cx);
             while !self.is_empty() {
                 ready!(self.poll_write(line, cx)).map_err(Broken::Io)?;
             }
-            // What had come before the break, an event perhaps, has left.
-            broken?;
-            if self.is_over {
-                return line.poll_flush(cx).map_err(Broken::Io);
+            match polled {
+                Poll::Ready(Ok(())) if self.is_over => {
+                    return line.poll_flush(cx).map_err(Broken::Io);
+                }
+                Poll::Ready(Ok(())) => {}
+                // What had come before the break, an event perhaps, has left.
+                Poll::Ready(broken) => return Poll::Ready(broken),
+                Poll::Pending => {
+                    ready!(line.poll_flush(cx)).map_err(Broken::Io)?;
+                    // The next piece may be long in coming.
+                    self.small = Vec::new();
+                    return Poll::Pending;
+                }
             }
-            if self.small.capacity() > 0 {
-                // The next piece may be long in coming.
-                self.small = Vec::new();
-                continue;
-            }
-            ready!(line.poll_flush(cx)).map_err(Broken::Io)?;
-            return Poll::Pending;
         }
     }
 
-    /// Takes what the body has, as long as it fits; who asks for more is the client, by reading.
-    fn poll_body(&mut self, cx: &mut Context<'_>) -> Result<(), Broken> {
+    /// Takes what the body has, as long as it fits. Pending: it has nothing at present.
+    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
         while !self.is_over && self.large.is_empty() && self.small.len() < SMALL {
-            match Pin::new(&mut self.body).poll_frame(cx) {
-                Poll::Pending => return Ok(()),
-                Poll::Ready(None) => self.is_over = true,
-                Poll::Ready(Some(Err(error))) => {
-                    self.is_over = true;
-                    return Err(Broken::Body(error.into()));
-                }
-                Poll::Ready(Some(Ok(frame))) => {
+            match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+                None => self.is_over = true,
+                Some(Err(error)) => return Poll::Ready(Err(Broken::Body(error.into()))),
+                Some(Ok(frame)) => {
                     // Trailers would bring past us every header that is dropped from a head.
                     if let Ok(data) = frame.into_data() {
                         self.put(data)?;
@@ -146,7 +144,7 @@ where
                 self.end()?;
             }
         }
-        Ok(())
+        Poll::Ready(Ok(()))
     }
 
     fn put(&mut self, data: Bytes) -> Result<(), Broken> {
