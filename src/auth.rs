@@ -26,6 +26,7 @@ use slog::Logger;
 use crate::client::ProxyVariables;
 use crate::config::{Credential, CredentialScheme, Target};
 use crate::metrics::CredentialMetrics;
+use crate::wipe;
 
 /// A credential ready for use: its key material is scheduled once.
 pub struct Auth(Scheme);
@@ -96,6 +97,14 @@ impl Auth {
     /// A sentence about a key or value that is unfit for its scheme. Configurations are checked
     /// for that, but a secret may change later.
     pub fn new(credential: &Credential, around: &Surroundings<'_>) -> Result<Self, String> {
+        let made = Self::make(credential, around);
+        // What a key is derived through was on the stack, and may lie there for as long as no
+        // call goes so deep again.
+        wipe::stack();
+        made
+    }
+
+    fn make(credential: &Credential, around: &Surroundings<'_>) -> Result<Self, String> {
         let scheme = match &credential.scheme {
             CredentialScheme::AuthGateway(config) => {
                 gateway::Gateway::new(&credential.name, config, around)

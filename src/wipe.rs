@@ -33,6 +33,16 @@ unsafe impl GlobalAlloc for Wiping {
     // The provided `realloc` allocates, copies and calls `dealloc` above: what moves leaves nothing.
 }
 
+/// How deep a call that makes a key goes, with room to spare.
+const DEPTH: usize = 16 * 1024;
+
+/// Overwrites what calls that are over have left on this thread's stack.
+#[inline(never)]
+pub fn stack() {
+    let mut below = [0_u8; DEPTH];
+    std::hint::black_box(&mut below);
+}
+
 /// # Safety
 /// `block` must be valid for writes of `size` bytes.
 unsafe fn wipe(block: *mut u8, size: usize) {
