@@ -22,6 +22,7 @@ pub mod file;
 pub mod fuzz;
 pub mod guard;
 pub mod harden;
+pub mod json;
 pub mod key;
 pub mod lifecycle;
 pub mod listen;
