@@ -39,10 +39,10 @@ deny: ## Check licences, sources and advisories of what is linked (wants cargo-d
 fuzz: ## Search for inputs that break what the fuzz targets check, MINUTES=10 for each of them (wants g++)
 	fuzz/run $$(($(or $(MINUTES),10) * 60)) $(TARGETS)
 
-# Those that call no C, start nothing and wait for nothing; two cases of each property, as an interpreter is slow.
+# Those that call no C, start nothing and wait for nothing, but for what loops too long to be interpreted; two cases of each property.
 pure := json::tests auth::redact bridge::message client::h1::decoder mcp:: path::tests proxy::cache::kept \
   proxy::cache::question proxy::policy::listing sse::tests
-impure := demo:: config:: no_text_makes_it_stumble
+impure := demo:: config:: no_text_makes_it_stumble what_names_and_paths_hold_is_bounded a_million_data_lines
 
 miri: ## Interpret the tests of what is pure, to find undefined behaviour (wants a nightly toolchain with miri)
 	MIRIFLAGS=-Zmiri-disable-isolation PROPTEST_CASES=2 \
