@@ -6,7 +6,7 @@ built := $(or $(CARGO_TARGET_DIR),target)
 program := $(built)/release/mcp-auth-proxy
 
 .DEFAULT_GOAL := help
-.PHONY: help build release demo test test-counterparts lint fmt deny fuzz soak ci bench test-container install uninstall clean
+.PHONY: help build release demo test test-counterparts lint fmt deny fuzz miri soak ci bench test-container install uninstall clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "  %-18s %s\n", $$1, $$2 }'
@@ -38,6 +38,15 @@ deny: ## Check licences, sources and advisories of what is linked (wants cargo-d
 
 fuzz: ## Search for inputs that break what the fuzz targets check, MINUTES=10 for each of them (wants g++)
 	fuzz/run $$(($(or $(MINUTES),10) * 60)) $(TARGETS)
+
+# Those that call no C, start nothing and wait for nothing, but for what loops too long to be interpreted; two cases of each property.
+pure := json::tests auth::redact bridge::message client::h1::decoder mcp:: path::tests proxy::cache::kept \
+  proxy::cache::question proxy::policy::listing sse::tests
+impure := demo:: config:: no_text_makes_it_stumble what_names_and_paths_hold_is_bounded a_million_data_lines
+
+miri: ## Interpret the tests of what is pure, to find undefined behaviour (wants a nightly toolchain with miri)
+	MIRIFLAGS=-Zmiri-disable-isolation PROPTEST_CASES=2 \
+	  $(CARGO) +nightly miri test --lib -- $(pure) $(addprefix --skip ,$(impure))
 
 soak: release ## Have 64 agents at work for MINUTES=60, with reloads, rotations and restarts, and see what is lost or left
 	MCP_AUTH_PROXY_BIN=$(abspath $(program)) SOAK_MINUTES=$(or $(MINUTES),60) \

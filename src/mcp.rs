@@ -17,6 +17,9 @@ use http::{HeaderMap, HeaderName, Method, header};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::json;
+use strict::Members;
+
 /// First revision without sessions (and without a stream to fall back to).
 pub const STATELESS_SINCE: &str = "2026-07-28";
 
@@ -38,32 +41,25 @@ struct Message<'a> {
     id: Option<&'a RawValue>,
     #[serde(borrow)]
     method: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    params: Option<&'a RawValue>,
 }
 
-#[derive(Deserialize)]
-struct Subject<'a> {
-    #[serde(borrow)]
-    name: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    uri: Option<Cow<'a, str>>,
-}
-
-/// Reads a message's method and subject; `None` if it is no single JSON-RPC message.
+/// Reads a message's method and subject; `None` if it is no single JSON-RPC message, or one
+/// whose method two parsers could read differently: the log must not name a harmless one.
 pub fn peek(body: &[u8]) -> Option<Peek<'_>> {
-    let message: Message<'_> = serde_json::from_slice(body).ok()?;
-    let name = message
-        .method
+    let members = Members::of(std::str::from_utf8(body).ok()?, ["method", "params"]);
+    let [method, params] = members.ok()?.certain().ok()?;
+    let method = method.map(strict::text).transpose().ok()?;
+    let name = method
         .as_deref()
         .filter(|method| has_subject(method))
-        .and(message.params)
-        .and_then(|params| serde_json::from_str::<Subject<'_>>(params.get()).ok())
-        .and_then(|subject| subject.name.or(subject.uri));
-    Some(Peek {
-        method: message.method,
-        name,
-    })
+        .and(params)
+        .and_then(|params| subject(params.get()));
+    Some(Peek { method, name })
+}
+
+fn subject(params: &str) -> Option<Cow<'_, str>> {
+    let [name, uri] = Members::of(params, ["name", "uri"]).ok()?.certain().ok()?;
+    strict::text(name.or(uri)?).ok()
 }
 
 fn has_subject(method: &str) -> bool {
@@ -93,7 +89,7 @@ pub enum Waiting {
 /// The requests in `body`, each of which is owed exactly one answer.
 pub fn waiting(body: &[u8]) -> Waiting {
     if body.trim_ascii_start().first() == Some(&b'[') {
-        let messages: Vec<Message<'_>> = serde_json::from_slice(body).unwrap_or_default();
+        let messages: Vec<Message<'_>> = json::objects(body).unwrap_or_default();
         let ids: Vec<_> = messages.iter().filter_map(request_id).collect();
         return if ids.is_empty() {
             Waiting::Nobody
@@ -101,7 +97,7 @@ pub fn waiting(body: &[u8]) -> Waiting {
             Waiting::Batch(ids)
         };
     }
-    serde_json::from_slice::<Message<'_>>(body)
+    json::object::<Message<'_>>(body)
         .ok()
         .as_ref()
         .and_then(request_id)
@@ -185,6 +181,27 @@ mod tests {
     }
 
     #[test]
+    fn values_without_their_names_are_no_message_and_name_no_tool() {
+        assert_eq!(peek(br#"[1,"tools/call",{"name":"echo"}]"#), None);
+        let body = br#"{"id":1,"method":"tools/call","params":["echo",null]}"#;
+        assert_eq!(peek(body).unwrap().name, None);
+    }
+
+    #[test]
+    fn what_comes_twice_is_not_named() {
+        for twice in [
+            r#"{"method":"ping","method":"tools/call"}"#,
+            r#"{"method":"ping","m\u0065thod":"tools/call"}"#,
+            // Go's parser takes the last of these.
+            r#"{"method":"ping","Method":"tools/call"}"#,
+        ] {
+            assert_eq!(peek(twice.as_bytes()), None, "{twice}");
+        }
+        let body = br#"{"method":"tools/call","params":{"name":"a","Name":"b"}}"#;
+        assert_eq!(peek(body).unwrap().name, None);
+    }
+
+    #[test]
     fn ids_are_echoed_as_they_stand() {
         for id in ["0", r#""0""#, "9223372036854775808", "-1", r#""\u00e9""#] {
             let body = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"ping"}}"#);
@@ -199,6 +216,8 @@ mod tests {
             r#"{"jsonrpc":"2.0","id":1,"result":{}}"#,
             r#"{"jsonrpc":"2.0","id":null,"method":"ping"}"#,
             r#"{"jsonrpc":"2.0","id":{"a":1},"method":"ping"}"#,
+            r#"[1,"ping"]"#,
+            r#"[[1,"ping"]]"#,
             "[]",
             "",
             "nonsense",

@@ -9,7 +9,7 @@ const REPLACEMENT: &str = "[credential]";
 const TELLING: usize = 8;
 
 /// Takes every sensitive value in `sent`, and each of its parts, out of a text that may echo
-/// it, in any case, and that may be cut anywhere.
+/// it, in any case, plainly or with the escapes of JSON, and that may be cut anywhere.
 pub fn redact(sent: &HeaderMap, text: &str) -> String {
     let sensitive = sent.values().filter(|value| value.is_sensitive());
     let values = sensitive.map(|value| String::from_utf8_lossy(value.as_bytes()));
@@ -29,8 +29,10 @@ pub fn redact_values<T: AsRef<str>>(sent: impl IntoIterator<Item = T>, text: &st
     needles.sort_by_key(|needle| std::cmp::Reverse(needle.len()));
     let mut text = text.to_owned();
     for needle in &needles {
-        text = replace_ignoring_case(&text, needle);
-        text.truncate(text.len() - begun(&text, needle));
+        text = without(&text, needle, &Reading::plain(&text));
+        if text.contains('\\') {
+            text = without(&text, needle, &Reading::unescaped(&text));
+        }
     }
     text
 }
@@ -45,25 +47,83 @@ pub fn pieces(value: &[u8]) -> impl Iterator<Item = &[u8]> {
         .chain(telling)
 }
 
-/// How many bytes at the end of `text` are the beginning of `needle`; few enough tell nothing.
-fn begun(text: &str, needle: &str) -> usize {
-    let lower = text.to_ascii_lowercase();
-    (TELLING..needle.len())
-        .rev()
-        .find(|&len| needle.is_char_boundary(len) && lower.ends_with(&needle[..len]))
-        .unwrap_or(0)
+/// A text in lower case, as somebody reads it.
+struct Reading {
+    lower: String,
+    /// Where in the text each byte of `lower` begins, and where the last one ends; the same
+    /// places if there is none.
+    at: Option<Vec<usize>>,
 }
 
-fn replace_ignoring_case(text: &str, needle: &str) -> String {
-    let lower = text.to_ascii_lowercase();
+impl Reading {
+    fn plain(text: &str) -> Self {
+        Self {
+            lower: text.to_ascii_lowercase(),
+            at: None,
+        }
+    }
+
+    /// With every escape of JSON as what it stands for. One that is cut off at the end says nothing yet.
+    fn unescaped(text: &str) -> Self {
+        let (mut lower, mut at) = (String::new(), Vec::new());
+        let mut rest = text;
+        while let Some((c, length)) = first(rest) {
+            lower.push(c.to_ascii_lowercase());
+            at.resize(lower.len(), text.len() - rest.len());
+            rest = &rest[length..];
+        }
+        at.push(text.len() - rest.len());
+        Self {
+            lower,
+            at: Some(at),
+        }
+    }
+
+    fn place(&self, at: usize) -> usize {
+        self.at.as_ref().map_or(at, |places| places[at])
+    }
+
+    /// How long the end is that begins `needle`; few enough bytes tell nothing.
+    fn begun(&self, needle: &str) -> Option<usize> {
+        (TELLING..needle.len()).rev().find(|&length| {
+            needle.is_char_boundary(length) && self.lower.ends_with(&needle[..length])
+        })
+    }
+}
+
+/// The first character that a text of JSON says, and how many bytes it takes to say it.
+fn first(text: &str) -> Option<(char, usize)> {
+    let c = text.chars().next()?;
+    let Some(escape) = text.strip_prefix('\\') else {
+        return Some((c, c.len_utf8()));
+    };
+    let Some(code) = escape.strip_prefix('u') else {
+        let escaped = escape.chars().next()?;
+        return Some((escaped, 1 + escaped.len_utf8()));
+    };
+    match code.get(..4) {
+        Some(digits) => match u32::from_str_radix(digits, 16).map(char::from_u32) {
+            Ok(Some(c)) => Some((c, 6)),
+            _ => Some((c, 1)),
+        },
+        None if code.len() < 4 => None,
+        None => Some((c, 1)),
+    }
+}
+
+fn without(text: &str, needle: &str, reading: &Reading) -> String {
     let mut out = String::with_capacity(text.len());
     let mut from = 0;
-    for (at, found) in lower.match_indices(needle) {
-        out.push_str(&text[from..at]);
+    for (at, found) in reading.lower.match_indices(needle) {
+        out.push_str(&text[from..reading.place(at)]);
         out.push_str(REPLACEMENT);
-        from = at + found.len();
+        from = reading.place(at + found.len());
     }
-    out.push_str(&text[from..]);
+    let end = reading.begun(needle).map_or(text.len(), |length| {
+        reading.place(reading.lower.len() - length)
+    });
+    // A value may end with its own beginning.
+    out.push_str(&text[from..end.max(from)]);
     out
 }
 
@@ -104,6 +164,25 @@ mod tests {
         assert_eq!(redact(&sent, "no s3cret-token"), "no [credential]");
         assert_eq!(redact(&sent, "Bearer s3cret-token?"), "[credential]?");
         assert_eq!(redact(&sent, "a Bearer is wanted"), "a Bearer is wanted");
+    }
+
+    #[test]
+    fn a_value_is_taken_out_however_json_spells_it() {
+        let sent = sent("Bearer s3cret/token");
+        let spelled: fn(u8) -> String = |byte| format!("\\u{byte:04X}");
+        let all: String = "s3cret/token".bytes().map(spelled).collect();
+        for spelled in [r"s3cret\/token", r"S\u0033cr\u0065t\/token", &all] {
+            let body = format!(r#"{{"error":"no {spelled}","é":"\ud83d\u00e9"}}"#);
+            assert_eq!(
+                redact(&sent, &body),
+                r#"{"error":"no [credential]","é":"\ud83d\u00e9"}"#
+            );
+        }
+        for cut in 48..72 {
+            assert_eq!(redact(&sent, &format!("no {}", &all[..cut])), "no ");
+        }
+        let path = r"C:\users\new \u12 \ud800 \uéé";
+        assert_eq!(redact(&sent, path), path);
     }
 
     #[test]

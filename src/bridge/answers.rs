@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use serde_json::value::RawValue;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::message::{self, Id, Incoming};
 use super::problem::Problem;
+use crate::json::{self, Object};
 
 /// Requests in flight, and bytes of them, beyond which new ones are refused: stdin must
 /// be read on, because what the requests wait for may be the client's answer to the server.
@@ -255,17 +255,17 @@ impl Answers {
 /// The revision that an answer to `initialize` settles on.
 pub fn negotiated_version(answer: &[u8]) -> Option<String> {
     #[derive(serde::Deserialize)]
-    struct Answer<'a> {
-        #[serde(borrow)]
-        result: &'a RawValue,
+    struct Answer {
+        result: Object<Initialized>,
     }
     #[derive(serde::Deserialize)]
     struct Initialized {
         #[serde(rename = "protocolVersion")]
         version: String,
     }
-    let answer: Answer<'_> = serde_json::from_slice(answer).ok()?;
-    let result: Initialized = serde_json::from_str(answer.result.get()).ok()?;
+    let Answer {
+        result: Object(result),
+    } = json::object(answer).ok()?;
     Some(result.version)
 }
 

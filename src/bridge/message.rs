@@ -8,6 +8,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::json::{self, Object};
 use crate::mcp::mirror;
 
 pub use ends::{END, id_of};
@@ -103,26 +104,26 @@ impl Message {
 
     /// The arguments of a `tools/call`, as JSON.
     pub fn arguments(&self) -> Option<&str> {
-        let envelope: Envelope<'_> = serde_json::from_slice(&self.bytes).ok()?;
+        let envelope: Envelope<'_> = json::object(&self.bytes).ok()?;
         params(envelope.params).arguments.map(RawValue::get)
     }
 
     /// The resource that the message is about.
     pub fn uri(&self) -> Option<Box<str>> {
-        let envelope: Envelope<'_> = serde_json::from_slice(&self.bytes).ok()?;
+        let envelope: Envelope<'_> = json::object(&self.bytes).ok()?;
         let uri: String = serde_json::from_str(params(envelope.params).uri?.get()).ok()?;
         Some(uri.into())
     }
 
     /// The client's own `_meta`, to ask something else in its name.
     pub fn meta(&self) -> Option<&str> {
-        let envelope: Envelope<'_> = serde_json::from_slice(&self.bytes).ok()?;
+        let envelope: Envelope<'_> = json::object(&self.bytes).ok()?;
         params(envelope.params).meta.map(RawValue::get)
     }
 }
 
 fn parse_one(bytes: &[u8]) -> Result<Kind, Unreadable> {
-    let envelope: Envelope<'_> = serde_json::from_slice(bytes).map_err(|error| {
+    let envelope: Envelope<'_> = json::object(bytes).map_err(|error| {
         if error.is_data() {
             NO_MESSAGE
         } else {
@@ -157,7 +158,7 @@ fn parse_one(bytes: &[u8]) -> Result<Kind, Unreadable> {
 }
 
 fn parse_batch(bytes: &[u8]) -> Result<Kind, Unreadable> {
-    let list: Vec<Envelope<'_>> = serde_json::from_slice(bytes).map_err(|error| {
+    let list: Vec<Envelope<'_>> = json::objects(bytes).map_err(|error| {
         if error.is_data() {
             NO_MESSAGE
         } else {
@@ -187,12 +188,12 @@ fn answerable(id: &RawValue) -> Result<Id, Unreadable> {
 
 /// Parameters of an unexpected shape are the server's to refuse.
 fn params(raw: Option<&RawValue>) -> Params<'_> {
-    raw.and_then(|raw| serde_json::from_str(raw.get()).ok())
+    raw.and_then(|raw| json::object(raw.get().as_bytes()).ok())
         .unwrap_or_default()
 }
 
 fn version(meta: Option<&RawValue>) -> Option<Box<str>> {
-    let meta: Meta = serde_json::from_str(meta?.get()).ok()?;
+    let meta: Meta = json::object(meta?.get().as_bytes()).ok()?;
     meta.version.map(Into::into)
 }
 
@@ -226,7 +227,7 @@ pub fn read(bytes: &[u8]) -> Option<Incoming<'_>> {
             .all(|one| !one.starts_with('[') && read(one.as_bytes()).is_some());
         return (all_read && !list.is_empty()).then_some(Incoming::Batch(list));
     }
-    let envelope: Envelope<'_> = serde_json::from_slice(bytes).ok()?;
+    let envelope: Envelope<'_> = json::object(bytes).ok()?;
     if envelope.method.is_some() {
         return Some(Incoming::Other);
     }
@@ -238,7 +239,7 @@ pub fn read(bytes: &[u8]) -> Option<Incoming<'_>> {
 pub fn error_of(bytes: &[u8]) -> Option<(i64, String)> {
     #[derive(Deserialize)]
     struct Answer {
-        error: Error,
+        error: Object<Error>,
     }
     #[derive(Deserialize)]
     struct Error {
@@ -246,8 +247,10 @@ pub fn error_of(bytes: &[u8]) -> Option<(i64, String)> {
         #[serde(default)]
         message: String,
     }
-    let answer: Answer = serde_json::from_slice(bytes).ok()?;
-    Some((answer.error.code, answer.error.message))
+    let Answer {
+        error: Object(error),
+    } = json::object(bytes).ok()?;
+    Some((error.code, error.message))
 }
 
 /// The same answer under another id: servers that read ids as floating-point numbers or not at all give them back changed.
@@ -257,7 +260,7 @@ pub fn with_id(bytes: &[u8], id: &str) -> Option<Bytes> {
         #[serde(borrow)]
         id: &'a RawValue,
     }
-    let named = serde_json::from_slice::<Named<'_>>(bytes).ok();
+    let named = json::object::<Named<'_>>(bytes).ok();
     let (before, after) = match named {
         Some(Named { id }) => {
             let start = id.get().as_ptr() as usize - bytes.as_ptr() as usize;

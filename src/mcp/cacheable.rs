@@ -8,6 +8,8 @@ use memchr::memmem::Finder;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::json;
+
 /// The requests whose results may be kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -69,10 +71,7 @@ impl Change {
         if !may_be_one {
             return Vec::new();
         }
-        let parsed: Vec<Notification<'_>> = match message.trim_ascii_start().first() {
-            Some(b'[') => serde_json::from_slice(message).unwrap_or_default(),
-            _ => serde_json::from_slice(message).into_iter().collect(),
-        };
+        let parsed: Vec<Notification<'_>> = json::objects(message).unwrap_or_default();
         parsed.iter().filter_map(Self::of).collect()
     }
 
@@ -83,7 +82,7 @@ impl Change {
             "notifications/resources/list_changed" => Self::Resources,
             "notifications/resources/updated" => {
                 let params = notification.params.map_or("", RawValue::get);
-                serde_json::from_str::<Updated>(params)
+                json::object::<Updated>(params.as_bytes())
                     // An update of who knows what is a change of everything.
                     .map_or(Self::Resources, |updated| Self::Resource(updated.uri))
             }
@@ -134,6 +133,8 @@ mod tests {
             r#"{"id":1,"result":{"text":"notifications/tools/list_changed"}}"#,
             r#"{"method":"notifications/message","params":{"data":"list_changed"}}"#,
             r#"{"method":"notifications/tools/list_changed""#,
+            r#"["notifications/tools/list_changed",null]"#,
+            r#"[["notifications/tools/list_changed",null]]"#,
             "list_changed",
         ] {
             assert_eq!(Change::read(message.as_bytes()), [], "{message}");

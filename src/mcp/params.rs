@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::mirror;
+use crate::json::{self, Object};
 
 const ANNOTATION: &str = "x-mcp-header";
 
@@ -62,13 +63,13 @@ pub struct Twofold(pub String);
 #[derive(Deserialize)]
 struct Listing<'a> {
     #[serde(borrow)]
-    result: Tools<'a>,
+    result: Object<Tools<'a>>,
 }
 
 #[derive(Deserialize)]
 struct Tools<'a> {
     #[serde(borrow)]
-    tools: Vec<Tool<'a>>,
+    tools: Vec<Object<Tool<'a>>>,
     #[serde(rename = "nextCursor")]
     next_cursor: Option<String>,
 }
@@ -91,14 +92,15 @@ pub struct Learned {
 impl Catalog {
     /// Takes in one page of a `tools/list` answer; anything else teaches nothing.
     pub fn learn(&mut self, answer: &[u8]) -> Learned {
-        let Ok(Listing { result }) = serde_json::from_slice::<Listing<'_>>(answer) else {
+        let Ok(Listing { result }) = json::object::<Listing<'_>>(answer) else {
             return Learned::default();
         };
+        let Object(result) = result;
         let mut learned = Learned {
             next_cursor: result.next_cursor,
             ..Learned::default()
         };
-        for tool in result.tools {
+        for Object(tool) in result.tools {
             let schema = tool.input_schema.map_or("", RawValue::get);
             // Most schemas have no annotation: they are not even parsed.
             if !schema.contains(ANNOTATION) {

@@ -79,7 +79,9 @@ fn object<'a, T: Deserialize<'a>>(raw: &'a RawValue) -> Result<T, Unclear> {
         .map_err(|error| Unclear(format!("its params are not unambiguous: {error}")))
 }
 
-fn text(raw: &RawValue) -> Result<Cow<'_, str>, Unclear> {
+/// # Errors
+/// It is no string.
+pub(super) fn text(raw: &RawValue) -> Result<Cow<'_, str>, Unclear> {
     #[derive(Deserialize)]
     struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
     serde_json::from_str(raw.get())

@@ -3,6 +3,8 @@
 use memchr::memmem;
 use serde::Deserialize;
 
+use crate::json::{self, Object};
+
 #[derive(Debug, PartialEq, Eq, Deserialize)]
 pub struct TraceKeys {
     pub traceparent: String,
@@ -14,17 +16,18 @@ pub struct TraceKeys {
 pub fn trace_keys(message: &[u8]) -> Option<TraceKeys> {
     #[derive(Deserialize)]
     struct Message {
-        params: Params,
+        params: Object<Params>,
     }
     #[derive(Deserialize)]
     struct Params {
         #[serde(rename = "_meta")]
-        meta: TraceKeys,
+        meta: Object<TraceKeys>,
     }
     // Few have them: a look is enough for the others.
     memmem::find(message, b"\"traceparent\"")?;
-    let message: Message = serde_json::from_slice(message).ok()?;
-    Some(message.params.meta)
+    let message: Message = json::object(message).ok()?;
+    let Object(Params { meta: Object(keys) }) = message.params;
+    Some(keys)
 }
 
 #[cfg(test)]
@@ -45,6 +48,8 @@ mod tests {
             r#"{"params":{}}"#,
             r#"{"params":{"traceparent":"00-a-b-01"}}"#,
             r#"{"params":{"_meta":{"traceparent":7}}}"#,
+            r#"[{"_meta":{"traceparent":"00-a-b-01"}}]"#,
+            r#"{"params":[{"traceparent":"00-a-b-01"}]}"#,
         ] {
             assert_eq!(trace_keys(other.as_bytes()), None, "{other}");
         }

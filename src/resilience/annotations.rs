@@ -5,6 +5,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::Deserialize;
 
+use crate::json::{self, Object};
+
 /// More tools than this are not remembered; one that is not is never called again.
 const MAX_TOOLS: usize = 4096;
 const MAX_NAME: usize = 256;
@@ -17,19 +19,19 @@ pub struct Annotations {
 
 #[derive(Deserialize)]
 struct Answer {
-    result: Option<Listing>,
+    result: Option<Object<Listing>>,
 }
 
 #[derive(Deserialize)]
 struct Listing {
     #[serde(default)]
-    tools: Vec<Tool>,
+    tools: Vec<Object<Tool>>,
 }
 
 #[derive(Deserialize)]
 struct Tool {
     name: String,
-    annotations: Option<Hints>,
+    annotations: Option<Object<Hints>>,
 }
 
 /// `ToolAnnotations` of the specification (since 2025-03-26): both are false where they are not given.
@@ -43,18 +45,15 @@ struct Hints {
 impl Annotations {
     /// Takes what the answers to `tools/list` in `message`, one or a batch, say; the latest word counts.
     pub fn learn(&self, message: &[u8]) {
-        let answers: Vec<Answer> = if message.trim_ascii_start().first() == Some(&b'[') {
-            serde_json::from_slice(message).unwrap_or_default()
-        } else {
-            serde_json::from_slice(message).into_iter().collect()
-        };
+        let answers: Vec<Answer> = json::objects(message).unwrap_or_default();
         let mut known = self.lock();
         for tool in answers
             .into_iter()
             .filter_map(|answer| answer.result)
-            .flat_map(|listing| listing.tools)
+            .flat_map(|Object(listing)| listing.tools)
         {
-            let hints = tool.annotations.unwrap_or_default();
+            let Object(tool) = tool;
+            let Object(hints) = tool.annotations.unwrap_or_default();
             let is_safe = hints.read_only_hint || hints.idempotent_hint;
             if let Some(known) = known.get_mut(tool.name.as_str()) {
                 *known = is_safe;
@@ -106,9 +105,18 @@ mod tests {
         let known = Annotations::default();
         let look = r#"{"name":"look","annotations":{"readOnlyHint":true}}"#;
         known.learn(format!("[{}]", listing(look)).as_bytes());
-        for nonsense in ["", "[7]", r#"{"result":{"tools":7}}"#, r#"{"error":{}}"#] {
+        for nonsense in [
+            "",
+            "[7]",
+            r#"{"result":{"tools":7}}"#,
+            r#"{"error":{}}"#,
+            r#"[[[[{"name":"act","annotations":{"readOnlyHint":true}}]]]]"#,
+            r#"{"result":{"tools":[["act",{"readOnlyHint":true}]]}}"#,
+            r#"{"result":{"tools":[{"name":"act","annotations":[true,true]}]}}"#,
+        ] {
             known.learn(nonsense.as_bytes());
             assert!(known.is_safe("look"));
+            assert!(!known.is_safe("act"), "{nonsense}");
         }
         known.learn(listing(r#"{"name":"look"}"#).as_bytes());
         assert!(!known.is_safe("look"));

@@ -491,11 +491,14 @@ async fn standalone_keeps_its_secret_to_itself_also_where_the_server_repeats_it(
     upstream.at("/mcp", move |call| {
         let sent = call.seen.header("authorization").unwrap().to_owned();
         let token = sent.rsplit(' ').next().unwrap();
+        let spelled: String = sent.bytes().map(|byte| format!("\\u{byte:04x}")).collect();
         let is_text = asked.fetch_add(1, Ordering::Relaxed) == 0;
         let said = if is_text {
             format!("no such token: {token}")
         } else {
-            format!(r#"{{"jsonrpc":"2.0","id":2,"error":{{"code":-1,"message":"not by {sent}"}}}}"#)
+            format!(
+                r#"{{"jsonrpc":"2.0","id":2,"error":{{"code":-1,"message":"not by {spelled}"}}}}"#
+            )
         };
         let kind = if is_text {
             "text/plain"

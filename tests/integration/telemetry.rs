@@ -1,6 +1,7 @@
 //! Traces, as a collector reads them that decodes with OpenTelemetry's own schema.
 
 use std::convert::Infallible;
+use std::fmt::Debug;
 use std::net::SocketAddr;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
@@ -23,7 +24,7 @@ use prost::Message;
 use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::common::{Ask, Daemon, Setup, Upstream, until};
+use crate::common::{Ask, Daemon, Setup, Upstream, secrets, until};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const CALL: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"echo"}}"#;
@@ -120,12 +121,16 @@ fn is_named(resource: Option<&Resource>) {
 }
 
 /// The next that is as wanted.
-async fn next<T>(batches: &Receiver<Took<T>>, is_wanted: impl Fn(&T) -> bool) -> Took<T> {
+async fn next<T: Debug>(batches: &Receiver<Took<T>>, is_wanted: impl Fn(&T) -> bool) -> Took<T> {
     let waiting = async {
         loop {
             match batches.try_recv() {
-                Ok(took) if is_wanted(&took.0) => return took,
-                Ok(_) => {}
+                Ok(took) => {
+                    secrets::assert_none("what a collector gets", &format!("{:?}", took.0));
+                    if is_wanted(&took.0) {
+                        return took;
+                    }
+                }
                 Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
             }
         }

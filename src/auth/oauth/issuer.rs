@@ -20,6 +20,7 @@ use crate::auth::bearer;
 use crate::auth::redact::redact_values;
 use crate::client::{Client, ProxyVariables};
 use crate::config::{ClientProof, Oauth, Target, TargetPath, TokenIssuer, Upstream};
+use crate::json;
 use crate::message::RequestBody;
 
 /// The longest answer that is read, in bytes.
@@ -238,7 +239,7 @@ fn words_of_refusal(status: StatusCode, body: &[u8], sent: &Sent) -> String {
         error: Option<String>,
         error_description: Option<String>,
     }
-    let refusal: Refusal = serde_json::from_slice(body).unwrap_or_default();
+    let refusal: Refusal = json::object(body).unwrap_or_default();
     let words = match (refusal.error, refusal.error_description) {
         (Some(error), Some(description)) => format!("{status}, {error}: {description}"),
         (Some(error), None) => format!("{status}, {error}"),
@@ -293,8 +294,8 @@ fn granted(body: &[u8], sent: &Sent) -> Result<Granted, String> {
         /// A number; some issuers send it as a string.
         expires_in: Option<serde_json::Value>,
     }
-    let answer: Answer<'_> = serde_json::from_slice(body)
-        .map_err(|_| "answered without an access_token in JSON".to_owned())?;
+    let answer: Answer<'_> =
+        json::object(body).map_err(|_| "answered without an access_token in JSON".to_owned())?;
     if let Some(kind) = answer.token_type
         && !kind.eq_ignore_ascii_case("bearer")
     {
@@ -360,6 +361,7 @@ mod tests {
             r#"{"access_token":""}"#,
             r#"{"access_token":"hush\n"}  x"#,
             r#"{"access_token":"hu\nsh"}"#,
+            r#"["hush","Bearer",60]"#,
             r#"{"access_token":"hush","token_type":"DPoP"}"#,
         ] {
             let error = granted(text.as_bytes(), &Sent::default()).err().unwrap();

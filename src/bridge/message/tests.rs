@@ -67,12 +67,35 @@ fn what_is_no_message_is_told_from_what_is_no_json() {
         ("[[]]", -32600),
         ("{}", -32600),
         ("7", -32600),
+        (r#"[1,"tools/call",{},null,null]"#, -32600),
+        (r#"[[1,"tools/call",{},null,null]]"#, -32600),
         (r#"{"id":{"a":1},"method":"x"}"#, -32600),
         (r#"{"id":1,"id":2,"method":"x"}"#, -32600),
     ] {
         let error = Message::parse(Bytes::from_static(line.as_bytes())).unwrap_err();
         assert_eq!(error.0, code, "{line}");
     }
+}
+
+#[test]
+fn values_without_their_names_answer_nothing_and_name_no_subject() {
+    for values in [
+        r#"[7,null,null,{},null]"#,
+        r#"[[7,null,null,{},null]]"#,
+        " [7]",
+    ] {
+        assert_eq!(read(values.as_bytes()), None, "{values}");
+        assert_eq!(error_of(values.as_bytes()), None);
+    }
+    assert_eq!(error_of(br#"{"id":1,"error":[1,"words"]}"#), None);
+    assert_eq!(error_of(br#"[[1,"words"]]"#), None);
+    let line = r#"{"id":1,"method":"tools/call","params":[{},"echo",null,null,null,{"a":1}]}"#;
+    let message = Message::parse(Bytes::from_static(line.as_bytes())).unwrap();
+    assert_eq!(message.arguments(), None);
+    let Kind::Request(request) = message.kind else {
+        panic!()
+    };
+    assert_eq!((request.name, request.version), (None, None));
 }
 
 #[test]

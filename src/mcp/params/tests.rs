@@ -32,6 +32,20 @@ fn annotated_arguments_are_mirrored_wherever_properties_lead() {
 }
 
 #[test]
+fn a_listing_without_names_teaches_nothing() {
+    let schema = r#"{"properties":{"a":{"type":"string","x-mcp-header":"A"}}}"#;
+    for answer in [
+        format!(r#"[[[{{"name":"t","inputSchema":{schema}}}],null]]"#),
+        format!(r#"{{"result":[[{{"name":"t","inputSchema":{schema}}}],"c"]}}"#),
+        format!(r#"{{"result":{{"tools":[["t",{schema}]]}}}}"#),
+    ] {
+        let mut catalog = Catalog::default();
+        assert_eq!(catalog.learn(answer.as_bytes()), Learned::default());
+        assert!(catalog.headers("t", r#"{"a":"b"}"#).is_empty(), "{answer}");
+    }
+}
+
+#[test]
 fn null_and_absent_arguments_have_no_header() {
     assert_eq!(headers(SCHEMA, r#"{"region":null,"where":7}"#), []);
 }

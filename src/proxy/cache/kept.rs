@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::json;
+
 /// However long a server says that its result is good.
 const MAX_TTL: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -63,7 +65,7 @@ struct Hints<'a> {
 ///
 /// `ttl_without_hint` is how long a result is good that does not say so itself.
 pub fn read(message: &[u8], id: &str, ttl_without_hint: Option<Duration>) -> Seen {
-    let Ok(answer) = serde_json::from_slice::<Answer<'_>>(message) else {
+    let Ok(answer) = json::object::<Answer<'_>>(message) else {
         // No message of ours, or one with a key twice: whoever gets it may make of it what it will.
         return Seen::Unfit;
     };
@@ -85,7 +87,7 @@ fn is_same_id(one: &str, other: &str) -> bool {
 }
 
 fn cacheable(result: &str, ttl_without_hint: Option<Duration>) -> Option<Cacheable> {
-    let hints: Hints<'_> = serde_json::from_str(result).ok()?;
+    let hints: Hints<'_> = json::object(result.as_bytes()).ok()?;
     // Absent before 2026-07-28; another one is a partial result or one we do not know.
     if hints.result_type.is_some_and(|kind| kind != "complete") {
         return None;
@@ -218,11 +220,14 @@ mod tests {
             r#"{"ttlMs":60000,"cacheScope":"shared"}"#,
             r#"{"ttlMs":60000,"cacheScope":7}"#,
             r#"{"ttlMs":0,"ttlMs":60000}"#,
+            r#"["complete",60000,"public"]"#,
             "[]",
             "7",
         ] {
             assert_eq!(seen(result), Seen::Unfit, "{result}");
         }
+        let values = br#"[7,null,{"ttlMs":60000},null]"#;
+        assert_eq!(read(values, "7", None), Seen::Unfit);
         // The operator's word is for results that say nothing; a server that says 0 means it.
         assert!(matches!(
             seen_with(r#"{"tools":[]}"#, Some(MINUTE)),

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::Pending;
+use crate::json::{self, Object};
 use crate::message::is_media_type;
 use crate::proxy::source::{Broken, Source};
 use crate::sse::{self, Splitter};
@@ -30,7 +31,7 @@ impl Opening {
     pub(super) fn of(message: &[u8]) -> Option<Self> {
         #[derive(Deserialize)]
         struct Answer {
-            result: Agreed,
+            result: Object<Agreed>,
         }
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
@@ -39,7 +40,9 @@ impl Opening {
             #[serde(default)]
             capabilities: Value,
         }
-        let Answer { result } = serde_json::from_slice(message).ok()?;
+        let Answer {
+            result: Object(result),
+        } = json::object(message).ok()?;
         // Equal objects are written alike: their keys are sorted.
         let text = format!("{}\n{}", result.protocol_version, result.capabilities);
         Some(Self(text.into()))
@@ -183,6 +186,8 @@ mod tests {
         for text in [
             r#"{"jsonrpc":"2.0","id":0,"error":{"code":-32600,"message":"no"}}"#,
             r#"{"jsonrpc":"2.0","id":0,"result":{}}"#,
+            r#"{"jsonrpc":"2.0","id":0,"result":["2025-11-25",{}]}"#,
+            r#"[["2025-11-25",{}]]"#,
             "",
         ] {
             assert_eq!(Opening::of(text.as_bytes()), None, "{text}");

@@ -371,6 +371,10 @@ impl Drop for Daemon {
             secrets::assert_none("the log", line);
             assert!(!line.contains("panicked at"), "{text}");
         }
+        let audited = std::fs::read(self.path("audit.log")).unwrap_or_default();
+        for line in String::from_utf8_lossy(&audited).lines() {
+            secrets::assert_none("the audit", line);
+        }
         for notice in self.notified.all() {
             secrets::assert_none("a notice to the service manager", &notice.text);
         }

@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use super::send;
 use crate::client::Client;
+use crate::json;
 use crate::message::RequestBody;
 
 #[derive(Deserialize)]
@@ -47,8 +48,8 @@ fn paths(issuer: &str) -> [String; 2] {
 }
 
 fn of_metadata(issuer: &str, body: &[u8]) -> Result<String, String> {
-    let metadata: Metadata = serde_json::from_slice(body)
-        .map_err(|_| "answers with something that is no metadata".to_owned())?;
+    let metadata: Metadata =
+        json::object(body).map_err(|_| "answers with something that is no metadata".to_owned())?;
     // RFC 8414, section 3.3: or one issuer could pose as another.
     if metadata.issuer != issuer {
         let other: String = metadata
@@ -92,6 +93,8 @@ mod tests {
     fn metadata_of_another_issuer_is_refused() {
         let body = br#"{"issuer":"https://evil/","token_endpoint":"https://evil/token"}"#;
         assert!(of_metadata("https://as.example", body).is_err());
+        let values = br#"["https://evil/","https://evil/token"]"#;
+        assert!(of_metadata("https://evil/", values).is_err());
         assert_eq!(
             of_metadata("https://evil/", body).unwrap(),
             "https://evil/token"
