@@ -5,7 +5,7 @@ mod observe;
 
 pub use observe::{Seen, Shown};
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -99,24 +99,53 @@ fn system_roots() -> &'static Arc<RootCertStore> {
     })
 }
 
+/// As many as Linux follows.
+const MAX_LINKS: usize = 40;
+
 /// Where the files are that [`system_roots`] may read, links followed.
 pub fn trust_directories() -> Vec<PathBuf> {
     let probed = openssl_probe::probe();
     let named = ["SSL_CERT_FILE", "SSL_CERT_DIR"].map(std::env::var_os);
     let named = named.iter().flatten().flat_map(std::env::split_paths);
     let places = named.chain(probed.cert_file).chain(probed.cert_dir);
+    // Several names for one place are usual.
+    let places: BTreeSet<_> = places.filter_map(|it| it.canonicalize().ok()).collect();
     let mut directories = BTreeSet::new();
     for place in places {
         if place.is_dir() {
-            let entries = std::fs::read_dir(&place).into_iter().flatten().flatten();
-            let files = entries.filter_map(|entry| entry.path().canonicalize().ok());
-            directories.extend(files.filter_map(|file| file.parent().map(Path::to_owned)));
-            directories.extend(place.canonicalize());
-        } else if let Ok(file) = place.canonicalize() {
-            directories.extend(file.parent().map(Path::to_owned));
+            directories.extend(behind(&place));
+            directories.insert(place);
+        } else {
+            directories.extend(place.parent().map(Path::to_owned));
         }
     }
     directories.into_iter().collect()
+}
+
+/// The directories that links in `place` lead to. Hundreds lead to few: each is resolved once.
+fn behind(place: &Path) -> BTreeSet<PathBuf> {
+    let mut found = BTreeMap::new();
+    let entries = std::fs::read_dir(place).into_iter().flatten().flatten();
+    for entry in entries {
+        let mut file = entry.path();
+        for _ in 0..MAX_LINKS {
+            let Ok(target) = std::fs::read_link(&file) else {
+                break;
+            };
+            file = file.parent().unwrap_or(place).join(target);
+            if file.parent() == Some(place) {
+                // It is an entry itself.
+                break;
+            }
+        }
+        let Some(directory) = file.parent().filter(|parent| *parent != place) else {
+            continue;
+        };
+        if !found.contains_key(directory) && file.exists() {
+            found.insert(directory.to_owned(), directory.canonicalize().ok());
+        }
+    }
+    found.into_values().flatten().collect()
 }
 
 fn provider() -> Arc<CryptoProvider> {
@@ -126,4 +155,28 @@ fn provider() -> Arc<CryptoProvider> {
 
 fn tls_error(error: &rustls::Error) -> Error {
     Error::new(Kind::Tls, error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn links_are_followed_to_the_directories_of_their_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        for name in ["certs", "real", "far", "empty"] {
+            std::fs::create_dir(root.join(name)).unwrap();
+        }
+        std::fs::write(root.join("far/a.crt"), "").unwrap();
+        symlink("../far/a.crt", root.join("real/a.crt")).unwrap();
+        symlink(root.join("real/a.crt"), root.join("certs/a.pem")).unwrap();
+        symlink("a.pem", root.join("certs/0a1b2c3d.0")).unwrap();
+        symlink("loop", root.join("certs/loop")).unwrap();
+        symlink("../empty/gone", root.join("certs/dangling")).unwrap();
+        let found = behind(&root.join("certs"));
+        assert_eq!(found, BTreeSet::from([root.join("far")]));
+    }
 }

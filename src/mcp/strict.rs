@@ -126,7 +126,7 @@ impl<'de, const N: usize> Visitor<'de> for MemberVisitor<N> {
         while let Some(key) = map.next_key::<Key<'de>>()? {
             let value: &'de RawValue = map.next_value()?;
             let mut known = self.0.iter();
-            let Some(index) = known.position(|known| fold(known).eq(fold(&key.0))) else {
+            let Some(index) = known.position(|known| is_alike(known, &key.0)) else {
                 continue;
             };
             if self.0[index] != key.0 {
@@ -142,6 +142,13 @@ impl<'de, const N: usize> Visitor<'de> for MemberVisitor<N> {
 
 #[derive(Deserialize)]
 struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+
+fn is_alike(known: &str, key: &str) -> bool {
+    match key.is_ascii() {
+        true => known.eq_ignore_ascii_case(key),
+        false => fold(known).eq(fold(key)),
+    }
+}
 
 /// Keys as a parser compares them that does not care for case: Go's, for one, which
 /// also takes a long s for an s and a Kelvin sign for a k.

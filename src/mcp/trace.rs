@@ -1,6 +1,8 @@
 //! Whose child a message says that it is (MCP 2026-07-28, `_meta`: the names of W3C Trace Context and Baggage).
 
-use memchr::memmem;
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
 use serde::Deserialize;
 
 use crate::json::{self, Object};
@@ -24,7 +26,8 @@ pub fn trace_keys(message: &[u8]) -> Option<TraceKeys> {
         meta: Object<TraceKeys>,
     }
     // Few have them: a look is enough for the others.
-    memmem::find(message, b"\"traceparent\"")?;
+    static KEY: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"traceparent\""));
+    KEY.find(message)?;
     let message: Message = json::object(message).ok()?;
     let Object(Params { meta: Object(keys) }) = message.params;
     Some(keys)

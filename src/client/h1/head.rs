@@ -2,7 +2,7 @@
 
 use std::mem::MaybeUninit;
 
-use bytes::{BufMut, BytesMut};
+use bytes::BytesMut;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
@@ -18,13 +18,13 @@ pub enum Framing {
 }
 
 /// Writes the head of a request whose URI is a path; says how its body has to follow.
-pub fn encode(request: &Request<RequestBody>, out: &mut BytesMut) -> Framing {
+pub fn encode(request: &Request<RequestBody>, out: &mut Vec<u8>) -> Framing {
     let path = request
         .uri()
         .path_and_query()
         .map_or("/", |path| path.as_str());
     for part in [request.method().as_str(), " ", path, " HTTP/1.1\r\n"] {
-        out.put_slice(part.as_bytes());
+        out.extend_from_slice(part.as_bytes());
     }
     for (name, value) in request.headers() {
         put_line(out, name.as_str(), value.as_bytes());
@@ -37,7 +37,7 @@ pub fn encode(request: &Request<RequestBody>, out: &mut BytesMut) -> Framing {
         Framing::Length(0) if !has_content(request.method()) => {}
         Framing::Length(length) => put_line(out, "content-length", length.to_string().as_bytes()),
     }
-    out.put_slice(b"\r\n");
+    out.extend_from_slice(b"\r\n");
     framing
 }
 
@@ -45,11 +45,12 @@ fn has_content(method: &Method) -> bool {
     matches!(*method, Method::POST | Method::PUT | Method::PATCH)
 }
 
-fn put_line(out: &mut BytesMut, name: &str, value: &[u8]) {
-    out.put_slice(name.as_bytes());
-    out.put_slice(b": ");
-    out.put_slice(value);
-    out.put_slice(b"\r\n");
+fn put_line(out: &mut Vec<u8>, name: &str, value: &[u8]) {
+    out.reserve(name.len() + value.len() + 4);
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
 }
 
 /// A response's head, what is known of its body, and whether another response may follow.
@@ -183,9 +184,9 @@ mod tests {
         let mut request = Request::new(body);
         *request.method_mut() = method;
         *request.uri_mut() = "/a//b?c=%41".parse().unwrap();
-        let mut out = BytesMut::new();
+        let mut out = Vec::new();
         let framing = encode(&request, &mut out);
-        (framing, String::from_utf8(out.to_vec()).unwrap())
+        (framing, String::from_utf8(out).unwrap())
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 use http::{Method, Request};
 use http_body::Body as _;
 use tokio::io::AsyncWrite;
@@ -35,7 +35,7 @@ pub struct Outgoing {
 
 impl Outgoing {
     pub fn new(request: &mut Request<RequestBody>) -> Self {
-        let mut first = BytesMut::with_capacity(1024);
+        let mut first = Vec::with_capacity(1024);
         let framing = head::encode(request, &mut first);
         let mut queue = VecDeque::with_capacity(2);
         let mut has_more = true;
@@ -47,7 +47,7 @@ impl Outgoing {
                 None => {}
             }
         }
-        queue.push_front(first.freeze());
+        queue.push_front(first.into());
         Self {
             owed: match framing {
                 Framing::Length(length) => length,
