@@ -31,12 +31,14 @@ use crate::serve::Workers;
 use crate::snapshot::{Snapshot, Upstream};
 use crate::state::{Reloaded, State};
 use crate::worker;
-use crate::{client, exit, file, harden, privilege, sandbox};
+use crate::{client, exit, file, harden, memory, privilege, sandbox};
 
 use self::listeners::Listeners;
 use self::refresh::Refresher;
 use self::signals::{Signal, Signals};
 
+/// How long after a crowd of connections has left their memory is given back.
+const SETTLING: Duration = Duration::from_millis(100);
 /// What drained connections get beyond `graceful_shutdown` to notice that they are cut.
 const LAST_MOMENT: Duration = Duration::from_millis(200);
 /// What is not ready by then is left to the requests, which have deadlines of their own.
@@ -247,6 +249,7 @@ impl Daemon {
         self.watch_event_loops();
         self.warm_up();
         self.keep_secrets_fresh();
+        self.give_memory_back();
         ready(Handle {
             state: Arc::clone(&self.state),
             stop,
@@ -347,6 +350,19 @@ impl Daemon {
                 workers.turn().await;
                 lifecycle.watchdog();
                 tokio::time::sleep(interval).await;
+            }
+        });
+    }
+
+    /// What a crowd of connections took is given back once it has left.
+    fn give_memory_back(&self) {
+        let registry = Arc::clone(self.workers.registry());
+        tokio::spawn(async move {
+            loop {
+                registry.crowd_left().await;
+                // The last of them are still being put away.
+                tokio::time::sleep(SETTLING).await;
+                let _ = tokio::task::spawn_blocking(memory::trim).await;
             }
         });
     }

@@ -10,10 +10,13 @@ mod response;
 
 use std::future::{Future, poll_fn};
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use http::{Request, Response, StatusCode};
+use http_body::Body;
 
 use self::line::Line;
 use self::request::{Head, Refused};
@@ -21,7 +24,7 @@ use self::response::{Asked, Outgoing};
 use super::connection::Handler;
 use super::stream::{self, Stream};
 use super::tracked::RequestGuard;
-use crate::message::is_media_type;
+use crate::message::{Incoming, is_media_type};
 
 /// Why a connection ended otherwise than between two requests.
 #[derive(Debug)]
@@ -76,8 +79,10 @@ pub async fn serve<H: Handler>(line: Arc<Line>, handler: Arc<H>) -> Result<(), B
 
 /// Serves its requests; says whether the client may still be sending at the end.
 async fn requests<H: Handler>(line: &Arc<Line>, handler: &Arc<H>) -> Result<bool, Broken> {
+    let mut handling =
+        Handling::by(|request| Arc::clone(handler).handle(request, Arc::clone(&line.connection)));
     while let Some(head) = poll_fn(|cx| line.poll_head(cx)).await? {
-        if !exchange(line, handler, head).await? {
+        if !exchange(line, &mut handling, head).await? {
             return Ok(line.connection.activity.is_lingering() || line.has_unread());
         }
     }
@@ -85,22 +90,33 @@ async fn requests<H: Handler>(line: &Arc<Line>, handler: &Arc<H>) -> Result<bool
 }
 
 /// One request and its answer; says whether another may follow.
-async fn exchange<H: Handler>(
+async fn exchange<M, F, B>(
     line: &Arc<Line>,
-    handler: &Arc<H>,
+    handling: &mut Handling<M, F>,
     head: Head,
-) -> Result<bool, Broken> {
+) -> Result<bool, Broken>
+where
+    M: Fn(Request<Incoming>) -> F,
+    F: Future<Output = Response<B>>,
+    B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin,
+{
     let connection = &line.connection;
     let mut guard = RequestGuard::new(connection);
     let asked = Asked::of(&head.request, head.persists);
     connection.activity.set_ambiguous(head.is_ambiguous);
     let body = line.body(head.body, head.expects);
-    let request = head.request.map(|()| body);
-    let response = handle(line, handler, request).await?;
-    if is_media_type(
-        response.headers().get(http::header::CONTENT_TYPE),
-        "text/event-stream",
-    ) {
+    handling.begin(head.request.map(|()| body));
+    let response = poll_fn(|cx| {
+        if let Poll::Ready(response) = handling.poll(cx) {
+            return Poll::Ready(Ok(response));
+        }
+        line.poll_left(cx).map(|()| Err(Broken::Left))
+    })
+    .await?;
+    let kind = response.headers().get(http::header::CONTENT_TYPE);
+    let is_event_stream = is_media_type(kind, "text/event-stream");
+    handling.end(is_event_stream);
+    if is_event_stream {
         guard.is_event_stream();
     }
     let may_persist = !connection.is_closing() && line.may_go_on();
@@ -115,22 +131,40 @@ async fn exchange<H: Handler>(
     Ok(outgoing.persists() && line.finish_body())
 }
 
-/// The handler's answer, unless the client leaves before it.
-async fn handle<H: Handler>(
-    line: &Arc<Line>,
-    handler: &Arc<H>,
-    request: Request<crate::message::Incoming>,
-) -> Result<Response<H::Body>, Broken> {
-    // In a place of its own that is given back before the answer: a stream's lasts for hours.
-    let connection = Arc::clone(&line.connection);
-    let mut handling = Box::pin(Arc::clone(handler).handle(request, connection));
-    poll_fn(|cx| {
-        if let Poll::Ready(response) = handling.as_mut().poll(cx) {
-            return Poll::Ready(Ok(response));
+/// The handler at work on one request after the other, in one place: it is large, and would
+/// have to be wiped after each.
+struct Handling<M, F> {
+    make: M,
+    place: Option<Pin<Box<Option<F>>>>,
+}
+
+impl<M: Fn(Request<Incoming>) -> F, F: Future> Handling<M, F> {
+    fn by(make: M) -> Self {
+        Self { make, place: None }
+    }
+
+    fn begin(&mut self, request: Request<Incoming>) {
+        let place = self.place.get_or_insert_with(|| Box::pin(None));
+        place.set(Some((self.make)(request)));
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let place = self.place.as_mut();
+        match place.and_then(|place| place.as_mut().as_pin_mut()) {
+            Some(handling) => handling.poll(cx),
+            None => Poll::Pending,
         }
-        line.poll_left(cx).map(|()| Err(Broken::Left))
-    })
-    .await
+    }
+
+    /// The answer is there. `gives_up_place`: it may last for hours.
+    fn end(&mut self, gives_up_place: bool) {
+        if let Some(place) = &mut self.place {
+            place.set(None);
+        }
+        if gives_up_place {
+            self.place = None;
+        }
+    }
 }
 
 async fn refuse(stream: &mut Stream, refused: Refused) {

@@ -1,7 +1,7 @@
 //! All open connections: counted, found for closing, waited for.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
@@ -13,7 +13,13 @@ pub struct Registry {
     open: Mutex<HashMap<u64, Arc<Connection>>>,
     next: AtomicU64,
     emptied: Notify,
+    /// The most that were open since [`Registry::crowd_left`] was told last.
+    most: AtomicUsize,
+    crowd_left: Notify,
 }
+
+/// So many connections leave something behind that is worth giving back.
+const CROWD: usize = 16;
 
 /// Keeps a connection registered.
 pub struct Registration {
@@ -24,7 +30,10 @@ pub struct Registration {
 impl Registry {
     pub fn register(self: &Arc<Self>, connection: &Arc<Connection>) -> Registration {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        self.lock().insert(id, Arc::clone(connection));
+        let mut open = self.lock();
+        open.insert(id, Arc::clone(connection));
+        self.most.fetch_max(open.len(), Ordering::Relaxed);
+        drop(open);
         Registration {
             registry: Arc::clone(self),
             id,
@@ -72,6 +81,11 @@ impl Registry {
         }
     }
 
+    /// Returns when many connections were open and nearly all of them are gone.
+    pub async fn crowd_left(&self) {
+        self.crowd_left.notified().await;
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<u64, Arc<Connection>>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -81,8 +95,48 @@ impl Drop for Registration {
     fn drop(&mut self) {
         let mut open = self.registry.lock();
         open.remove(&self.id);
+        let registry = &self.registry;
         if open.is_empty() {
-            self.registry.emptied.notify_waiters();
+            registry.emptied.notify_waiters();
         }
+        let most = registry.most.load(Ordering::Relaxed);
+        if most >= CROWD && open.len() <= most / CROWD {
+            registry.most.store(open.len(), Ordering::Relaxed);
+            if open.is_empty() {
+                // The table itself was as large as they were many.
+                *open = HashMap::new();
+            }
+            registry.crowd_left.notify_one();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use super::*;
+    use crate::listen::Peer;
+
+    #[tokio::test]
+    async fn it_is_told_once_when_a_crowd_has_left() {
+        let registry = Arc::new(Registry::default());
+        let connection = Arc::new(Connection::new(
+            Peer::Tcp(SocketAddr::from(([127, 0, 0, 1], 1))),
+            0,
+        ));
+        let told = || futures_util::FutureExt::now_or_never(registry.crowd_left()).is_some();
+        let few: Vec<_> = (1..CROWD).map(|_| registry.register(&connection)).collect();
+        drop(few);
+        assert!(!told());
+        let mut many: Vec<_> = (0..2 * CROWD)
+            .map(|_| registry.register(&connection))
+            .collect();
+        many.truncate(3);
+        assert!(!told());
+        many.truncate(2);
+        assert!(told());
+        drop(many);
+        assert!(!told());
     }
 }

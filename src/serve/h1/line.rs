@@ -147,7 +147,11 @@ impl Line {
         let Some(stream) = &mut state.stream else {
             return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
         };
-        let polled = Pin::new(stream).poll_write_vectored(cx, pieces);
+        let stream = Pin::new(stream);
+        let polled = match pieces {
+            [piece] => stream.poll_write(cx, piece),
+            pieces => stream.poll_write_vectored(cx, pieces),
+        };
         self.connection.activity.wrote(polled.is_pending());
         match polled {
             Poll::Ready(Ok(0)) => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
