@@ -41,6 +41,7 @@ pub struct Metrics {
     handshakes: Family<Labels<2>, Counter>,
     certificates: Family<Labels<1>, Gauge<f64, AtomicU64>>,
     credentials: Family<Labels<2>, Gauge<f64, AtomicU64>>,
+    credential_expiries: Family<Labels<2>, Gauge<f64, AtomicU64>>,
     exports: Family<Labels<2>, Counter>,
     errors: Family<Labels<1>, Counter>,
     retries: Family<Labels<2>, Counter>,
@@ -237,6 +238,7 @@ impl Default for Metrics {
             handshakes: Family::default(),
             certificates: Family::default(),
             credentials: Family::default(),
+            credential_expiries: Family::default(),
             exports: Family::default(),
             errors: Family::default(),
             retries: Family::default(),
@@ -310,6 +312,12 @@ impl Default for Metrics {
             "Since when the upstream's present credential is in use",
             Unit::Seconds,
             metrics.credentials.clone(),
+        );
+        registry.register_with_unit(
+            "credential_expiry_timestamp",
+            "When the token ends that the upstream's credential was given",
+            Unit::Seconds,
+            metrics.credential_expiries.clone(),
         );
         registry.register(
             "telemetry_exports",
@@ -568,18 +576,23 @@ impl Metrics {
     fn set_upstreams(&self, upstreams: &[UpstreamGauges<'_>]) {
         self.certificates.clear();
         self.credentials.clear();
+        self.credential_expiries.clear();
         for upstream in upstreams {
             if let Some(at) = upstream.certificate_expiry {
                 let gauge = self.certificates.get_or_create(&of(upstream.name));
                 gauge.set(since_epoch(at));
             }
-            if let Some((credential, since)) = upstream.credential {
+            if let Some(credential) = &upstream.credential {
                 let labels = [
                     ("upstream", upstream.name.to_owned()),
-                    ("credential", credential.to_owned()),
+                    ("credential", credential.name.to_owned()),
                 ];
                 let gauge = self.credentials.get_or_create(&labels);
-                gauge.set(since_epoch(since));
+                gauge.set(since_epoch(credential.since));
+                if let Some(at) = credential.expiry {
+                    let gauge = self.credential_expiries.get_or_create(&labels);
+                    gauge.set(since_epoch(at));
+                }
             }
         }
     }
@@ -615,8 +628,15 @@ pub struct UpstreamGauges<'a> {
     pub name: &'a str,
     /// Of the certificate that it showed last.
     pub certificate_expiry: Option<SystemTime>,
-    /// The name of its credential, and since when it is in use.
-    pub credential: Option<(&'a str, SystemTime)>,
+    pub credential: Option<CredentialGauges<'a>>,
+}
+
+pub struct CredentialGauges<'a> {
+    pub name: &'a str,
+    /// Since when it is in use.
+    pub since: SystemTime,
+    /// When its token ends, if it is one that was given and does.
+    pub expiry: Option<SystemTime>,
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::lifecycle::Lifecycle;
 use crate::log::LogControl;
-use crate::metrics::{Gauges, UpstreamGauges};
+use crate::metrics::{CredentialGauges, Gauges, UpstreamGauges};
 use crate::proxy::Proxy;
 use crate::sandbox;
 use crate::serve::Workers;
@@ -84,9 +84,10 @@ impl State {
         let upstreams = snapshot.upstreams.iter().map(|upstream| UpstreamGauges {
             name: &upstream.config.name,
             certificate_expiry: upstream.client.certificate_expiry(),
-            credential: upstream.config.credential.map(|index| {
-                let name = &snapshot.config.credentials[index].name;
-                (name.as_str(), upstream.credential_since)
+            credential: upstream.config.credential.map(|index| CredentialGauges {
+                name: &snapshot.config.credentials[index].name,
+                since: upstream.credential_since,
+                expiry: upstream.token_expiry(Instant::now(), SystemTime::now()),
             }),
         });
         let gauges = Gauges {

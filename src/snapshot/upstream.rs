@@ -2,7 +2,7 @@
 
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Request};
@@ -194,6 +194,12 @@ impl Upstream {
             site: self.site.clone(),
             anchor: Arc::clone(&self.anchor),
         }
+    }
+
+    /// When the token ends that its credential was given, if it has one that does.
+    pub fn token_expiry(&self, now: Instant, wall: SystemTime) -> Option<SystemTime> {
+        let left = self.auth.as_ref()?.standing(now).token_expires_in?;
+        wall.checked_add(Duration::from_secs(left))
     }
 
     /// All of its URLs, the preferred first.

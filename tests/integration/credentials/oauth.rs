@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
 
@@ -88,6 +88,13 @@ async fn a_token_is_fetched_once_and_serves_every_request() {
         let credential = daemon.status()["upstreams"][0]["credential"].clone();
         assert_eq!(credential["scheme"], "oauth-client-credentials");
         assert!(credential["token_expires_in_seconds"].as_u64().unwrap() > 3500);
+        let name = credential["name"].as_str().unwrap();
+        let metric = format!(
+            r#"mcp_auth_proxy_credential_expiry_timestamp_seconds{{upstream="up",credential="{name}"}}"#
+        );
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let left = daemon.metric(&metric) - now.as_secs_f64();
+        assert!((3500.0..3601.0).contains(&left), "{left}");
     }
 }
 
