@@ -11,7 +11,7 @@ use clap::CommandFactory;
 use mcp_auth_proxy::cli::Cli;
 use mcp_auth_proxy::config::{Config, Env, Flags, Problems, Sources};
 use mcp_auth_proxy::doctor;
-use mcp_auth_proxy::metrics::{Gauges, Metrics, UpstreamGauges};
+use mcp_auth_proxy::metrics::{CredentialGauges, Gauges, Metrics, UpstreamGauges};
 use mcp_auth_proxy::proxy::Code;
 
 const DAEMON: &str = include_str!("../man/mcp-auth-proxy.8");
@@ -613,7 +613,11 @@ fn exported() -> Names {
         upstreams: vec![UpstreamGauges {
             name: "acme",
             certificate_expiry: Some(SystemTime::now()),
-            credential: Some(("key", SystemTime::now())),
+            credential: Some(CredentialGauges {
+                name: "key",
+                since: SystemTime::now(),
+                expiry: Some(SystemTime::now()),
+            }),
         }],
     };
     metrics.write(&mut page, &gauges).unwrap();
