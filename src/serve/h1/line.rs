@@ -176,6 +176,10 @@ impl Line {
     pub fn finish_body(&self) -> bool {
         let mut cx = Context::from_waker(std::task::Waker::noop());
         let state = &mut *self.lock();
+        if state.has_reader && !state.decoder.is_done() {
+            // What is left of it is somebody else's.
+            return false;
+        }
         let mut unwanted = 0;
         while !state.is_cut && !state.expects && unwanted < MAX_UNWANTED {
             match state.decoder.decode(&mut state.input) {
