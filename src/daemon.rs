@@ -354,10 +354,12 @@ impl Daemon {
         });
     }
 
-    /// What a crowd of connections took is given back once it has left.
+    /// What only the start needed is given back, and what a crowd of connections took once it has left.
     fn give_memory_back(&self) {
         let registry = Arc::clone(self.workers.registry());
         tokio::spawn(async move {
+            tokio::time::sleep(SETTLING).await;
+            let _ = tokio::task::spawn_blocking(memory::forget_code).await;
             loop {
                 registry.crowd_left().await;
                 // The last of them are still being put away.
