@@ -37,7 +37,7 @@ use self::listeners::Listeners;
 use self::refresh::Refresher;
 use self::signals::{Signal, Signals};
 
-/// How long after a crowd of connections has left their memory is given back.
+/// How long after the start, and after a crowd of connections has left, memory is given back.
 const SETTLING: Duration = Duration::from_millis(100);
 /// What drained connections get beyond `graceful_shutdown` to notice that they are cut.
 const LAST_MOMENT: Duration = Duration::from_millis(200);
@@ -358,13 +358,15 @@ impl Daemon {
     fn give_memory_back(&self) {
         let registry = Arc::clone(self.workers.registry());
         tokio::spawn(async move {
-            tokio::time::sleep(SETTLING).await;
-            let _ = tokio::task::spawn_blocking(memory::forget_code).await;
             loop {
-                registry.crowd_left().await;
-                // The last of them are still being put away.
+                // The start, or the last of them, is still being put away.
                 tokio::time::sleep(SETTLING).await;
-                let _ = tokio::task::spawn_blocking(memory::trim).await;
+                let giving_back = tokio::task::spawn_blocking(|| {
+                    memory::trim();
+                    memory::forget_code();
+                });
+                let _ = giving_back.await;
+                registry.crowd_left().await;
             }
         });
     }
