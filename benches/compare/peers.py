@@ -78,6 +78,9 @@ def nginx(places, single=False):
     """Plain: kept connections, access log, and nothing else."""
     directory, tcp, unix = places.make("nginx-single" if single else "nginx")
     processes = "master_process off;" if single else f"worker_processes {places.workers};"
+    if os.geteuid() == 0:
+        # Its workers write large bodies to files in a directory that is root's alone.
+        processes += " user root;"
     config = directory / "nginx.conf"
     config.write_text(f"""
 daemon off; {processes} pid {directory}/pid; error_log {directory}/error.log;
