@@ -89,7 +89,11 @@ fn read(pieces: &[&[u8]]) -> Verdict {
                     Some(piece) => input.extend_from_slice(piece),
                     None => break Some(End::Waiting),
                 },
-                Err(_) => break Some(End::BadBody),
+                Err(_) => {
+                    // How much of it came out before depends on how it came in; it is cut anyhow.
+                    request.body.clear();
+                    break Some(End::BadBody);
+                }
             }
         };
         requests.push(request);
