@@ -361,11 +361,14 @@ impl Daemon {
             loop {
                 // The start, or the last of them, is still being put away.
                 tokio::time::sleep(SETTLING).await;
-                let giving_back = tokio::task::spawn_blocking(|| {
-                    memory::trim();
-                    memory::forget_code();
-                });
-                let _ = giving_back.await;
+                // Others may have come: they would need it at once.
+                if !registry.is_crowded() {
+                    let giving_back = tokio::task::spawn_blocking(|| {
+                        memory::trim();
+                        memory::forget_code();
+                    });
+                    let _ = giving_back.await;
+                }
                 registry.crowd_left().await;
             }
         });

@@ -1,4 +1,5 @@
-//! Where an HTTP/1.1 message's body is, and where it ends (RFC 9112, sections 6 and 7).
+//! What reading and writing HTTP/1.1 has in common towards clients and upstreams: where a message's body is,
+//! and where it ends (RFC 9112, sections 6 and 7).
 
 use bytes::{Bytes, BytesMut};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
@@ -173,6 +174,15 @@ fn take_size(input: &mut BytesMut) -> Result<Option<u64>, Malformed> {
         .ok()
         .and_then(|size| u64::from_str_radix(size, 16).ok());
     size.map(Some).ok_or("a chunk's size is no number")
+}
+
+/// Writes a header's line.
+pub fn put_line(out: &mut Vec<u8>, name: &str, value: &[u8]) {
+    out.reserve(name.len() + value.len() + 4);
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
 }
 
 /// Takes the trailers that end a chunked body; `None` if they are not complete.

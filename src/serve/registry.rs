@@ -81,6 +81,11 @@ impl Registry {
         }
     }
 
+    /// Whether many connections are open.
+    pub fn is_crowded(&self) -> bool {
+        self.len() >= CROWD
+    }
+
     /// Returns when many connections were open and nearly all of them are gone.
     pub async fn crowd_left(&self) {
         self.crowd_left.notified().await;

@@ -267,6 +267,25 @@ async fn expect_continue_is_answered_and_the_body_comes_then() {
 }
 
 #[tokio::test]
+async fn who_does_not_wait_for_a_continue_keeps_the_connection() {
+    let upstream = Upstream::https();
+    let daemon = Setup::before(&upstream).start().await;
+    let mut stream = tokio::net::TcpStream::connect(daemon.address())
+        .await
+        .unwrap();
+    let request = |headers: &str| {
+        format!("POST /mcp HTTP/1.1\r\nHost: localhost\r\n{headers}Content-Length: 4\r\n\r\nbody")
+    };
+    let both = request("Expect: 100-continue\r\n") + &request("Connection: close\r\n");
+    tokio::io::AsyncWriteExt::write_all(&mut stream, both.as_bytes())
+        .await
+        .unwrap();
+    let answers = raw::read_to_end(&mut stream).await;
+    assert_eq!(answers.matches("HTTP/1.1 200 ").count(), 2, "{answers}");
+    assert_eq!(upstream.seen().len(), 2);
+}
+
+#[tokio::test]
 async fn a_refused_body_that_was_only_announced_is_never_asked_for() {
     let upstream = Upstream::https();
     let daemon = limited(&upstream).await;

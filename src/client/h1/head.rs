@@ -7,7 +7,7 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
 
-use crate::framing::{Decoder, MAX_HEAD, MAX_LINES, Malformed};
+use crate::framing::{Decoder, MAX_HEAD, MAX_LINES, Malformed, put_line};
 use crate::message::{self, RequestBody};
 
 /// How a request's body is delimited.
@@ -43,14 +43,6 @@ pub fn encode(request: &Request<RequestBody>, out: &mut Vec<u8>) -> Framing {
 
 fn has_content(method: &Method) -> bool {
     matches!(*method, Method::POST | Method::PUT | Method::PATCH)
-}
-
-fn put_line(out: &mut Vec<u8>, name: &str, value: &[u8]) {
-    out.reserve(name.len() + value.len() + 4);
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b": ");
-    out.extend_from_slice(value);
-    out.extend_from_slice(b"\r\n");
 }
 
 /// A response's head, what is known of its body, and whether another response may follow.

@@ -45,8 +45,8 @@ struct State {
     is_waiting: bool,
     /// The client waits for leave to send the body.
     expects: bool,
-    /// What is left of that leave.
-    leave: &'static [u8],
+    /// What of a [`CONTINUE`] has not left yet.
+    go_ahead: &'static [u8],
     /// The client went, or wrote nonsense, in the middle of its body.
     is_cut: bool,
 }
@@ -65,7 +65,7 @@ impl Line {
                 has_reader: false,
                 is_waiting: false,
                 expects: false,
-                leave: b"",
+                go_ahead: b"",
                 is_cut: false,
             }),
         })
@@ -104,7 +104,7 @@ impl Line {
         state.serial += 1;
         state.has_reader = !body.is_done();
         state.expects = expects;
-        state.leave = b"";
+        state.go_ahead = b"";
         if body.is_done() {
             return Incoming::None;
         }
@@ -141,8 +141,8 @@ impl Line {
     ) -> Poll<io::Result<usize>> {
         let state = &mut *self.lock();
         // What is left of an earlier word comes first.
-        while !state.leave.is_empty() {
-            ready!(state.poll_leave(cx))?;
+        while !state.go_ahead.is_empty() {
+            ready!(state.poll_go_ahead(cx))?;
         }
         let Some(stream) = &mut state.stream else {
             return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
@@ -181,11 +181,13 @@ impl Line {
             return false;
         }
         let mut unwanted = 0;
-        while !state.is_cut && !state.expects && unwanted < MAX_UNWANTED {
+        while !state.is_cut && unwanted < MAX_UNWANTED {
             match state.decoder.decode(&mut state.input) {
                 Ok(Decoded::End) => return true,
                 Ok(Decoded::Data(data)) => unwanted += data.len(),
                 Ok(Decoded::Trailers(_)) => {}
+                // It was never asked for, so that it may come or not.
+                Ok(Decoded::Incomplete) if state.expects => return false,
                 Ok(Decoded::Incomplete) => match state.poll_read(&mut cx) {
                     Poll::Ready(Ok(1..)) => {}
                     _ => return false,
@@ -220,12 +222,12 @@ impl State {
         }
     }
 
-    fn poll_leave(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_go_ahead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Some(stream) = &mut self.stream else {
             return Poll::Ready(Ok(()));
         };
-        let written = ready!(Pin::new(stream).poll_write(cx, self.leave))?;
-        self.leave = &self.leave[written..];
+        let written = ready!(Pin::new(stream).poll_write(cx, self.go_ahead))?;
+        self.go_ahead = &self.go_ahead[written..];
         match written {
             0 => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
             _ => Poll::Ready(Ok(())),
@@ -236,8 +238,8 @@ impl State {
     /// waits for this for ever.
     fn let_send(&mut self, cx: &mut Context<'_>) {
         if std::mem::take(&mut self.expects) {
-            self.leave = CONTINUE;
-            let _ = self.poll_leave(cx);
+            self.go_ahead = CONTINUE;
+            let _ = self.poll_go_ahead(cx);
             if let Some(stream) = &mut self.stream {
                 let _ = Pin::new(stream).poll_flush(cx);
             }

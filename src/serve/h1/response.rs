@@ -13,6 +13,7 @@ use http_body::Body;
 
 use super::Broken;
 use super::line::Line;
+use crate::framing::put_line;
 use crate::message;
 
 /// A piece up to this size is copied to leave with what is before it.
@@ -282,14 +283,6 @@ fn put_status(out: &mut Vec<u8>, status: StatusCode) {
     out.extend_from_slice(status.as_str().as_bytes());
     out.push(b' ');
     out.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes());
-    out.extend_from_slice(b"\r\n");
-}
-
-fn put_line(out: &mut Vec<u8>, name: &str, value: &[u8]) {
-    out.reserve(name.len() + value.len() + 4);
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b": ");
-    out.extend_from_slice(value);
     out.extend_from_slice(b"\r\n");
 }
 
