@@ -79,7 +79,9 @@ pub fn admit(head: &Parts, policy: Policy<'_>, is_ambiguous: bool) -> Result<(),
             "TRACE is not supported: its answer would show the proxy's credential",
         ));
     }
-    if let Some(fault) = message::framing_fault(&head.headers) {
+    // A connection of HTTP/1 has found it in the head that it read.
+    let is_framed = head.version < Version::HTTP_2 && !is_ambiguous;
+    if !is_framed && let Some(fault) = message::framing_fault(&head.headers) {
         return Err(Refused::Malformed(fault));
     }
     if head.version < Version::HTTP_2 && is_ambiguous {

@@ -9,6 +9,7 @@ use http_body::Body as _;
 
 use crate::framing::{Decoder, MAX_HEAD, MAX_LINES, Malformed, put_line};
 use crate::message::{self, RequestBody};
+use crate::scratch;
 
 /// How a request's body is delimited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,7 +117,7 @@ fn parse_lines(input: &mut BytesMut) -> Result<Option<Lines>, Malformed> {
         .collect();
     // The values stay where they are, in the bytes that came.
     let bytes = input.split_to(length).freeze();
-    let mut headers = HeaderMap::with_capacity(places.len());
+    let mut headers = scratch::headers(places.len());
     for (name, place) in places {
         let value = HeaderValue::from_maybe_shared(bytes.slice(place));
         headers.append(

@@ -15,6 +15,7 @@ use super::Broken;
 use super::line::Line;
 use crate::framing::put_line;
 use crate::message;
+use crate::scratch;
 
 /// A piece up to this size is copied to leave with what is before it.
 const SMALL: usize = 16 * 1024;
@@ -59,17 +60,20 @@ where
     pub fn new(response: Response<B>, asked: &Asked, may_persist: bool) -> Self {
         let (head, body) = response.into_parts();
         let framing = framing(head.status, &head.headers, &body, asked);
-        let persists = may_persist
-            && asked.persists
-            && framing != Framing::UntilClose
-            && message::persists(&head.headers, true);
         let mut small = Vec::with_capacity(1024);
         put_status(&mut small, head.status);
+        let (mut has_date, mut has_connection) = (false, false);
         for (name, value) in &head.headers {
+            has_date |= *name == header::DATE;
+            has_connection |= *name == header::CONNECTION;
             if !is_ours(name) {
                 put_line(&mut small, name.as_str(), value.as_bytes());
             }
         }
+        let persists = may_persist
+            && asked.persists
+            && framing != Framing::UntilClose
+            && !(has_connection && !message::persists(&head.headers, true));
         let announced = announced(head.status, &head.headers, &body, framing);
         match (framing, announced) {
             (Framing::Chunked, _) => small.extend_from_slice(b"transfer-encoding: chunked\r\n"),
@@ -81,10 +85,11 @@ where
         } else if !asked.is_http11 {
             small.extend_from_slice(b"connection: keep-alive\r\n");
         }
-        if !head.headers.contains_key(header::DATE) {
+        if !has_date {
             put_date(&mut small, SystemTime::now());
         }
         small.extend_from_slice(b"\r\n");
+        scratch::keep(head.headers);
         Self {
             is_over: body.is_end_stream() || matches!(framing, Framing::Absent),
             body,
