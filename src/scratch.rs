@@ -59,6 +59,8 @@ pub fn poll_read<T: AsyncRead + Unpin + ?Sized>(
         let polled = Pin::new(io).poll_read(cx, &mut buffer);
         polled.map_ok(|()| {
             into.extend_from_slice(buffer.filled());
+            // A client's token, perhaps, that nothing might overwrite for hours.
+            buffer.filled_mut().fill(0);
             buffer.filled().len()
         })
     })

@@ -73,7 +73,7 @@ where
         let persists = may_persist
             && asked.persists
             && framing != Framing::UntilClose
-            && !(has_connection && !message::persists(&head.headers, true));
+            && (!has_connection || message::persists(&head.headers, true));
         let announced = announced(head.status, &head.headers, &body, framing);
         match (framing, announced) {
             (Framing::Chunked, _) => small.extend_from_slice(b"transfer-encoding: chunked\r\n"),
