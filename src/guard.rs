@@ -2,12 +2,14 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use http::header::{self, HeaderMap, HeaderValue};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{Method, Version};
 
 use crate::config::Listener;
 use crate::message;
+
+const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// Why a request is not let in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -176,7 +178,7 @@ fn fetch_site(headers: &HeaderMap) -> Result<(), Refused> {
         let value = value.as_bytes();
         value.eq_ignore_ascii_case(b"cross-site") || value.eq_ignore_ascii_case(b"same-site")
     };
-    if headers.get_all("sec-fetch-site").iter().any(foreign) {
+    if headers.get_all(FETCH_SITE).iter().any(foreign) {
         Err(Refused::CrossSite)
     } else {
         Ok(())

@@ -142,7 +142,7 @@ fn accepts_event_stream(headers: &HeaderMap) -> bool {
 /// Whether the client names protocol version 2026-07-28 or later. Versions are dates: they sort as text.
 pub fn is_stateless(headers: &HeaderMap) -> bool {
     headers
-        .get("mcp-protocol-version")
+        .get(mirror::PROTOCOL_VERSION)
         .and_then(|value| value.to_str().ok())
         .is_some_and(|version| version.trim() >= STATELESS_SINCE)
 }

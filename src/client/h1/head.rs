@@ -7,7 +7,7 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
 
-use crate::framing::{Decoder, MAX_HEAD, MAX_LINES, Malformed, put_line};
+use crate::framing::{Decoder, MAX_HEAD, MAX_LINES, Malformed, put_line, put_number};
 use crate::message::{self, RequestBody};
 use crate::scratch;
 
@@ -36,7 +36,11 @@ pub fn encode(request: &Request<RequestBody>, out: &mut Vec<u8>) -> Framing {
         Framing::Chunked => put_line(out, "transfer-encoding", b"chunked"),
         // RFC 9110, section 8.6: a method that could have content says that it has none.
         Framing::Length(0) if !has_content(request.method()) => {}
-        Framing::Length(length) => put_line(out, "content-length", length.to_string().as_bytes()),
+        Framing::Length(length) => {
+            out.extend_from_slice(b"content-length: ");
+            put_number(out, length);
+            out.extend_from_slice(b"\r\n");
+        }
     }
     out.extend_from_slice(b"\r\n");
     framing

@@ -7,13 +7,13 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::{Buf, Bytes};
-use http::header::{self, HeaderMap, HeaderValue};
+use http::header::{self, HeaderMap};
 use http::{Method, Response, StatusCode};
 use http_body::Body;
 
 use super::Broken;
 use super::line::Line;
-use crate::framing::put_line;
+use crate::framing::{put_line, put_number};
 use crate::message;
 use crate::scratch;
 
@@ -77,7 +77,11 @@ where
         let announced = announced(head.status, &head.headers, &body, framing);
         match (framing, announced) {
             (Framing::Chunked, _) => small.extend_from_slice(b"transfer-encoding: chunked\r\n"),
-            (_, Some(length)) => put_number(&mut small, "content-length", length),
+            (_, Some(length)) => {
+                small.extend_from_slice(b"content-length: ");
+                put_number(&mut small, length);
+                small.extend_from_slice(b"\r\n");
+            }
             (_, None) => {}
         }
         if !persists {
@@ -291,10 +295,6 @@ fn put_status(out: &mut Vec<u8>, status: StatusCode) {
     out.extend_from_slice(b"\r\n");
 }
 
-fn put_number(out: &mut Vec<u8>, name: &str, number: u64) {
-    put_line(out, name, HeaderValue::from(number).as_bytes());
-}
-
 /// RFC 9110, section 6.6.1: whoever passes a response on adds the date it came without.
 fn put_date(out: &mut Vec<u8>, now: SystemTime) {
     thread_local! {
@@ -335,6 +335,7 @@ impl Asked {
 
 #[cfg(test)]
 mod tests {
+    use http::header::HeaderValue;
     use http_body_util::{Empty, Full};
 
     use super::*;
