@@ -25,6 +25,9 @@ const BUCKETS: [f64; 16] = [
     15.0, 60.0,
 ];
 
+/// Of statuses, by their hundreds; 0 for those that never came.
+const CLASSES: usize = 6;
+
 type Labels<const N: usize> = [(&'static str, String); N];
 
 pub struct Metrics {
@@ -113,7 +116,7 @@ impl Handshake {
 
 /// The families' members for one upstream, looked up once.
 pub struct UpstreamMetrics {
-    by_status_class: [Counter; 6],
+    by_status_class: [Counter; CLASSES],
     duration: Histogram,
     first_byte: Histogram,
     received: Counter,

@@ -30,6 +30,7 @@ mod session;
 mod sign;
 mod source;
 mod stream;
+mod subject;
 mod watches;
 
 pub use answer::ERROR_HEADER;

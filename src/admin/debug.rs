@@ -142,7 +142,7 @@ fn entry(finished: &Finished, now: Instant) -> Value {
             Peer::Tcp(address) => json!(address.to_string()),
         },
         "method": finished.method.as_str(),
-        "path": &*finished.path,
+        "path": finished.subject.path(),
         "duration_ms": milliseconds(finished.duration),
         "received": finished.received,
         "bytes": finished.sent,
@@ -162,8 +162,8 @@ fn entry(finished: &Finished, now: Instant) -> Value {
         "first_byte_ms",
         finished.first_byte.map(|after| milliseconds(after).into()),
     );
-    put("mcp_method", finished.mcp_method.as_deref().map(Into::into));
-    put("mcp_name", finished.mcp_name.as_deref().map(Into::into));
+    put("mcp_method", finished.subject.method().map(Into::into));
+    put("mcp_name", finished.subject.name().map(Into::into));
     put("error_code", finished.code.map(Into::into));
     put(
         "route",

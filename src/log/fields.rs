@@ -92,18 +92,41 @@ impl Fields {
 
     /// The key of a further field of a JSON object, which is plain as all of ours are.
     pub fn key(&self, key: &str) {
-        let mut bytes = self.bytes.borrow_mut();
-        for part in [",\"", key, "\":"] {
-            bytes.extend_from_slice(part.as_bytes());
-        }
+        push_key(&mut self.bytes.borrow_mut(), key, 0);
     }
 
     /// A further field whose text needs no escapes.
     pub fn text(&self, key: &str, text: &str) {
-        let mut bytes = self.bytes.borrow_mut();
-        for part in [",\"", key, "\":\"", text, "\""] {
-            bytes.extend_from_slice(part.as_bytes());
+        let bytes = &mut *self.bytes.borrow_mut();
+        push_key(bytes, key, text.len() + 2);
+        bytes.push(b'"');
+        bytes.extend_from_slice(text.as_bytes());
+        bytes.push(b'"');
+    }
+
+    /// A further field: a number of at most three decimals, and one at least.
+    pub fn decimal(&self, key: &str, thousandths: u64) {
+        let bytes = &mut *self.bytes.borrow_mut();
+        push_key(bytes, key, 24);
+        push_number(bytes, thousandths / 1000);
+        bytes.push(b'.');
+        let mut rest = thousandths % 1000;
+        let mut place = 100;
+        loop {
+            bytes.push(b'0' + (rest / place) as u8);
+            rest %= place;
+            if rest == 0 {
+                return;
+            }
+            place /= 10;
         }
+    }
+
+    /// A further field.
+    pub fn number(&self, key: &str, number: u64) {
+        let bytes = &mut *self.bytes.borrow_mut();
+        push_key(bytes, key, 20);
+        push_number(bytes, number);
     }
 
     /// A value of `None` leaves its key out, unless it stands for a group's edge.
@@ -126,15 +149,6 @@ impl Fields {
         self.bytes.borrow()
     }
 
-    /// Where the first piece begins: what precedes it is in its place already.
-    pub fn start(&self) -> usize {
-        self.marks
-            .borrow()
-            .first()
-            .copied()
-            .unwrap_or(self.bytes.borrow().len())
-    }
-
     /// Appends the record's pieces, the first `of_record`, and then the logger's, oldest first,
     /// both ending at `end`.
     pub fn in_order(&self, of_record: usize, end: usize, line: &mut Vec<u8>) {
@@ -142,6 +156,26 @@ impl Fields {
         let piece = |i: usize| &bytes[marks[i]..marks.get(i + 1).copied().unwrap_or(end)];
         for i in (0..of_record).rev().chain((of_record..marks.len()).rev()) {
             line.extend_from_slice(piece(i));
+        }
+    }
+}
+
+fn push_key(bytes: &mut Vec<u8>, key: &str, and: usize) {
+    bytes.reserve(key.len() + 4 + and);
+    bytes.extend_from_slice(b",\"");
+    bytes.extend_from_slice(key.as_bytes());
+    bytes.extend_from_slice(b"\":");
+}
+
+fn push_number(bytes: &mut Vec<u8>, mut number: u64) {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            return bytes.extend_from_slice(&digits[at..]);
         }
     }
 }

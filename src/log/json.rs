@@ -1,6 +1,6 @@
 //! One JSON object per line: `time`, `level`, `msg`, the record's values, the logger's.
 //!
-//! slog-json serialises; [`Ordered`] tells it what and marks where each field begins.
+//! slog-json serialises the values; [`Ordered`] tells it what and marks where each field begins.
 //! A value of `None` leaves its key out.
 
 use std::cell::Cell;
@@ -11,9 +11,12 @@ use std::time::SystemTime;
 use slog::{BorrowedKV, Drain, KV, Key, Level, OwnedKVList, Record, Serializer};
 
 use super::fields::{Fields, Scratch};
+use crate::json;
 
 pub(super) fn render(record: &Record, values: &OwnedKVList, scratch: &mut Scratch) {
     let Scratch { line, body, fields } = scratch;
+    *body = line.len() + TIME;
+    head(record, line);
     let ordered = Ordered {
         record,
         values,
@@ -26,12 +29,29 @@ pub(super) fn render(record: &Record, values: &OwnedKVList, scratch: &mut Scratc
     // Writing to memory cannot fail.
     let _ = json.log(&whole, &NO_VALUES);
 
-    *body = line.len() + TIME;
     let end = fields.bytes().len() - 1; // the closing brace
-    line.extend_from_slice(&fields.bytes()[..fields.start().min(end)]);
     fields.in_order(ordered.of_record.get(), end, line);
     line.push(b'}');
     escape_unseen(line);
+}
+
+/// What every line begins with; of its three values only the message can need escapes.
+fn head(record: &Record, line: &mut Vec<u8>) {
+    line.extend_from_slice(b"{\"time\":\"");
+    Clock::with_now(|now| line.extend_from_slice(now.as_bytes()));
+    line.extend_from_slice(b"\",\"level\":\"");
+    line.extend_from_slice(word(record.level()).as_bytes());
+    line.extend_from_slice(b"\",\"msg\":");
+    // Writing to memory cannot fail.
+    let _ = match record.msg().as_str() {
+        Some(fixed) if json::is_plain(fixed) => {
+            line.push(b'"');
+            line.extend_from_slice(fixed.as_bytes());
+            line.push(b'"');
+            Ok(())
+        }
+        _ => serde_json::to_writer(line, record.msg()),
+    };
 }
 
 /// JSON may hold what drives a terminal or turns text around; whoever follows the log shall not see it act.
@@ -96,12 +116,8 @@ struct Ordered<'a> {
 
 impl KV for Ordered<'_> {
     fn serialize(&self, _: &Record, out: &mut dyn Serializer) -> slog::Result {
-        Clock::with_now(|now| out.emit_str("time", now))?;
-        out.emit_str("level", word(self.record.level()))?;
-        match self.record.msg().as_str() {
-            Some(fixed) => out.emit_str("msg", fixed)?,
-            None => out.emit_arguments("msg", self.record.msg())?,
-        }
+        // slog-json puts a comma before all fields but the first: here they follow the head.
+        out.emit_unit("")?;
         let mut marking = Marking {
             out,
             fields: self.fields,
@@ -174,11 +190,34 @@ impl Marking<'_> {
     }
 }
 
+/// Milliseconds are whole microseconds: the shortest digits that stand for such a number, as
+/// serde_json looks for them, are known.
+fn thousandths(value: f64) -> Option<u64> {
+    // Fewer digits than a float can tell apart.
+    const MAX: f64 = 1e15;
+    let thousandths = (value * 1000.0 + 0.5) as u64;
+    let is_exact = thousandths as f64 / 1000.0 == value && value.is_sign_positive();
+    (is_exact && value * 1000.0 < MAX).then_some(thousandths)
+}
+
 macro_rules! mark_and_forward {
     ($($method:ident: $type:ty),* $(,)?) => {
         $(fn $method(&mut self, key: Key, value: $type) -> slog::Result {
             self.fields.mark();
             self.out.$method(key, value)
+        })*
+    };
+}
+
+macro_rules! count_in_groups {
+    ($($method:ident: $type:ty),* $(,)?) => {
+        $(fn $method(&mut self, key: Key, value: $type) -> slog::Result {
+            if !self.fields.is_grouped() {
+                self.fields.mark();
+                return self.out.$method(key, value);
+            }
+            self.fields.number(key, value as u64);
+            Ok(())
         })*
     };
 }
@@ -202,11 +241,25 @@ impl Serializer for Marking<'_> {
         emit_serde: &dyn slog::SerdeValue,
     }
 
+    count_in_groups! {
+        emit_u8: u8, emit_u16: u16, emit_u32: u32, emit_u64: u64, emit_usize: usize,
+    }
+
     write_in_groups! {
         emit_bool: bool,
-        emit_u8: u8, emit_u16: u16, emit_u32: u32, emit_u64: u64, emit_usize: usize,
         emit_i8: i8, emit_i16: i16, emit_i32: i32, emit_i64: i64, emit_isize: isize,
-        emit_f64: f64,
+    }
+
+    fn emit_f64(&mut self, key: Key, value: f64) -> slog::Result {
+        if !self.fields.is_grouped() {
+            self.fields.mark();
+            return self.out.emit_f64(key, value);
+        }
+        match thousandths(value) {
+            Some(thousandths) => self.fields.decimal(key, thousandths),
+            None => self.directly(key, &value)?,
+        }
+        Ok(())
     }
 
     fn emit_str(&mut self, key: Key, value: &str) -> slog::Result {
@@ -214,9 +267,7 @@ impl Serializer for Marking<'_> {
             self.fields.mark();
             return self.out.emit_str(key, value);
         }
-        if all(value.as_bytes(), |byte| {
-            byte >= b' ' && byte != b'"' && byte != b'\\'
-        }) {
+        if json::is_plain(value) {
             self.fields.text(key, value);
             return Ok(());
         }
@@ -231,5 +282,48 @@ impl Serializer for Marking<'_> {
     fn emit_none(&mut self, key: Key) -> slog::Result {
         self.fields.none(key);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decimal(value: f64) -> Option<String> {
+        let fields = Fields::default();
+        fields.decimal("k", thousandths(value)?);
+        let bytes = fields.bytes().clone();
+        let text = String::from_utf8(bytes).unwrap();
+        Some(text.strip_prefix(",\"k\":").unwrap().to_owned())
+    }
+
+    #[test]
+    fn milliseconds_are_written_as_serde_json_writes_them() {
+        for micros in
+            (0..30_000_u64).chain([999_999, 1_000_000, 86_400_000_000, 999_999_999_999_999])
+        {
+            let value = micros as f64 / 1000.0;
+            let written = serde_json::to_string(&value).unwrap();
+            assert_eq!(decimal(value), Some(written), "{micros}");
+        }
+        let mut random = fastrand::Rng::with_seed(3);
+        for _ in 0..20_000 {
+            let bits = random.u32(1..50);
+            let value = random.u64(..1 << bits) as f64 / 1000.0;
+            let written = serde_json::to_string(&value).unwrap();
+            assert_eq!(decimal(value).unwrap_or_else(|| written.clone()), written);
+        }
+        for other in [
+            -0.0,
+            -1.0,
+            0.0005,
+            1.0 / 3.0,
+            1e15,
+            1e300,
+            f64::NAN,
+            f64::INFINITY,
+        ] {
+            assert_eq!(decimal(other), None, "{other}");
+        }
     }
 }

@@ -4,6 +4,8 @@
 //! others are checked and passed. Nothing is decoded, and nothing allocated unless a value nests
 //! deeper than 64 times.
 
+use crate::json::special;
+
 /// A string as it stands, without its quotes.
 #[derive(Clone, Copy)]
 pub struct Text<'a> {
@@ -222,51 +224,6 @@ fn end_of_escaped(bytes: &[u8], mut at: usize) -> Option<usize> {
         }
         at = special(bytes, at);
     }
-}
-
-/// Where the next quote, backslash or control character is, or the end.
-#[inline(always)]
-fn special(bytes: &[u8], at: usize) -> usize {
-    // Most strings are short.
-    match bytes.get(at..).and_then(<[u8]>::first_chunk) {
-        Some(word) if first_special(*word) < 8 => at + first_special(*word),
-        Some(_) => special_from(bytes, at + 8),
-        None => special_from(bytes, at),
-    }
-}
-
-#[inline(never)]
-fn special_from(bytes: &[u8], mut at: usize) -> usize {
-    while let Some(word) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
-        let found = first_special(*word);
-        at += found;
-        if found < 8 {
-            return at;
-        }
-    }
-    while bytes
-        .get(at)
-        .is_some_and(|byte| !matches!(byte, 0..0x20 | b'"' | b'\\'))
-    {
-        at += 1;
-    }
-    at
-}
-
-/// Where the first quote, backslash or control character is.
-///
-/// Each of them makes the highest bit of its byte, by a borrow that reaches only the bytes behind
-/// it (Mycroft's test for a zero in a word).
-#[inline(always)]
-fn first_special(word: [u8; 8]) -> usize {
-    const ONES: u64 = u64::MAX / 255;
-    let word = u64::from_le_bytes(word);
-    let is_control = word.wrapping_sub(ONES * 0x20);
-    let is_quote = (word ^ (ONES * u64::from(b'"'))).wrapping_sub(ONES);
-    let is_backslash = (word ^ (ONES * u64::from(b'\\'))).wrapping_sub(ONES);
-    // None of them has that bit itself.
-    let found = (is_control | is_quote | is_backslash) & !word & (ONES << 7);
-    found.trailing_zeros() as usize / 8
 }
 
 /// The length of an escape behind its backslash.

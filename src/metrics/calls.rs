@@ -1,13 +1,12 @@
 //! Requests by what they ask for in MCP: bounded, whatever clients make up.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 
-use super::{Labels, status_class};
+use super::{CLASSES, Labels, status_class};
 
 /// Every method of every revision that a client sends, sorted; others count as `other`.
 const METHODS: [&str; 24] = [
@@ -67,7 +66,7 @@ impl Families {
         Calls {
             upstream: upstream.to_owned(),
             families: self.clone(),
-            methods: Mutex::default(),
+            methods: Default::default(),
             tools: Mutex::default(),
         }
     }
@@ -77,28 +76,25 @@ impl Families {
 pub struct Calls {
     upstream: String,
     families: Families,
-    methods: Mutex<HashMap<(&'static str, usize), Counter>>,
-    tools: Mutex<Tools>,
+    /// As in [`METHODS`], and the others last; made for those that come.
+    methods: [OnceLock<Box<[OnceLock<Counter>; CLASSES]>>; METHODS.len() + 1],
+    tools: Mutex<Vec<Tool>>,
 }
 
-#[derive(Default)]
-struct Tools {
-    names: Vec<Box<str>>,
-    counters: HashMap<(Option<usize>, usize), Counter>,
+struct Tool {
+    /// `None` for those that came too late.
+    name: Option<Box<str>>,
+    counters: [Option<Counter>; CLASSES],
 }
 
 impl Calls {
     /// `class` is the hundreds of the status, 0 if there was none.
     pub fn count(&self, method: &str, name: Option<&str>, class: usize) {
-        let method = METHODS
-            .binary_search(&method)
-            .map_or(OTHER, |index| METHODS[index]);
-        let mut methods = self.methods.lock().unwrap_or_else(PoisonError::into_inner);
-        methods
-            .entry((method, class))
-            .or_insert_with(|| self.member(&self.families.methods, "mcp_method", method, class))
-            .inc();
-        drop(methods);
+        let index = METHODS.binary_search(&method).unwrap_or(METHODS.len());
+        let method = METHODS.get(index).copied().unwrap_or(OTHER);
+        let counters = self.methods[index].get_or_init(Box::default);
+        let member = || self.member(&self.families.methods, "mcp_method", method, class);
+        counters[class].get_or_init(member).inc();
         if let ("tools/call", Some(name)) = (method, name) {
             self.count_tool(name, class);
         }
@@ -106,17 +102,14 @@ impl Calls {
 
     fn count_tool(&self, name: &str, class: usize) {
         let mut tools = self.tools.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut index = tools.names.iter().position(|known| **known == *name);
-        if index.is_none() && tools.names.len() < MAX_TOOLS {
-            tools.names.push(name.into());
-            index = Some(tools.names.len() - 1);
-        }
-        let shown = index.map_or(OTHER, |_| name);
-        tools
-            .counters
-            .entry((index, class))
-            .or_insert_with(|| self.member(&self.families.tools, "tool", shown, class))
-            .inc();
+        let known = tools
+            .iter()
+            .position(|tool| tool.name.as_deref() == Some(name));
+        let index = known.unwrap_or_else(|| place(&mut tools, name));
+        let tool = &mut tools[index];
+        let shown = tool.name.as_deref().unwrap_or(OTHER);
+        let member = || self.member(&self.families.tools, "tool", shown, class);
+        tool.counters[class].get_or_insert_with(member).inc();
     }
 
     fn member(
@@ -133,6 +126,16 @@ impl Calls {
         ];
         family.get_or_create(&labels).clone()
     }
+}
+
+/// A new place for a tool, or that which all share once there are enough.
+fn place(tools: &mut Vec<Tool>, name: &str) -> usize {
+    if tools.len() <= MAX_TOOLS {
+        let name = (tools.len() < MAX_TOOLS).then(|| name.into());
+        let counters = Default::default();
+        tools.push(Tool { name, counters });
+    }
+    tools.len() - 1
 }
 
 #[cfg(test)]

@@ -9,13 +9,12 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 
-use super::{Labels, status_class};
+use super::{CLASSES, Labels, status_class};
 
 /// Routes counted by path in the life of the process; those that come later count as `other`.
 const MAX_ROUTES: usize = 2_000;
 
 const METHODS: [&str; 4] = ["POST", "GET", "DELETE", "other"];
-const CLASSES: usize = 6;
 
 #[derive(Default)]
 pub struct Routes {

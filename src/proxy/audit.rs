@@ -73,11 +73,11 @@ impl<'a> Entry<'a> {
             out.emit_arguments(Key::from("listener"), &format_args!("{}", listener.address))?;
         }
         out.emit_str(Key::from("method"), exchange.method.as_str())?;
-        out.emit_str(Key::from("path"), cut(&exchange.path))?;
-        if let Some(method) = &exchange.mcp_method {
+        out.emit_str(Key::from("path"), cut(exchange.subject.path()))?;
+        if let Some(method) = exchange.subject.method() {
             out.emit_str(Key::from("mcp_method"), cut(method))?;
         }
-        if let Some(name) = &exchange.mcp_name {
+        if let Some(name) = exchange.subject.name() {
             out.emit_str(Key::from("mcp_name"), cut(name))?;
         }
         let Some(upstream) = &exchange.upstream else {

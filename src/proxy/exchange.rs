@@ -1,6 +1,5 @@
 //! One request's record: kept from its head to the end of its answer, then logged and counted, once.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -14,6 +13,7 @@ use super::error::Error;
 use super::failover::Sites;
 use super::patience::Patience;
 use super::source::Source;
+use super::subject::Subject;
 use super::{Finished, Proxy, answer, audit, head, ids};
 use crate::auth::{self, Added};
 use crate::listen::Peer;
@@ -25,9 +25,6 @@ use crate::serve::Connection;
 use crate::snapshot::{Snapshot, Upstream};
 use crate::telemetry::{End, Trace};
 
-/// Most bytes of a path, a method or a name that are logged.
-const MAX_LOGGED: usize = 1024;
-
 pub struct Exchange {
     proxy: Arc<Proxy>,
     pub(super) snapshot: Arc<Snapshot>,
@@ -35,10 +32,7 @@ pub struct Exchange {
     started: Instant,
     pub(super) id: HeaderValue,
     pub(super) method: Method,
-    /// Without the query, which may hold what is nobody's business.
-    pub(super) path: Box<str>,
-    pub(super) mcp_method: Option<Box<str>>,
-    pub(super) mcp_name: Option<Box<str>>,
+    pub(super) subject: Subject,
     pub(super) upstream: Option<Arc<Upstream>>,
     /// Where it may go, if its upstream has several URLs.
     pub sites: Option<Box<Sites>>,
@@ -98,9 +92,7 @@ impl Exchange {
             started: Instant::now(),
             id: ids::request_id(head.headers.get(head::REQUEST_ID)),
             method: head.method.clone(),
-            path: clipped(head.uri.path()),
-            mcp_method: None,
-            mcp_name: None,
+            subject: Subject::of(head.uri.path()),
             upstream: None,
             sites: None,
             route: None,
@@ -160,16 +152,14 @@ impl Exchange {
     }
 
     pub fn carries(&mut self, message: Option<Peek<'_>>) {
-        let own = |text: Option<Cow<'_, str>>| text.map(|text| clipped(&text));
-        if let Some(Peek { method, name }) = message {
-            self.mcp_method = own(method);
-            self.mcp_name = own(name);
+        if let Some(message) = message {
+            self.subject.carries(&message);
         }
     }
 
     /// The method of the JSON-RPC message, if the request is one.
     pub fn mcp_method(&self) -> Option<&str> {
-        self.mcp_method.as_deref()
+        self.subject.method()
     }
 
     /// The client may still be sending when its answer comes.
@@ -248,11 +238,11 @@ impl Exchange {
             telemetry,
             &End {
                 method: &self.method,
-                path: &self.path,
+                path: self.subject.path(),
                 route: self.route.as_deref().map(RouteMetrics::path),
                 upstream: self.route.as_deref().map(RouteMetrics::upstream),
-                mcp_method: self.mcp_method.as_deref(),
-                mcp_name: self.mcp_name.as_deref(),
+                mcp_method: self.subject.method(),
+                mcp_name: self.subject.name(),
                 is_local_socket: matches!(self.connection.peer, Peer::Unix { .. }),
                 status: self.status,
                 attempts: self.attempts,
@@ -304,12 +294,10 @@ impl Exchange {
             at: self.started,
             duration,
             first_byte: self.first_byte,
-            id: self.id.clone(),
+            id: std::mem::replace(&mut self.id, HeaderValue::from_static("")),
             peer: connection.peer,
             method: self.method.clone(),
-            path: std::mem::take(&mut self.path),
-            mcp_method: self.mcp_method.take(),
-            mcp_name: self.mcp_name.take(),
+            subject: std::mem::take(&mut self.subject),
             route: self.route.take(),
             status: self.status,
             received,
@@ -350,7 +338,7 @@ impl Drop for Exchange {
         let duration = self.started.elapsed();
         let received = self.received + self.upload.as_ref().map_or(0, Progress::bytes);
         if let Some(upstream) = &self.upstream {
-            let (method, name) = (self.mcp_method.as_deref(), self.mcp_name.as_deref());
+            let (method, name) = (self.subject.method(), self.subject.name());
             upstream
                 .metrics
                 .finished(self.status, duration, method, name);
@@ -370,15 +358,6 @@ impl Drop for Exchange {
         self.end_trace();
         self.keep(duration, received);
     }
-}
-
-/// What a client wrote, no longer than a log line bears.
-fn clipped(text: &str) -> Box<str> {
-    if text.len() <= MAX_LOGGED {
-        return text.into();
-    }
-    let end = (0..=MAX_LOGGED).rev().find(|&at| text.is_char_boundary(at));
-    format!("{}…", &text[..end.unwrap_or(0)]).into()
 }
 
 /// The access-log line's fields, in the order they are written.
@@ -410,11 +389,11 @@ impl KV for AccessLine<'_> {
             out.emit_str(Key::from("client"), client)?;
         }
         out.emit_str(Key::from("method"), exchange.method.as_str())?;
-        out.emit_str(Key::from("path"), &exchange.path)?;
-        if let Some(method) = &exchange.mcp_method {
+        out.emit_str(Key::from("path"), exchange.subject.path())?;
+        if let Some(method) = exchange.subject.method() {
             out.emit_str(Key::from("mcp_method"), method)?;
         }
-        if let Some(name) = &exchange.mcp_name {
+        if let Some(name) = exchange.subject.name() {
             out.emit_str(Key::from("mcp_name"), name)?;
         }
         if let Some(upstream) = &exchange.upstream {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderValue, Method};
 
+use super::subject::Subject;
 use crate::listen::Peer;
 use crate::metrics::RouteMetrics;
 use crate::worker;
@@ -24,9 +25,7 @@ pub struct Finished {
     pub id: HeaderValue,
     pub peer: Peer,
     pub method: Method,
-    pub path: Box<str>,
-    pub mcp_method: Option<Box<str>>,
-    pub mcp_name: Option<Box<str>>,
+    pub subject: Subject,
     pub route: Option<Arc<RouteMetrics>>,
     pub status: u16,
     pub received: u64,
@@ -34,31 +33,6 @@ pub struct Finished {
     pub attempts: u32,
     pub code: Option<&'static str>,
     pub outcome: &'static str,
-}
-
-impl Finished {
-    /// What a client can make long is cut; what may be an address loses its query.
-    fn bounded(mut self) -> Self {
-        cut(&mut self.path, MAX_TEXT);
-        for text in [&mut self.mcp_method, &mut self.mcp_name]
-            .into_iter()
-            .flatten()
-        {
-            let end = text.find('?').unwrap_or(text.len());
-            cut(text, end);
-        }
-        self
-    }
-}
-
-fn cut(text: &mut Box<str>, end: usize) {
-    let mut end = end.min(text.len()).min(MAX_TEXT);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    if end < text.len() {
-        *text = text[..end].into();
-    }
 }
 
 pub struct Requests {
@@ -74,8 +48,8 @@ impl Default for Requests {
 }
 
 impl Requests {
-    pub fn add(&self, finished: Finished) {
-        let finished = finished.bounded();
+    pub fn add(&self, mut finished: Finished) {
+        finished.subject = finished.subject.shortened(MAX_TEXT);
         let ring = &self.by_worker[worker::slot()];
         let mut ring = ring.lock().unwrap_or_else(PoisonError::into_inner);
         // Dropped after the lock.
@@ -103,8 +77,14 @@ impl Requests {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mcp::Peek;
 
     fn finished(at: Instant, name: &str) -> Finished {
+        let mut subject = Subject::of("/");
+        subject.carries(&Peek {
+            method: None,
+            name: Some(name.into()),
+        });
         Finished {
             at,
             duration: Duration::ZERO,
@@ -112,9 +92,7 @@ mod tests {
             id: HeaderValue::from_static("r"),
             peer: Peer::Tcp("127.0.0.1:1".parse().unwrap()),
             method: Method::POST,
-            path: "/".into(),
-            mcp_method: None,
-            mcp_name: Some(name.into()),
+            subject,
             route: None,
             status: 200,
             received: 0,
@@ -139,7 +117,7 @@ mod tests {
             "file:///a?token=x",
         ));
         requests.add(finished(begin + Duration::from_secs(2), &"ä".repeat(400)));
-        let names = requests.each(|finished| finished.mcp_name.clone().unwrap());
+        let names = requests.each(|finished| finished.subject.name().unwrap().to_owned());
         assert_eq!(names.len(), KEPT);
         assert_eq!(names[0].len(), MAX_TEXT);
         assert_eq!((&*names[1], &*names[2]), ("file:///a", "399"));
