@@ -29,8 +29,8 @@ use tokio_rustls::TlsAcceptor;
 use crate::cli::DemoArgs;
 use crate::config::{Config, Env, Flags, Sources};
 use crate::daemon::{self, Failure, Handle};
+use crate::digits;
 use crate::exit;
-use crate::hex;
 use crate::lifecycle::State;
 use crate::sandbox;
 
@@ -185,5 +185,5 @@ fn random_hex<const N: usize>() -> std::io::Result<String> {
     let random = aws_lc_rs::default_provider().secure_random;
     let filled = random.fill(&mut bytes);
     filled.map_err(|_| std::io::Error::other("no random numbers"))?;
-    Ok(hex::text(&bytes))
+    Ok(digits::hex(&bytes))
 }

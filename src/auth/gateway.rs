@@ -23,7 +23,7 @@ use slog::{Logger, info, warn};
 
 use super::{Added, BodyDigest, Surroundings, Unsigned};
 use crate::config::{AuthGateway, GatewayHeaders, GatewayKey, PreviousKey};
-use crate::hex;
+use crate::digits;
 use crate::key;
 use crate::metrics::CredentialMetrics;
 use crate::path;
@@ -161,12 +161,12 @@ impl Gateway {
             added.push((name.clone(), header_value(text)));
         };
         if let Some(name) = &self.headers.nonce {
-            line(name, hex::text(&key::nonce().unwrap_or_default()));
+            line(name, digits::hex(&key::nonce().unwrap_or_default()));
         }
         if let (Some(name), Some(body)) = (&self.headers.digest, body) {
-            line(name, hex::text(body));
+            line(name, digits::hex(body));
         }
-        let mut signature = header_value(hex::text(&mac.finalize().into_bytes()));
+        let mut signature = header_value(digits::hex(&mac.finalize().into_bytes()));
         signature.set_sensitive(true);
         let own = [
             (&self.headers.key_id, key.id.clone()),

@@ -10,7 +10,7 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use super::{BodyDigest, Unsigned};
 use crate::config::{Component, HttpSignature};
-use crate::hex;
+use crate::digits;
 use crate::key::{self, SigningKey};
 
 pub const SIGNATURE: &str = "signature";
@@ -83,7 +83,7 @@ impl Signer {
             parameters.push_str(&format!(";expires={}", seconds(now + expires)));
         }
         if self.nonce {
-            let nonce = hex::text(&key::nonce().unwrap_or_default());
+            let nonce = digits::hex(&key::nonce().unwrap_or_default());
             parameters.push_str(&format!(";nonce=\"{nonce}\""));
         }
         parameters.push_str(&format!(";keyid={}", self.key_id));

@@ -8,6 +8,8 @@ use std::io::{self, Write};
 
 use slog::{KV, Record, Serializer};
 
+use crate::digits::put_decimal;
+
 /// A `KV` of one's own that emits its fields in the order they are to be read:
 /// `info!(log, "request"; InOrder(line))`. Without it they would come out reversed.
 pub struct InOrder<T>(pub T);
@@ -108,7 +110,7 @@ impl Fields {
     pub fn decimal(&self, key: &str, thousandths: u64) {
         let bytes = &mut *self.bytes.borrow_mut();
         push_key(bytes, key, 24);
-        push_number(bytes, thousandths / 1000);
+        put_decimal(bytes, thousandths / 1000);
         bytes.push(b'.');
         let mut rest = thousandths % 1000;
         let mut place = 100;
@@ -126,7 +128,7 @@ impl Fields {
     pub fn number(&self, key: &str, number: u64) {
         let bytes = &mut *self.bytes.borrow_mut();
         push_key(bytes, key, 20);
-        push_number(bytes, number);
+        put_decimal(bytes, number);
     }
 
     /// A value of `None` leaves its key out, unless it stands for a group's edge.
@@ -165,19 +167,6 @@ fn push_key(bytes: &mut Vec<u8>, key: &str, and: usize) {
     bytes.extend_from_slice(b",\"");
     bytes.extend_from_slice(key.as_bytes());
     bytes.extend_from_slice(b"\":");
-}
-
-fn push_number(bytes: &mut Vec<u8>, mut number: u64) {
-    let mut digits = [0; 20];
-    let mut at = digits.len();
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            return bytes.extend_from_slice(&digits[at..]);
-        }
-    }
 }
 
 impl Write for &Fields {

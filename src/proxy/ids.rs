@@ -2,7 +2,7 @@
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::hex;
+use crate::digits;
 use crate::mcp;
 
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -18,7 +18,7 @@ pub fn request_id(sent: Option<&HeaderValue>) -> HeaderValue {
         Some(id) if is_sane(id.as_bytes()) => id.clone(),
         _ => {
             let mut text = [0; 32];
-            hex::write(&fastrand::u128(..).to_be_bytes(), &mut text);
+            digits::write_hex(&fastrand::u128(..).to_be_bytes(), &mut text);
             header(&text)
         }
     }
@@ -63,9 +63,9 @@ fn begun() -> HeaderValue {
     let mut text = *b"00-________________________________-________________-00";
     // Neither may be all zeros.
     let [a, b, span] = [(); 3].map(|()| fastrand::u64(..) | 1);
-    hex::write(&a.to_be_bytes(), &mut text[3..19]);
-    hex::write(&b.to_be_bytes(), &mut text[19..35]);
-    hex::write(&span.to_be_bytes(), &mut text[36..52]);
+    digits::write_hex(&a.to_be_bytes(), &mut text[3..19]);
+    digits::write_hex(&b.to_be_bytes(), &mut text[19..35]);
+    digits::write_hex(&span.to_be_bytes(), &mut text[36..52]);
     header(&text)
 }
 

@@ -103,7 +103,7 @@ fn a_gateway_of_the_family_gets_its_headers_and_its_lines_in_order() {
         "ab".repeat(32)
     );
     mac.update(text.as_bytes());
-    assert_eq!(signed["x-mac"], hex::text(&mac.finalize().into_bytes()));
+    assert_eq!(signed["x-mac"], digits::hex(&mac.finalize().into_bytes()));
     assert_eq!((&signed["x-id"], signed.len()), (&"k".parse().unwrap(), 5));
     let again = sign(&gateway, &Method::POST, "/mcp?q", now);
     assert_ne!(again["x-nonce"], signed["x-nonce"]);

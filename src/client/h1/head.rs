@@ -7,7 +7,8 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
 
-use crate::framing::{Decoder, MAX_HEAD, MAX_LINES, Malformed, put_line, put_number};
+use crate::digits::put_decimal;
+use crate::framing::{Decoder, MAX_HEAD, MAX_LINES, Malformed, put_line};
 use crate::message::{self, RequestBody};
 use crate::scratch;
 
@@ -38,7 +39,7 @@ pub fn encode(request: &Request<RequestBody>, out: &mut Vec<u8>) -> Framing {
         Framing::Length(0) if !has_content(request.method()) => {}
         Framing::Length(length) => {
             out.extend_from_slice(b"content-length: ");
-            put_number(out, length);
+            put_decimal(out, length);
             out.extend_from_slice(b"\r\n");
         }
     }

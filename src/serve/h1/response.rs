@@ -13,7 +13,8 @@ use http_body::Body;
 
 use super::Broken;
 use super::line::Line;
-use crate::framing::{put_line, put_number};
+use crate::digits::put_decimal;
+use crate::framing::put_line;
 use crate::message;
 use crate::scratch;
 
@@ -79,7 +80,7 @@ where
             (Framing::Chunked, _) => small.extend_from_slice(b"transfer-encoding: chunked\r\n"),
             (_, Some(length)) => {
                 small.extend_from_slice(b"content-length: ");
-                put_number(&mut small, length);
+                put_decimal(&mut small, length);
                 small.extend_from_slice(b"\r\n");
             }
             (_, None) => {}
