@@ -37,7 +37,7 @@ def main():
     tools = SimpleNamespace(
         binary=(given.binary or cache.parent / "release" / "mcp-auth-proxy").resolve(),
         rig=programs["rig"],
-        micro=programs["micro"],
+        micro=programs.get("micro"),
         envoy=cache / "python" / "bin" / "envoy",
         python=cache / "python" / "bin",
         node=cache / "node",
