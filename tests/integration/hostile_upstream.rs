@@ -2,6 +2,7 @@
 //!
 //! `hostile_upstream/verdicts.txt` says what the client gets in each case.
 
+mod bombs;
 mod h1;
 mod h2;
 
