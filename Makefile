@@ -6,7 +6,7 @@ built := $(or $(CARGO_TARGET_DIR),target)
 program := $(built)/release/mcp-auth-proxy
 
 .DEFAULT_GOAL := help
-.PHONY: help build release demo test test-counterparts lint fmt deny fuzz miri sanitize soak ci bench test-container install uninstall clean
+.PHONY: help build release profile demo test test-counterparts lint fmt deny fuzz miri sanitize soak ci bench test-container install uninstall clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "  %-18s %s\n", $$1, $$2 }'
@@ -17,7 +17,11 @@ build: ## Build for development
 host = $(shell rustc -vV | sed -n 's/^host: //p')
 
 release: ## Build what is installed
-	$(CARGO) build --release --locked
+	RUSTFLAGS="$$(packaging/flags)" $(CARGO) build --release --locked --target $(host)
+	install -D -m 0755 $(built)/$(host)/release/mcp-auth-proxy $(program)
+
+profile: ## Make the profile that releases are compiled by, anew (10 minutes; wants rustup's llvm-tools)
+	benches/train
 
 demo: ## Run a signed MCP conversation on this machine, then stay up
 	$(CARGO) run -- demo

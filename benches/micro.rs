@@ -95,7 +95,7 @@ fn signature(bencher: Bencher) {
                 target: &target,
             };
             let credential = auth.sign(&ticket, &request, SystemTime::now());
-            for (name, value) in &credential {
+            for (name, value) in credential.iter() {
                 headers.insert(name, value.clone());
             }
         });

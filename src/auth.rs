@@ -4,6 +4,7 @@
 //! fetched, a body digested), [`Auth::sign`] makes the headers of one attempt, and
 //! [`Auth::refused`] says whether a 401 is worth a second one.
 
+mod added;
 mod aws;
 mod bearer;
 mod fixed;
@@ -12,6 +13,7 @@ pub(crate) mod http_signature;
 mod oauth;
 mod redact;
 
+pub use added::Added;
 pub use redact::{pieces, redact};
 
 use std::sync::Arc;
@@ -192,7 +194,7 @@ impl Auth {
     /// The credential's headers for one attempt at a request, as of `now`.
     ///
     /// They replace what the request may have under the same names.
-    pub fn sign(&self, ticket: &Ticket, request: &Unsigned<'_>, now: SystemTime) -> HeaderMap {
+    pub fn sign(&self, ticket: &Ticket, request: &Unsigned<'_>, now: SystemTime) -> Added {
         let digest = ticket.digest.unwrap_or_default();
         match (&self.0, &ticket.grant) {
             (Scheme::Gateway(gateway), Grant::Key(which)) => {
@@ -201,10 +203,10 @@ impl Auth {
             (Scheme::Headers(headers), _) => headers.all(),
             (Scheme::Bearer(bearer), _) => bearer.header(),
             (Scheme::Oauth(_), Grant::Token(token)) => token.header(),
-            (Scheme::HttpSignature(signer), _) => signer.sign(request, &digest, now),
-            (Scheme::Aws(signer), _) => signer.sign(request, &digest, now),
+            (Scheme::HttpSignature(signer), _) => signer.sign(request, &digest, now).into(),
+            (Scheme::Aws(signer), _) => signer.sign(request, &digest, now).into(),
             // A ticket is used with the credential that made it.
-            (Scheme::Gateway(_) | Scheme::Oauth(_), _) => HeaderMap::new(),
+            (Scheme::Gateway(_) | Scheme::Oauth(_), _) => Added::default(),
         }
     }
 
@@ -279,15 +281,4 @@ pub fn is_credential_header(name: &HeaderName) -> bool {
                 | aws::DATE
                 | aws::SECURITY_TOKEN
         )
-}
-
-/// Lower-case hex, as every scheme writes digests and MACs.
-fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut out = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        out.push(char::from(DIGITS[usize::from(byte >> 4)]));
-        out.push(char::from(DIGITS[usize::from(byte & 15)]));
-    }
-    out
 }

@@ -31,10 +31,13 @@ pub async fn before<F: Future>(
     deadline: Instant,
     mut future: Pin<&mut F>,
 ) -> Result<F::Output, Passed> {
-    let mut timer = Lent::take(deadline);
+    let mut timer = None;
     std::future::poll_fn(|cx| match future.as_mut().poll(cx) {
         Poll::Ready(output) => Poll::Ready(Ok(output)),
-        Poll::Pending => timer.poll(deadline, cx).map(Err),
+        Poll::Pending => {
+            let timer = timer.get_or_insert_with(|| Lent::take(deadline));
+            timer.poll(deadline, cx).map(Err)
+        }
     })
     .await
 }

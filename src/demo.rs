@@ -30,6 +30,7 @@ use crate::cli::DemoArgs;
 use crate::config::{Config, Env, Flags, Sources};
 use crate::daemon::{self, Failure, Handle};
 use crate::exit;
+use crate::hex;
 use crate::lifecycle::State;
 use crate::sandbox;
 
@@ -184,9 +185,5 @@ fn random_hex<const N: usize>() -> std::io::Result<String> {
     let random = aws_lc_rs::default_provider().secure_random;
     let filled = random.fill(&mut bytes);
     filled.map_err(|_| std::io::Error::other("no random numbers"))?;
-    Ok(hex(&bytes))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    Ok(hex::text(&bytes))
 }

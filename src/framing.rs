@@ -185,6 +185,21 @@ pub fn put_line(out: &mut Vec<u8>, name: &str, value: &[u8]) {
     out.extend_from_slice(b"\r\n");
 }
 
+/// Writes a number in decimal digits.
+pub fn put_number(out: &mut Vec<u8>, number: u64) {
+    let (mut digits, mut begin) = ([0; 20], 20);
+    let mut left = number;
+    loop {
+        begin -= 1;
+        digits[begin] = b'0' + (left % 10) as u8;
+        left /= 10;
+        if left == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[begin..]);
+}
+
 /// Takes the trailers that end a chunked body; `None` if they are not complete.
 fn parse_trailers(input: &mut BytesMut) -> Result<Option<HeaderMap>, Malformed> {
     let mut lines = [httparse::EMPTY_HEADER; MAX_LINES];
@@ -238,6 +253,15 @@ mod tests {
             }
         }
         Ok((body, decoder.is_done(), input.to_vec()))
+    }
+
+    #[test]
+    fn a_number_is_written_in_decimal_digits() {
+        for number in [0, 7, 10, 1234567890, u64::MAX] {
+            let mut out = Vec::new();
+            put_number(&mut out, number);
+            assert_eq!(out, number.to_string().as_bytes());
+        }
     }
 
     #[test]

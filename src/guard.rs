@@ -2,12 +2,14 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use http::header::{self, HeaderMap, HeaderValue};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{Method, Version};
 
 use crate::config::Listener;
 use crate::message;
+
+const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// Why a request is not let in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,7 +81,9 @@ pub fn admit(head: &Parts, policy: Policy<'_>, is_ambiguous: bool) -> Result<(),
             "TRACE is not supported: its answer would show the proxy's credential",
         ));
     }
-    if let Some(fault) = message::framing_fault(&head.headers) {
+    // A connection of HTTP/1 has found it in the head that it read.
+    let is_framed = head.version < Version::HTTP_2 && !is_ambiguous;
+    if !is_framed && let Some(fault) = message::framing_fault(&head.headers) {
         return Err(Refused::Malformed(fault));
     }
     if head.version < Version::HTTP_2 && is_ambiguous {
@@ -174,7 +178,7 @@ fn fetch_site(headers: &HeaderMap) -> Result<(), Refused> {
         let value = value.as_bytes();
         value.eq_ignore_ascii_case(b"cross-site") || value.eq_ignore_ascii_case(b"same-site")
     };
-    if headers.get_all("sec-fetch-site").iter().any(foreign) {
+    if headers.get_all(FETCH_SITE).iter().any(foreign) {
         Err(Refused::CrossSite)
     } else {
         Ok(())

@@ -23,6 +23,7 @@ pub mod framing;
 pub mod fuzz;
 pub mod guard;
 pub mod harden;
+pub mod hex;
 pub mod json;
 pub mod key;
 pub mod lifecycle;

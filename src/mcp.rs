@@ -5,6 +5,7 @@ pub mod cacheable;
 pub mod mirror;
 pub mod params;
 mod reads;
+mod scan;
 pub mod strict;
 mod trace;
 
@@ -46,19 +47,19 @@ struct Message<'a> {
 /// Reads a message's method and subject; `None` if it is no single JSON-RPC message, or one
 /// whose method two parsers could read differently: the log must not name a harmless one.
 pub fn peek(body: &[u8]) -> Option<Peek<'_>> {
-    let members = Members::of(std::str::from_utf8(body).ok()?, ["method", "params"]);
-    let [method, params] = members.ok()?.certain().ok()?;
+    let (message, params) = strict::with_params(std::str::from_utf8(body).ok()?, ["name", "uri"])?;
+    let [method, _] = message.certain().ok()?;
     let method = method.map(strict::text).transpose().ok()?;
     let name = method
         .as_deref()
         .filter(|method| has_subject(method))
         .and(params)
-        .and_then(|params| subject(params.get()));
+        .and_then(subject);
     Some(Peek { method, name })
 }
 
-fn subject(params: &str) -> Option<Cow<'_, str>> {
-    let [name, uri] = Members::of(params, ["name", "uri"]).ok()?.certain().ok()?;
+fn subject(params: Members<'_, 2>) -> Option<Cow<'_, str>> {
+    let [name, uri] = params.certain().ok()?;
     strict::text(name.or(uri)?).ok()
 }
 
@@ -142,7 +143,7 @@ fn accepts_event_stream(headers: &HeaderMap) -> bool {
 /// Whether the client names protocol version 2026-07-28 or later. Versions are dates: they sort as text.
 pub fn is_stateless(headers: &HeaderMap) -> bool {
     headers
-        .get("mcp-protocol-version")
+        .get(mirror::PROTOCOL_VERSION)
         .and_then(|value| value.to_str().ok())
         .is_some_and(|version| version.trim() >= STATELESS_SINCE)
 }
@@ -168,6 +169,14 @@ mod tests {
     fn a_resource_is_named_by_its_uri() {
         let body = br#"{"method":"resources/read","params":{"uri":"file:///a"},"id":"x"}"#;
         assert_eq!(peek(body).unwrap().name.as_deref(), Some("file:///a"));
+    }
+
+    #[test]
+    fn a_name_is_found_however_its_keys_are_written() {
+        let body = br#"{"p\u0061rams":{"n\u0061me":"a\/b"},"m\u0065thod":"tools\/call"}"#;
+        let peek = peek(body).unwrap();
+        assert_eq!(peek.method.as_deref(), Some("tools/call"));
+        assert_eq!(peek.name.as_deref(), Some("a/b"));
     }
 
     #[test]

@@ -422,10 +422,14 @@ pub fn persists(headers: &HeaderMap, is_http11: bool) -> bool {
 
 /// Whether a `Content-Type` value is that media type, parameters aside.
 pub fn is_media_type(value: Option<&HeaderValue>, expected: &str) -> bool {
-    value
-        .and_then(|value| value.to_str().ok())
-        .map(|value| value.split(';').next().unwrap_or("").trim())
-        .is_some_and(|value| value.eq_ignore_ascii_case(expected))
+    let value = value.map_or(&[][..], HeaderValue::as_bytes);
+    match value.trim_ascii_start().split_at_checked(expected.len()) {
+        Some((kind, rest)) => {
+            kind.eq_ignore_ascii_case(expected.as_bytes())
+                && matches!(rest.trim_ascii_start(), [] | [b';', ..])
+        }
+        None => false,
+    }
 }
 
 #[cfg(test)]
@@ -494,6 +498,11 @@ mod tests {
         let value = HeaderValue::from_static("Application/JSON; charset=utf-8");
         assert!(is_media_type(Some(&value), "application/json"));
         assert!(!is_media_type(Some(&value), "text/event-stream"));
+        assert!(!is_media_type(Some(&value), "application/js"));
+        let alone = HeaderValue::from_static(" application/json ");
+        assert!(is_media_type(Some(&alone), "application/json"));
+        let longer = HeaderValue::from_static("application/json-seq");
+        assert!(!is_media_type(Some(&longer), "application/json"));
         assert!(!is_media_type(None, "application/json"));
     }
 }

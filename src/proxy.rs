@@ -65,6 +65,7 @@ use crate::mcp::{self, Waiting};
 use crate::message::{BodyError, Incoming, ReadAhead, RequestBody, Upload, read_ahead};
 use crate::metrics::Metrics;
 use crate::path;
+use crate::scratch;
 use crate::serve::{Connection, Handler};
 use crate::snapshot::{Snapshot, Upstream};
 use crate::telemetry::Tracing;
@@ -293,7 +294,8 @@ impl Proxy {
             right.map(|right| Reopening::of(right, self, upstream, &mut request, visit.known()));
         let turn = limit::turn(upstream, exchange.patience(upstream)).await?;
         let message = call.message.as_ref();
-        let sent = self.send(upstream, request, message, exchange).await;
+        let sent = self.send(upstream, &mut request, message, exchange).await;
+        scratch::keep(request.into_parts().0.headers);
         if let Some(known) = lens.as_mut().and_then(|lens| lens.stand_in(&sent)) {
             return Ok(recall::answer(known, lens, exchange));
         }

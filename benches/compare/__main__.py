@@ -25,7 +25,7 @@ def arguments():
     parser.add_argument("--work", type=Path)
     given = parser.parse_args()
     for part in given.only or ():
-        if part not in PARTS:
+        if part not in (*PARTS, "training"):
             parser.error(f"{part} is none of {', '.join(PARTS)}")
     return given
 

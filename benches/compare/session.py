@@ -10,7 +10,7 @@ import urllib.request
 from collections import defaultdict
 from contextlib import ExitStack, contextmanager
 
-from . import instructions, peers
+from . import instructions, peers, training
 from .collector import Collector, Scraper
 from .processes import Rig, started
 
@@ -91,6 +91,10 @@ class Session:
 
     def instructions(self):
         instructions.measure(self)
+
+    def training(self):
+        """Only where it is asked for: see benches/train."""
+        training.train(self)
 
     def contenders(self):
         binary = self.tools.binary

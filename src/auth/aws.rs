@@ -12,8 +12,9 @@ use aws_lc_rs::hmac::{self, HMAC_SHA256};
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use zeroize::Zeroizing;
 
-use super::{BodyDigest, Unsigned, hex};
+use super::{BodyDigest, Unsigned};
 use crate::config::{AwsKeys, AwsSigv4, aws_process};
+use crate::hex;
 
 pub const CONTENT_SHA256: &str = "x-amz-content-sha256";
 pub const DATE: &str = "x-amz-date";
@@ -76,7 +77,7 @@ impl Signer {
 
     pub fn sign(&self, request: &Unsigned<'_>, body: &BodyDigest, now: SystemTime) -> HeaderMap {
         let mut headers = HeaderMap::with_capacity(4);
-        let digest = hex(body);
+        let digest = hex::text(body);
         headers.insert(
             HeaderName::from_static(CONTENT_SHA256),
             text(digest.clone()),
@@ -108,13 +109,13 @@ impl Signer {
         let canonical = format!("{method}\n{path}\n{query}\n{block}\n{signed}\n{body}");
         let date = &time[..8];
         let scope = format!("{date}/{}/{}/aws4_request", self.region, self.service);
-        let hashed = hex(digest::digest(&SHA256, canonical.as_bytes()).as_ref());
+        let hashed = hex::text(digest::digest(&SHA256, canonical.as_bytes()).as_ref());
         let to_sign = format!("{ALGORITHM}\n{time}\n{scope}\n{hashed}");
         let signature = hmac::sign(&self.key_of(date), to_sign.as_bytes());
         let mut authorization = text(format!(
             "{ALGORITHM} Credential={}/{scope}, SignedHeaders={signed}, Signature={}",
             self.access_key_id,
-            hex(signature.as_ref())
+            hex::text(signature.as_ref())
         ));
         authorization.set_sensitive(true);
         headers.insert(AUTHORIZATION, authorization);

@@ -1,8 +1,9 @@
 //! A bearer token that does not change by itself (RFC 6750, section 2.1).
 
-use http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use http::header::{AUTHORIZATION, HeaderValue};
 use zeroize::Zeroizing;
 
+use super::Added;
 use crate::secret::Secret;
 
 pub struct Bearer(HeaderValue);
@@ -14,8 +15,8 @@ impl Bearer {
         })
     }
 
-    pub fn header(&self) -> HeaderMap {
-        HeaderMap::from_iter([(AUTHORIZATION, self.0.clone())])
+    pub fn header(&self) -> Added {
+        Added::from([(AUTHORIZATION, self.0.clone())])
     }
 }
 

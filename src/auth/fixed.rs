@@ -1,7 +1,8 @@
 //! Headers that are the same on each request.
 
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{HeaderName, HeaderValue};
 
+use super::Added;
 use crate::config::Text;
 
 pub struct Headers(Vec<(HeaderName, HeaderValue)>);
@@ -24,7 +25,7 @@ impl Headers {
         self.0.iter().any(|(own, _)| own == name)
     }
 
-    pub fn all(&self) -> HeaderMap {
+    pub fn all(&self) -> Added {
         self.0.iter().cloned().collect()
     }
 }

@@ -11,16 +11,19 @@
 
 mod preference;
 
+use std::cell::RefCell;
+use std::fmt::Write;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use hmac::{Hmac, KeyInit, Mac};
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{HeaderName, HeaderValue};
 use sha2::Sha256;
 use slog::{Logger, info, warn};
 
-use super::{BodyDigest, Surroundings, Unsigned, hex};
+use super::{Added, BodyDigest, Surroundings, Unsigned};
 use crate::config::{AuthGateway, GatewayHeaders, GatewayKey, PreviousKey};
+use crate::hex;
 use crate::key;
 use crate::metrics::CredentialMetrics;
 use crate::path;
@@ -31,9 +34,6 @@ use self::preference::{Change, Preference};
 pub const KEY_ID: &str = "x-api-key-id";
 pub const TIMESTAMP: &str = "x-timestamp";
 pub const SIGNATURE: &str = "x-signature";
-
-/// Length of `2026-11-22T09:00:00Z`.
-const TIMESTAMP_LEN: usize = 20;
 
 /// A credential for gateways of this family: its key, and the one before it.
 pub struct Gateway {
@@ -81,12 +81,12 @@ impl Gateway {
 
     /// Whether there is a previous key whose time is not over.
     pub fn has_previous(&self) -> bool {
-        self.has_previous_at(SystemTime::now())
+        self.has_previous_at(SystemTime::now)
     }
 
-    fn has_previous_at(&self, now: SystemTime) -> bool {
+    fn has_previous_at(&self, now: impl FnOnce() -> SystemTime) -> bool {
         let previous = self.previous.as_ref();
-        previous.is_some_and(|previous| previous.until.is_none_or(|until| now < until))
+        previous.is_some_and(|previous| previous.until.is_none_or(|until| now() < until))
     }
 
     /// Until when there is a previous key; the inner `None`: for as long as it is configured.
@@ -142,36 +142,39 @@ impl Gateway {
         request: &Unsigned<'_>,
         body: Option<&BodyDigest>,
         now: SystemTime,
-    ) -> HeaderMap {
+    ) -> Added {
         let key = match (which, &self.previous) {
             (Which::Previous, Some(previous)) => &previous.key,
             _ => &self.key,
         };
-        let mut headers = HeaderMap::with_capacity(8);
         let timestamp = timestamp(now);
         let mut mac = key.mac.clone();
         mac.update(request.method.as_str().as_bytes());
         mac.update(b"\n");
         mac.update(&path::decode(request.uri.path()));
         mac.update(b"\n");
-        mac.update(&timestamp);
+        mac.update(timestamp.as_bytes());
+        let mut added = Vec::with_capacity(3);
         let mut line = |name: &HeaderName, text: String| {
             mac.update(b"\n");
             mac.update(text.as_bytes());
-            headers.insert(name.clone(), header_value(text.as_bytes()));
+            added.push((name.clone(), header_value(text)));
         };
         if let Some(name) = &self.headers.nonce {
-            line(name, hex(&key::nonce().unwrap_or_default()));
+            line(name, hex::text(&key::nonce().unwrap_or_default()));
         }
         if let (Some(name), Some(body)) = (&self.headers.digest, body) {
-            line(name, hex(body));
+            line(name, hex::text(body));
         }
-        let mut signature = header_value(hex(&mac.finalize().into_bytes()).as_bytes());
+        let mut signature = header_value(hex::text(&mac.finalize().into_bytes()));
         signature.set_sensitive(true);
-        headers.insert(self.headers.key_id.clone(), key.id.clone());
-        headers.insert(self.headers.timestamp.clone(), header_value(&timestamp));
-        headers.insert(self.headers.signature.clone(), signature);
-        headers
+        let own = [
+            (&self.headers.key_id, key.id.clone()),
+            (&self.headers.timestamp, timestamp),
+            (&self.headers.signature, signature),
+        ];
+        added.extend(own.map(|(name, value)| (name.clone(), value)));
+        added.into_iter().collect()
     }
 }
 
@@ -196,20 +199,29 @@ impl Key {
 }
 
 /// RFC 3339, UTC, whole seconds.
-fn timestamp(now: SystemTime) -> [u8; TIMESTAMP_LEN] {
-    use std::io::Write;
-    let mut buffer = [0; TIMESTAMP_LEN];
-    // humantime writes exactly 20 bytes for every year up to 9999.
-    let _ = write!(
-        &mut buffer[..],
-        "{}",
-        humantime::format_rfc3339_seconds(now)
-    );
-    buffer
+fn timestamp(now: SystemTime) -> HeaderValue {
+    thread_local! {
+        /// The last one made, and for which second.
+        static LAST: RefCell<Option<(u64, HeaderValue)>> = const { RefCell::new(None) };
+    }
+    let since = now.duration_since(SystemTime::UNIX_EPOCH);
+    let second = since.unwrap_or_default().as_secs();
+    LAST.with_borrow_mut(|last| match last {
+        Some((of, text)) if *of == second => text.clone(),
+        _ => {
+            let second_of = SystemTime::UNIX_EPOCH + Duration::from_secs(second);
+            let mut text = String::with_capacity(20);
+            // It writes years up to 9999 and fails at others.
+            let _ = write!(text, "{}", humantime::format_rfc3339_seconds(second_of));
+            let text = header_value(text);
+            *last = Some((second, text.clone()));
+            text
+        }
+    })
 }
 
-fn header_value(ascii: &[u8]) -> HeaderValue {
-    HeaderValue::from_bytes(ascii).expect("digits and letters are legal in a header")
+fn header_value(ascii: String) -> HeaderValue {
+    HeaderValue::try_from(ascii).expect("digits and letters are legal in a header")
 }
 
 #[cfg(test)]

@@ -8,8 +8,9 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
-use super::{BodyDigest, Unsigned, hex};
+use super::{BodyDigest, Unsigned};
 use crate::config::{Component, HttpSignature};
+use crate::hex;
 use crate::key::{self, SigningKey};
 
 pub const SIGNATURE: &str = "signature";
@@ -82,7 +83,7 @@ impl Signer {
             parameters.push_str(&format!(";expires={}", seconds(now + expires)));
         }
         if self.nonce {
-            let nonce = hex(&key::nonce().unwrap_or_default());
+            let nonce = hex::text(&key::nonce().unwrap_or_default());
             parameters.push_str(&format!(";nonce=\"{nonce}\""));
         }
         parameters.push_str(&format!(";keyid={}", self.key_id));

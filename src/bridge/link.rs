@@ -18,7 +18,7 @@ use http::{HeaderMap, Method, Request, Response, Uri};
 use slog::{Logger, warn};
 
 use super::problem::Problem;
-use crate::auth::{Ticket, Unavailable};
+use crate::auth::{Added, Ticket, Unavailable};
 use crate::client::{Body, Client, Failure, Kind, ProxyVariables};
 use crate::config::{Target, TargetPath, Upstream};
 use crate::message::{RequestBody, is_media_type};
@@ -52,7 +52,7 @@ pub struct Link {
 }
 
 /// A response, and the credential that its request carried, if the bridge is the one that signs.
-pub type Answered = (Response<Body>, HeaderMap);
+pub type Answered = (Response<Body>, Added);
 
 struct Way {
     client: Arc<Client>,
@@ -178,7 +178,7 @@ impl Link {
         let first = self.preferred.load(Ordering::Relaxed);
         for turn in 0.. {
             let index = (first + turn) % self.ways.len();
-            let mut signed = HeaderMap::new();
+            let mut signed = Added::default();
             let sending = self.ways[index]
                 .client
                 .send(request, |request| signed = self.sign(request, ticket));
@@ -238,9 +238,9 @@ impl Link {
         }
     }
 
-    fn sign(&self, request: &mut Request<RequestBody>, ticket: Option<&Ticket>) -> HeaderMap {
+    fn sign(&self, request: &mut Request<RequestBody>, ticket: Option<&Ticket>) -> Added {
         let Some(upstream) = &self.signer else {
-            return HeaderMap::new();
+            return Added::default();
         };
         if let (Some(config), Some(value)) = (&upstream.config.session, &upstream.session) {
             request

@@ -10,7 +10,7 @@ use super::body;
 use super::link::{Answered, Link};
 use super::message::{self, Incoming};
 use super::problem::Problem;
-use crate::auth::redact;
+use crate::auth::{Added, redact};
 use crate::message::is_media_type;
 
 const MAX_BODY: usize = 1024 * 1024;
@@ -30,7 +30,7 @@ pub struct Refusal {
     status: StatusCode,
     headers: HeaderMap,
     pub body: Bytes,
-    signed: HeaderMap,
+    signed: Added,
 }
 
 impl Refusal {
@@ -153,7 +153,7 @@ impl Refusal {
     }
 }
 
-fn without(signed: &HeaderMap, body: Bytes) -> Bytes {
+fn without(signed: &Added, body: Bytes) -> Bytes {
     if signed.is_empty() {
         return body;
     }
@@ -169,7 +169,7 @@ mod tests {
             status: StatusCode::from_u16(status).unwrap(),
             headers: HeaderMap::new(),
             body: Bytes::from_static(body.as_bytes()),
-            signed: HeaderMap::new(),
+            signed: Added::default(),
         }
     }
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use super::configuration_error;
-use crate::auth::{Auth, Surroundings, Unavailable, Unsigned};
+use crate::auth::{Added, Auth, Surroundings, Unavailable, Unsigned};
 use crate::cli::SignArgs;
 use crate::client::ProxyVariables;
 use crate::config::{Config, Credential, Sources, Target};
@@ -32,7 +32,7 @@ pub fn sign(sources: &Sources, args: &SignArgs) -> ExitCode {
     };
     let (message, exit) = match signed(&config, sources, args) {
         Ok(headers) => {
-            for (name, value) in &headers {
+            for (name, value) in headers.iter() {
                 println!("{name}: {}", String::from_utf8_lossy(value.as_bytes()));
             }
             return exit::OK.into();
@@ -44,7 +44,7 @@ pub fn sign(sources: &Sources, args: &SignArgs) -> ExitCode {
     exit.into()
 }
 
-fn signed(config: &Config, sources: &Sources, args: &SignArgs) -> Result<HeaderMap, Refused> {
+fn signed(config: &Config, sources: &Sources, args: &SignArgs) -> Result<Added, Refused> {
     let usage = |message: String| Refused::Usage(message);
     path::check(args.url.path(), true).map_err(|refused| usage(refused.reason().to_owned()))?;
     let credential = chosen(config, args.credential.as_deref()).map_err(usage)?;

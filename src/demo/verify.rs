@@ -10,6 +10,7 @@ use http::{HeaderMap, Method};
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
+use crate::hex;
 use crate::path;
 
 const WINDOW: Duration = Duration::from_secs(300);
@@ -80,7 +81,7 @@ impl Verifier {
             mac.update(part);
         }
         mac.update(timestamp.as_bytes());
-        let expected = super::hex(&mac.finalize().into_bytes());
+        let expected = hex::text(&mac.finalize().into_bytes());
         if !bool::from(expected.as_bytes().ct_eq(signature.as_bytes())) {
             return Err(Refused::Signature);
         }

@@ -11,7 +11,7 @@ use serde_json::Value;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::refusal::Skew;
-use crate::auth::{self, Unavailable};
+use crate::auth::{self, Added, Unavailable};
 use crate::client::{Body, Client, Failure};
 use crate::message::{RequestBody, is_media_type};
 use crate::snapshot::Upstream;
@@ -44,7 +44,7 @@ pub struct Answer {
     pub took: Duration,
     pub skew: Skew,
     pub body: Body,
-    sent: HeaderMap,
+    sent: Added,
 }
 
 pub type Header = (HeaderName, String);
@@ -113,7 +113,7 @@ impl Peer<'_> {
                 }
             },
         };
-        let mut sent = HeaderMap::new();
+        let mut sent = Added::default();
         let sign = |request: &mut Request<RequestBody>| {
             sent = self.upstream.sign(ticket.as_ref(), request);
         };

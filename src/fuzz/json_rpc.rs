@@ -2,10 +2,80 @@
 
 use std::borrow::Cow;
 
-use super::tree::Tree;
-use crate::mcp::{self, Waiting, strict};
+use serde_json::value::RawValue;
+
+use super::tree::{Pairs, Tree};
+use crate::mcp::strict::{self, Members};
+use crate::mcp::{self, Peek, Waiting, mirror};
 
 pub fn check(data: &[u8]) {
+    scanned(data);
+    messages(data);
+}
+
+/// What our own scanner takes, refuses and finds, serde_json does.
+pub fn scanned(data: &[u8]) {
+    assert_eq!(mcp::peek(data), peek(data), "another peek");
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    let names = ["method", "_meta", mirror::VERSION_KEY, "taskId"];
+    let found = Members::of(text, names).map(|members| members.certain().ok());
+    let parsed = members(text, names)
+        .map(|members| members.map(|raw| raw.map(|raw| raw.map(RawValue::get))));
+    assert_eq!(found, parsed, "other members");
+}
+
+fn peek(body: &[u8]) -> Option<Peek<'_>> {
+    let [method, params] = members(std::str::from_utf8(body).ok()?, ["method", "params"])??;
+    let text = |raw: &RawValue| serde_json::from_str(raw.get()).map(Cow::Owned).ok();
+    let method: Option<Cow<'_, str>> = match method {
+        Some(method) => Some(text(method)?),
+        None => None,
+    };
+    let subject = |params: &RawValue| {
+        let [name, uri] = members(params.get(), ["name", "uri"])??;
+        text(name.or(uri)?)
+    };
+    let with_subject = [
+        "tools/call",
+        "prompts/get",
+        "resources/read",
+        "resources/subscribe",
+        "resources/unsubscribe",
+    ];
+    let has_subject = method
+        .as_deref()
+        .is_some_and(|method| with_subject.contains(&method));
+    let name = params.filter(|_| has_subject).and_then(subject);
+    Some(Peek { method, name })
+}
+
+/// `None` for what is no object, and nothing of one that can be read in two ways.
+fn members<'a, const N: usize>(
+    text: &'a str,
+    names: [&str; N],
+) -> Option<Option<[Option<&'a RawValue>; N]>> {
+    let Pairs(pairs) = serde_json::from_str(text).ok()?;
+    let mut found = [None; N];
+    for (index, name) in names.iter().enumerate() {
+        let name = name.to_lowercase();
+        let mut alike = pairs.iter().filter(|(key, _)| folded(key) == name);
+        found[index] = match (alike.next(), alike.next()) {
+            (None, _) => None,
+            (Some((key, value)), None) if *key == names[index] => Some(*value),
+            _ => return Some(None),
+        };
+    }
+    Some(Some(found))
+}
+
+/// What Go's reader takes for the same key, beside the key itself.
+fn folded(key: &str) -> String {
+    key.to_lowercase().replace('ſ', "s")
+}
+
+fn messages(data: &[u8]) {
     let Ok(messages) = strict::read(data) else {
         return;
     };

@@ -71,7 +71,8 @@ impl Tree {
     }
 }
 
-struct Pairs<'a>(Vec<(String, &'a RawValue)>);
+/// The members of an object as they come.
+pub struct Pairs<'a>(pub Vec<(String, &'a RawValue)>);
 
 impl<'de> Deserialize<'de> for Pairs<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

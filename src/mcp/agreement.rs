@@ -10,12 +10,10 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, HeaderName};
 use memchr::memmem::Finder;
-use serde::Deserialize;
-use serde_json::value::RawValue;
 
 use super::mirror::{self, METHOD, NAME, PROTOCOL_VERSION};
 use super::params::{Catalog, Twofold};
-use super::strict::Members;
+use super::strict::{self, Members};
 use super::{STATELESS_SINCE, is_stateless};
 
 /// JSON-RPC's code for it.
@@ -46,22 +44,24 @@ impl<'a> Mirrored<'a> {
         let Ok(body) = std::str::from_utf8(body) else {
             return Ok(None);
         };
-        let Some([method, params]) = unless_twofold(body, ["method", "params"])? else {
+        let names = ["_meta", "name", "uri", "taskId", "arguments"];
+        // What does not parse is the upstream's to refuse; what parses in two ways is ours.
+        let Some((message, params)) = strict::with_params(body, names) else {
             return Ok(None);
         };
+        let [method, _] = unless_twofold(message)?;
         let Some(method) = method.and_then(text) else {
             return Ok(None);
         };
-        let names = ["_meta", "name", "uri", "taskId", "arguments"];
         let [meta, name, uri, task_id, arguments] = match params {
-            Some(params) => unless_twofold(params.get(), names)?.unwrap_or_default(),
+            Some(params) => unless_twofold(params)?,
             None => [None; 5],
         };
-        let version = match meta {
-            Some(meta) => unless_twofold(meta.get(), [mirror::VERSION_KEY])?.unwrap_or_default(),
+        let [version] = match meta.and_then(|meta| Members::of(meta, [mirror::VERSION_KEY])) {
+            Some(meta) => unless_twofold(meta)?,
             None => [None],
         };
-        let version = version[0].and_then(text);
+        let version = version.and_then(text);
         let is_modern = is_stateless(headers)
             || version
                 .as_deref()
@@ -76,7 +76,7 @@ impl<'a> Mirrored<'a> {
         });
         Ok(Some(Self {
             name: name.and_then(text),
-            arguments: arguments.map(RawValue::get),
+            arguments,
             version,
             method,
         }))
@@ -149,9 +149,6 @@ impl<'a> Mirrored<'a> {
     }
 }
 
-#[derive(Deserialize)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
-
 /// Made once: a search is prepared in more time than it takes.
 static VERSION: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(mirror::VERSION_KEY));
 
@@ -163,21 +160,12 @@ fn may_be_modern(headers: &HeaderMap, body: &[u8]) -> bool {
         || VERSION.find(body).is_some()
 }
 
-fn text(raw: &RawValue) -> Option<Cow<'_, str>> {
-    let Text(text) = serde_json::from_str(raw.get()).ok()?;
-    Some(text)
+fn text(json: &str) -> Option<Cow<'_, str>> {
+    strict::text(json).ok()
 }
 
-/// What does not parse is the upstream's to refuse; what parses in two ways is ours.
-fn unless_twofold<'a, const N: usize>(
-    object: &'a str,
-    names: [&'static str; N],
-) -> Result<Option<[Option<&'a RawValue>; N]>, Mismatch> {
-    let Ok(members) = Members::of(object, names) else {
-        return Ok(None);
-    };
-    let certain = members.certain().map(Some);
-    certain.map_err(|why| {
+fn unless_twofold<const N: usize>(members: Members<'_, N>) -> Result<[Option<&str>; N], Mismatch> {
+    members.certain().map_err(|why| {
         Mismatch(format!(
             "two parsers could read the body differently: {why}"
         ))

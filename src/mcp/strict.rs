@@ -11,6 +11,8 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::scan::{self, Scanner};
+
 /// What a message asks for, as far as rules care.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Message<'a> {
@@ -57,13 +59,13 @@ impl<'a> Message<'a> {
             method: method.map(text).transpose()?,
             ..Message::default()
         };
-        let Some(params) = params.filter(|params| params.get().starts_with('{')) else {
+        let Some(params) = params.filter(|params| params.starts_with('{')) else {
             return Ok(message);
         };
         let Params([name, uri, reference]) = object(params)?;
         message.name = name.map(text).transpose()?;
         message.uri = uri.map(text).transpose()?;
-        if let Some(reference) = reference.filter(|reference| reference.get().starts_with('{')) {
+        if let Some(reference) = reference.filter(|reference| reference.starts_with('{')) {
             let Target([name, uri]) = object(reference)?;
             message.reference = Some(Reference {
                 name: name.map(text).transpose()?,
@@ -74,43 +76,149 @@ impl<'a> Message<'a> {
     }
 }
 
-fn object<'a, T: Deserialize<'a>>(raw: &'a RawValue) -> Result<T, Unclear> {
-    serde_json::from_str(raw.get())
+fn object<'a, T: Deserialize<'a>>(json: &'a str) -> Result<T, Unclear> {
+    serde_json::from_str(json)
         .map_err(|error| Unclear(format!("its params are not unambiguous: {error}")))
 }
 
+/// The text that `json`, one value, stands for.
+///
 /// # Errors
 /// It is no string.
-pub(super) fn text(raw: &RawValue) -> Result<Cow<'_, str>, Unclear> {
-    #[derive(Deserialize)]
-    struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
-    serde_json::from_str(raw.get())
+pub(super) fn text(json: &str) -> Result<Cow<'_, str>, Unclear> {
+    let plain = scan::Text::of(json).filter(|text| !text.has_escapes);
+    if let Some(plain) = plain {
+        return Ok(Cow::Borrowed(plain.inside));
+    }
+    serde_json::from_str(json)
         .map(|Text(text)| text)
         .map_err(|_| Unclear("a method, name or uri in it is no string".to_owned()))
 }
 
-/// The members of an object that matter, in the order they are asked for.
+/// `None` if it stands for no text: half a surrogate pair.
+#[cold]
+fn decoded(inside: &str) -> Option<Cow<'_, str>> {
+    text(&format!("\"{inside}\""))
+        .ok()
+        .map(|text| Cow::Owned(text.into_owned()))
+}
+
+/// The members of an object that matter, in the order they are asked for, each as it stands.
 pub struct Members<'a, const N: usize> {
-    found: [Option<&'a RawValue>; N],
+    names: [&'static str; N],
+    found: [Option<&'a str>; N],
     twofold: Option<String>,
+    /// A key stands for no text.
+    is_garbled: bool,
 }
 
 impl<'a, const N: usize> Members<'a, N> {
-    /// # Errors
-    /// It is no object.
-    pub fn of(json: &'a str, names: [&'static str; N]) -> serde_json::Result<Self> {
-        let mut deserializer = serde_json::Deserializer::from_str(json);
-        let members = deserializer.deserialize_map(MemberVisitor(names))?;
-        deserializer.end().map(|()| members)
+    /// `None` for what is no object.
+    pub fn of(json: &'a str, names: [&'static str; N]) -> Option<Self> {
+        let mut scanner = Scanner::new(json);
+        let (members, _) = Self::scanned(&mut scanner, names)?;
+        scanner.end()?;
+        members.unless_garbled()
+    }
+
+    /// The members, and the object as it stands.
+    #[inline(always)]
+    fn scanned(scanner: &mut Scanner<'a>, names: [&'static str; N]) -> Option<(Self, &'a str)> {
+        let mut members = Self::new(names);
+        let object = scanner.object(|key, scanner| {
+            let value = scanner.value()?;
+            members.take_scanned(key, value);
+            Some(())
+        })?;
+        Some((members, object))
+    }
+
+    fn new(names: [&'static str; N]) -> Self {
+        Self {
+            names,
+            found: [None; N],
+            twofold: None,
+            is_garbled: false,
+        }
+    }
+
+    #[inline(always)]
+    fn take_scanned(&mut self, key: scan::Text<'a>, value: &'a str) {
+        if !key.has_escapes {
+            return self.take(key.inside, value);
+        }
+        match decoded(key.inside) {
+            Some(key) => self.take(&key, value),
+            None => self.is_garbled = true,
+        }
+    }
+
+    fn take(&mut self, key: &str, value: &'a str) {
+        let exactly = self.names.iter().position(|known| *known == key);
+        match exactly.or_else(|| self.alike(key)) {
+            Some(index) if exactly.is_none() => self.could_be(key, self.names[index]),
+            Some(index) if self.found[index].replace(value).is_some() => self.comes_twice(key),
+            _ => {}
+        }
+    }
+
+    #[cold]
+    fn could_be(&mut self, key: &str, known: &str) {
+        self.twofold = Some(format!("the key {key:?} could be read as {known:?}"));
+    }
+
+    #[cold]
+    fn comes_twice(&mut self, key: &str) {
+        self.twofold = Some(format!("the key {key:?} comes twice"));
+    }
+
+    fn alike(&self, key: &str) -> Option<usize> {
+        let mut names = self.names.iter();
+        match key.is_ascii() {
+            true => names.position(|known| known.eq_ignore_ascii_case(key)),
+            false => names.position(|known| fold(known).eq(fold(key))),
+        }
+    }
+
+    fn unless_garbled(self) -> Option<Self> {
+        (!self.is_garbled).then_some(self)
     }
 
     /// # Errors
     /// Why two parsers could find different ones: a sentence.
-    pub fn certain(self) -> Result<[Option<&'a RawValue>; N], String> {
+    pub fn certain(self) -> Result<[Option<&'a str>; N], String> {
         self.twofold.map_or(Ok(self.found), Err)
     }
 }
 
+/// The `method` and the `params` of a message, and the members of its parameters in the same go.
+///
+/// `None` for what is no object, be it the message or its parameters.
+pub fn with_params<'a, const N: usize>(
+    json: &'a str,
+    names: [&'static str; N],
+) -> Option<(Members<'a, 2>, Option<Members<'a, N>>)> {
+    let mut scanner = Scanner::new(json);
+    let mut message = Members::new(["method", "params"]);
+    let mut params = None;
+    scanner.object(|key, scanner| {
+        let value = if key.inside == "params" && scanner.peek()? == b'{' {
+            let (members, value) = Members::scanned(scanner, names)?;
+            params = members.unless_garbled();
+            value
+        } else {
+            scanner.value()?
+        };
+        message.take_scanned(key, value);
+        Some(())
+    })?;
+    scanner.end()?;
+    // A key may be written in other ways.
+    let params = params.or_else(|| Members::of(message.found[1]?, names));
+    Some((message.unless_garbled()?, params))
+}
+
+/// The same, by serde: it can say where a body is wrong.
 struct MemberVisitor<const N: usize>([&'static str; N]);
 
 impl<'de, const N: usize> Visitor<'de> for MemberVisitor<N> {
@@ -121,34 +229,17 @@ impl<'de, const N: usize> Visitor<'de> for MemberVisitor<N> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut found = [None; N];
-        let mut twofold = None;
-        while let Some(key) = map.next_key::<Key<'de>>()? {
+        let mut members = Members::new(self.0);
+        while let Some(Text(key)) = map.next_key()? {
             let value: &'de RawValue = map.next_value()?;
-            let mut known = self.0.iter();
-            let Some(index) = known.position(|known| is_alike(known, &key.0)) else {
-                continue;
-            };
-            if self.0[index] != key.0 {
-                let (key, known) = (&key.0, self.0[index]);
-                twofold = Some(format!("the key {key:?} could be read as {known:?}"));
-            } else if found[index].replace(value).is_some() {
-                twofold = Some(format!("the key {:?} comes twice", key.0));
-            }
+            members.take(&key, value.get());
         }
-        Ok(Members { found, twofold })
+        Ok(members)
     }
 }
 
 #[derive(Deserialize)]
-struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
-
-fn is_alike(known: &str, key: &str) -> bool {
-    match key.is_ascii() {
-        true => known.eq_ignore_ascii_case(key),
-        false => fold(known).eq(fold(key)),
-    }
-}
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// Keys as a parser compares them that does not care for case: Go's, for one, which
 /// also takes a long s for an s and a Kelvin sign for a k.
@@ -160,7 +251,7 @@ fn fold(key: &str) -> impl Iterator<Item = char> {
 
 macro_rules! members {
     ($name:ident, $count:literal, $($key:literal),+) => {
-        struct $name<'a>([Option<&'a RawValue>; $count]);
+        struct $name<'a>([Option<&'a str>; $count]);
 
         impl<'de> Deserialize<'de> for $name<'de> {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

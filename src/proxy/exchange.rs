@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use http::header::{self, HeaderMap, HeaderValue};
+use http::header::{self, HeaderValue};
 use http::request::Parts;
 use http::{Method, Response, StatusCode};
 use slog::{Drain, KV, Key, Level, Record, Serializer, debug, info, warn};
@@ -15,7 +15,7 @@ use super::failover::Sites;
 use super::patience::Patience;
 use super::source::Source;
 use super::{Finished, Proxy, answer, audit, head, ids};
-use crate::auth;
+use crate::auth::{self, Added};
 use crate::listen::Peer;
 use crate::log::{InOrder, focused};
 use crate::mcp::Peek;
@@ -216,7 +216,7 @@ impl Exchange {
     }
 
     /// Begins to keep what is behind an error, if anybody will read it.
-    pub fn answered_by_upstream(&mut self, status: StatusCode, sent: &HeaderMap) {
+    pub fn answered_by_upstream(&mut self, status: StatusCode, sent: &Added) {
         let log = &self.proxy.log;
         // The macro would work its values out first.
         if !self.is_watched && !log.is_enabled(Level::Debug) {
@@ -338,7 +338,7 @@ impl Outcome {
 
 /// The beginning of an upstream's error, and what must not be seen of it.
 struct Quote {
-    sent: HeaderMap,
+    sent: Added,
     text: Vec<u8>,
 }
 

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::header::HeaderValue;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, Request, Response, Uri};
+use http::{Request, Response, Uri};
 use slog::{Logger, info, warn};
 
 use super::error::Error;
@@ -20,7 +20,7 @@ use super::exchange::Exchange;
 use super::local;
 use super::retry::{self, Attempts};
 use super::{Call, Proxy, send};
-use crate::auth::Ticket;
+use crate::auth::{Added, Ticket};
 use crate::client;
 use crate::config::{Breaker, Route};
 use crate::mcp::SESSION_ID;
@@ -202,7 +202,7 @@ impl Proxy {
         deadline: tokio::time::Instant,
         exchange: &mut Exchange,
         mut sites: Box<Sites>,
-    ) -> Result<(Response<client::Body>, HeaderMap), Error> {
+    ) -> Result<(Response<client::Body>, Added), Error> {
         let trying = self.try_all(request, message, ticket, deadline, exchange, &mut sites);
         let result = trying.await;
         exchange.sites = Some(sites);
@@ -217,7 +217,7 @@ impl Proxy {
         mut deadline: tokio::time::Instant,
         exchange: &mut Exchange,
         sites: &mut Sites,
-    ) -> Result<(Response<client::Body>, HeaderMap), Error> {
+    ) -> Result<(Response<client::Body>, Added), Error> {
         let first = Arc::clone(&sites.all[0].0);
         let mut attempts = Attempts::new(first.config.retry.as_ref());
         if let Some(budget) = &first.budget {
@@ -227,7 +227,8 @@ impl Proxy {
         let mut failure = None;
         loop {
             let only_reads = || retry::only_reads(&first, request.method(), message);
-            let index = sites.next(Instant::now(), only_reads).map_err(|wait| {
+            let now = Instant::now();
+            let index = sites.next(now, only_reads).map_err(|wait| {
                 first.metrics.refusing(true);
                 failure
                     .take()
@@ -236,8 +237,9 @@ impl Proxy {
             let (site, path) = &sites.all[index];
             exchange.signed_as(site);
             *request.uri_mut() = Uri::from(path.clone());
-            attempts.begin(Instant::now());
-            exchange.attempt_limit = send::limit(&first, &attempts, request, message, deadline);
+            attempts.begin(now);
+            exchange.attempt_limit =
+                send::limit(&first, &attempts, request, message, now, deadline);
             let tried = self
                 .attempt(site, request, ticket, &mut deadline, exchange)
                 .await;

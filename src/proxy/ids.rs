@@ -2,6 +2,7 @@
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::hex;
 use crate::mcp;
 
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -15,7 +16,11 @@ const MAX_ID: usize = 128;
 pub fn request_id(sent: Option<&HeaderValue>) -> HeaderValue {
     match sent {
         Some(id) if is_sane(id.as_bytes()) => id.clone(),
-        _ => header(&hex(fastrand::u128(..))),
+        _ => {
+            let mut text = [0; 32];
+            hex::write(&fastrand::u128(..).to_be_bytes(), &mut text);
+            header(&text)
+        }
     }
 }
 
@@ -50,9 +55,18 @@ pub fn continue_trace(headers: &mut HeaderMap, message: Option<&[u8]>) {
         }
         return;
     }
-    let (trace, span) = (hex(fastrand::u128(1..)), hex(fastrand::u128(1..)));
-    let begun = format!("00-{}-{}-00", as_str(&trace), &as_str(&span)[..16]);
-    headers.insert(TRACEPARENT, header(begun.as_bytes()));
+    headers.insert(TRACEPARENT, begun());
+}
+
+/// The parent of a trace of our own, which nobody asked to have sampled.
+fn begun() -> HeaderValue {
+    let mut text = *b"00-________________________________-________________-00";
+    // Neither may be all zeros.
+    let [a, b, span] = [(); 3].map(|()| fastrand::u64(..) | 1);
+    hex::write(&a.to_be_bytes(), &mut text[3..19]);
+    hex::write(&b.to_be_bytes(), &mut text[19..35]);
+    hex::write(&span.to_be_bytes(), &mut text[36..52]);
+    header(&text)
 }
 
 fn is_traceparent(value: &[u8]) -> bool {
@@ -73,15 +87,6 @@ fn is_traceparent(value: &[u8]) -> bool {
         }
         _ => false,
     }
-}
-
-fn hex(number: u128) -> [u8; 32] {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    std::array::from_fn(|at| DIGITS[(number >> (124 - 4 * at)) as usize & 15])
-}
-
-fn as_str(digits: &[u8]) -> &str {
-    std::str::from_utf8(digits).unwrap_or_default()
 }
 
 fn header(bytes: &[u8]) -> HeaderValue {

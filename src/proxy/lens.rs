@@ -19,6 +19,7 @@ use super::policy::filter;
 use super::retry;
 use super::source::Source;
 use super::{Call, recall};
+use crate::auth::Added;
 use crate::config::Policy;
 use crate::mcp::cacheable::Change;
 use crate::mcp::{mirror, strict};
@@ -99,7 +100,7 @@ impl Lens {
     /// What may be said instead of what came of sending. Nothing is kept unless that is a 200.
     pub fn stand_in(
         &mut self,
-        sent: &Result<(Response<client::Body>, HeaderMap), Error>,
+        sent: &Result<(Response<client::Body>, Added), Error>,
     ) -> Option<Known> {
         let is_good = matches!(sent, Ok((response, _)) if response.status() == StatusCode::OK);
         let mut ticket = self.keep.take_if(|_| !is_good)?;

@@ -60,10 +60,10 @@ impl Patience {
             .map_or(deadline, |(until, _)| until.min(deadline))
     }
 
-    /// What the client gave, once that is over.
-    pub fn given_up(&self, now: Instant) -> Option<Duration> {
+    /// What the client gave, once that is over. The clock is read only if it gave something.
+    pub fn given_up(&self, now: impl FnOnce() -> Instant) -> Option<Duration> {
         self.given_up
-            .filter(|(until, _)| *until <= now)
+            .filter(|(until, _)| *until <= now())
             .map(|(_, asked)| asked)
     }
 }
@@ -134,8 +134,8 @@ mod tests {
         tokio::time::advance(3 * SECOND).await;
         let now = Instant::now();
         assert_eq!(patience.deadline(now) - now, 2 * SECOND);
-        assert_eq!(patience.given_up(now), None);
-        assert_eq!(patience.given_up(now + 2 * SECOND), Some(5 * SECOND));
+        assert_eq!(patience.given_up(|| now), None);
+        assert_eq!(patience.given_up(|| now + 2 * SECOND), Some(5 * SECOND));
     }
 
     #[tokio::test]

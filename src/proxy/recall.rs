@@ -2,7 +2,7 @@
 
 use http::header::{AUTHORIZATION, COOKIE};
 use http::uri::PathAndQuery;
-use http::{HeaderMap, Response, StatusCode};
+use http::{Response, StatusCode};
 use tokio::time::Instant;
 
 use super::cache::{self, Asked, Found, Known, Outcome, Question, Ticket};
@@ -11,6 +11,7 @@ use super::exchange::Exchange;
 use super::lens::Lens;
 use super::source::Source;
 use super::{Call, Proxy, answer};
+use crate::auth::Added;
 use crate::client;
 use crate::mcp::cacheable::Kind;
 use crate::snapshot::Upstream;
@@ -97,7 +98,7 @@ pub fn answer(known: Known, lens: Option<Box<Lens>>, exchange: &mut Exchange) ->
 /// Whether an answer that was kept may stand in for this one (RFC 5861, section 4).
 ///
 /// A refusal of our credential is none of these: what it once opened is closed now.
-pub fn is_outage(sent: &Result<(Response<client::Body>, HeaderMap), Error>) -> bool {
+pub fn is_outage(sent: &Result<(Response<client::Body>, Added), Error>) -> bool {
     match sent {
         Ok((response, _)) => matches!(
             response.status(),

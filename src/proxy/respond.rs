@@ -4,18 +4,19 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{self, HeaderMap, HeaderValue};
-use http::{Response, StatusCode, Uri};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Response, StatusCode, Uri, Version};
 use http_body_util::BodyExt;
 
 use super::error::{Code, Error};
 use super::lens::{self, Lens};
 use super::source::Source;
 use super::{Call, Proxy, answer, cache, stream};
+use crate::auth::{self, Added};
+use crate::client;
 use crate::config::{Route, TargetPath, Upstream401};
 use crate::message;
 use crate::snapshot::Upstream;
-use crate::{auth, client};
 
 /// How much of a refusal's text is quoted, in bytes.
 const MAX_QUOTE: usize = 512;
@@ -28,13 +29,16 @@ pub async fn incoming(
     route: usize,
     upstream: &Arc<Upstream>,
     response: Response<client::Body>,
-    sent: &HeaderMap,
+    sent: &Added,
     lens: Option<Box<Lens>>,
 ) -> Result<Response<Source>, Error> {
     if response.status().is_informational() {
         return Err(Error::not_asked_for(upstream, response.status()));
     }
-    if let Some(fault) = message::framing_fault(response.headers()) {
+    // Of HTTP/1, none comes that has one.
+    if response.version() == Version::HTTP_2
+        && let Some(fault) = message::framing_fault(response.headers())
+    {
         return Err(Error::of_framing(upstream, fault));
     }
     if response.status() == StatusCode::UNAUTHORIZED && is_about_us(upstream) {
@@ -52,14 +56,15 @@ pub async fn incoming(
         &call.snapshot.config.routes[route],
         upstream,
     );
-    head.version = http::Version::HTTP_11;
+    head.version = Version::HTTP_11;
     // A stream of events may be silent for as long as there are none.
-    let body = if stream::is_event_stream(&head.headers) {
+    let is_event_stream = stream::is_event_stream(&head.headers);
+    let body = if is_event_stream {
         body
     } else {
         body.within(upstream.config.response_idle_timeout)
     };
-    let body = if stream::can_be_kept_alive(&head.headers) {
+    let body = if is_event_stream && stream::can_be_kept_alive(&head.headers) {
         let endpoint =
             stream::Endpoint::new(Arc::clone(call.snapshot), route, Arc::clone(upstream));
         Source::events(stream::passing(
@@ -74,7 +79,7 @@ pub async fn incoming(
             Some(lens) if lens.wants_whole() && lens::is_json(&head.headers) => {
                 lens.whole(upstream, &mut head.headers, body).await?
             }
-            Some(lens) if lens.must_see_all() && stream::is_event_stream(&head.headers) => {
+            Some(lens) if lens.must_see_all() && is_event_stream => {
                 let why = "is an event stream that is compressed, or of a fixed length";
                 return Err(Error::unfiltered(upstream, why));
             }
@@ -96,7 +101,7 @@ fn is_about_us(upstream: &Upstream) -> bool {
 }
 
 /// The 401 as a 503: MCP clients answer a 401 with OAuth discovery and then give the server up for dead.
-async fn rejected_credential(upstream: &Upstream, body: client::Body, sent: &HeaderMap) -> Error {
+async fn rejected_credential(upstream: &Upstream, body: client::Body, sent: &Added) -> Error {
     let words = auth::redact(sent, &quote(body).await);
     let name = &upstream.config.name;
     upstream
@@ -139,27 +144,23 @@ async fn quote(mut body: client::Body) -> String {
 /// No page may be told that it can read us, no client that another server stands for us, and
 /// nothing of ours may be claimed by the upstream.
 fn remove_forbidden(headers: &mut HeaderMap) {
-    let dropped: Vec<_> = headers
-        .keys()
-        .filter(|name| name.as_str().starts_with("access-control-"))
-        .cloned()
-        .collect();
+    let ours = [
+        header::ALT_SVC,
+        answer::ERROR_HEADER,
+        answer::ATTEMPTS_HEADER,
+        cache::HEADER,
+    ];
+    let is_dropped =
+        |name: &&HeaderName| name.as_str().starts_with("access-control-") || ours.contains(name);
+    let dropped: Vec<_> = headers.keys().filter(is_dropped).cloned().collect();
     for name in dropped {
         headers.remove(name);
     }
-    headers.remove(header::ALT_SVC);
-    headers.remove(answer::ERROR_HEADER);
-    headers.remove(answer::ATTEMPTS_HEADER);
-    headers.remove(cache::HEADER);
 }
 
 /// An upstream that answers with what it was asked would hand our credential to the client.
-fn remove_echoes(headers: &mut HeaderMap, sent: &HeaderMap) {
-    let secrets: Vec<_> = sent
-        .values()
-        .filter(|value| value.is_sensitive())
-        .flat_map(|value| auth::pieces(value.as_bytes()))
-        .collect();
+fn remove_echoes(headers: &mut HeaderMap, sent: &Added) {
+    let secrets: Vec<_> = sent.secrets().flat_map(auth::pieces).collect();
     let shows = |value: &[u8], secret: &[u8]| {
         let mut windows = value.windows(secret.len());
         windows.any(|window| window.eq_ignore_ascii_case(secret))
@@ -252,7 +253,7 @@ mod tests {
         let mut secret =
             HeaderValue::from_static("AWS4 Id=us/aws4, Signature=0123456789abcdef, v=1");
         secret.set_sensitive(true);
-        let sent = HeaderMap::from_iter([(header::AUTHORIZATION, secret)]);
+        let sent = Added::from([(header::AUTHORIZATION, secret)]);
         let mut headers = HeaderMap::new();
         headers.insert("x-part", HeaderValue::from_static("0123456789ABCDEF"));
         headers.insert("x-other", HeaderValue::from_static("v=1 aws4"));

@@ -13,7 +13,7 @@ use super::exchange::Exchange;
 use super::patience::Patience;
 use super::retry::{self, Attempts, Why};
 use super::{Proxy, failover};
-use crate::auth::Ticket;
+use crate::auth::{Added, Ticket};
 use crate::client::{self, Failure};
 use crate::deadline;
 use crate::message::{Progress, RequestBody};
@@ -26,7 +26,7 @@ const STUCK: Duration = Duration::from_secs(1);
 
 /// What came of an attempt.
 pub(super) enum Tried {
-    Answered(Response<client::Body>, HeaderMap),
+    Answered(Response<client::Body>, Added),
     Failed(Box<Failure>),
     /// The upstream took all of its time.
     Late(Error),
@@ -48,21 +48,21 @@ impl Proxy {
         ticket: Option<&Ticket>,
         mut deadline: Instant,
         exchange: &mut Exchange,
-    ) -> Result<(Response<client::Body>, HeaderMap), Error> {
+    ) -> Result<(Response<client::Body>, Added), Error> {
         if let Some(sites) = exchange.sites.take() {
             let anywhere = self.deliver_to_any(request, message, ticket, deadline, exchange, sites);
             // Boxed: its state would sit in every request's memory.
             return Box::pin(anywhere).await;
         }
-        let begun = Instant::now();
         let mut attempts = Attempts::new(upstream.config.retry.as_ref());
         if let Some(budget) = &upstream.budget {
-            budget.request(begun.into_std());
+            budget.request(Instant::now().into_std());
         }
         let mut failure = None;
         loop {
+            let now = Instant::now().into_std();
             if let Some(breaker) = &upstream.breaker {
-                let admitted = breaker.admit(std::time::Instant::now());
+                let admitted = breaker.admit(now);
                 // Whoever tried hears of its own failure.
                 admitted.map_err(|wait| {
                     failure
@@ -70,8 +70,8 @@ impl Proxy {
                         .unwrap_or_else(|| Error::unavailable(upstream, wait))
                 })?;
             }
-            attempts.begin(Instant::now().into_std());
-            exchange.attempt_limit = limit(upstream, &attempts, request, message, deadline);
+            attempts.begin(now);
+            exchange.attempt_limit = limit(upstream, &attempts, request, message, now, deadline);
             let tried = self
                 .attempt(upstream, request, ticket, &mut deadline, exchange)
                 .await;
@@ -100,7 +100,7 @@ impl Proxy {
         let signing = |request: &mut _| drop(upstream.sign(ticket, request));
         let sending = pin!(upstream.client.send(request, signing));
         let tried = match deadline::before(deadline, sending).await {
-            Ok(Ok(response)) => Tried::Answered(response, HeaderMap::new()),
+            Ok(Ok(response)) => Tried::Answered(response, Added::default()),
             Ok(Err(failure)) => Tried::Failed(failure),
             Err(_) => Tried::Late(Error::timeout(upstream, upstream.config.request_timeout)),
         };
@@ -117,14 +117,14 @@ impl Proxy {
         exchange: &mut Exchange,
     ) -> Tried {
         let patience = exchange.patience(upstream);
-        if let Some(asked) = patience.given_up(Instant::now()) {
+        if let Some(asked) = patience.given_up(Instant::now) {
             return Tried::Over(Error::given_up(upstream, asked));
         }
         exchange.attempts += 1;
         let limit = exchange.attempt_limit.take();
         let mut until = limit.map(|limit| Instant::now() + limit);
         let deadline = until.as_mut().unwrap_or(deadline);
-        let mut sent = HeaderMap::new();
+        let mut sent = Added::default();
         let upload = request.body().progress();
         let result = {
             let signing = |request: &mut _| sent = upstream.sign(ticket, request);
@@ -138,7 +138,7 @@ impl Proxy {
                     Ok(result) => break result,
                     // A long upload that moves is no slow answer: the time runs from its last piece.
                     Err(_)
-                        if patience.given_up(Instant::now()).is_none()
+                        if patience.given_up(Instant::now).is_none()
                             && upload
                                 .as_ref()
                                 .is_some_and(|upload| upload.frames() != before) =>
@@ -277,13 +277,13 @@ pub(super) fn limit(
     attempts: &Attempts<'_>,
     request: &Request<RequestBody>,
     message: Option<&Bytes>,
+    now: std::time::Instant,
     deadline: Instant,
 ) -> Option<Duration> {
     let may_repeat = || {
         request.body().progress().is_none()
             && retry::only_reads(upstream, request.method(), message)
     };
-    let now = Instant::now().into_std();
     attempts.limit(now, deadline.into_std(), may_repeat)
 }
 
@@ -298,7 +298,7 @@ impl Tried {
         if let Some(error) = upload.and_then(Progress::error) {
             return Self::Over(error.into());
         }
-        match patience.given_up(Instant::now()) {
+        match patience.given_up(Instant::now) {
             Some(asked) => Self::Over(Error::given_up(upstream, asked)),
             None => Self::Late(Error::timeout(upstream, limit)),
         }
@@ -319,7 +319,7 @@ impl Tried {
     pub(super) fn into_result(
         self,
         upstream: &Upstream,
-    ) -> Result<(Response<client::Body>, HeaderMap), Error> {
+    ) -> Result<(Response<client::Body>, Added), Error> {
         match self {
             Self::Answered(response, sent) => Ok((response, sent)),
             Self::Failed(failure) => Err(Error::of_upstream(upstream, &failure)),

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{self, HeaderMap, HeaderValue};
+use http::header::{self, HeaderValue};
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode, Uri};
 
@@ -31,6 +31,7 @@ use super::error::Error;
 use super::exchange::Exchange;
 use super::source::Source;
 use super::{Call, Proxy};
+use crate::auth::Added;
 use crate::config::SessionRecovery;
 use crate::mcp::{self, SESSION_ID, strict};
 use crate::message::RequestBody;
@@ -79,7 +80,7 @@ pub struct Within {
     again: Option<(Parts, Bytes)>,
 }
 
-type Sent = (Response<client::Body>, HeaderMap);
+type Sent = (Response<client::Body>, Added);
 
 impl Visit {
     /// Finds the session, and puts the upstream's id of it in the place of the client's.
@@ -219,9 +220,9 @@ impl Within {
         exchange.session_recovered = true;
         head.headers.insert(SESSION_ID, id);
         let message = (head.method == Method::POST).then(|| body.clone());
-        let request = Request::from_parts(head, RequestBody::full(body));
+        let mut request = Request::from_parts(head, RequestBody::full(body));
         proxy
-            .send(upstream, request, message.as_ref(), exchange)
+            .send(upstream, &mut request, message.as_ref(), exchange)
             .await
     }
 

@@ -3,13 +3,13 @@
 use std::pin::pin;
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::{Request, Response, StatusCode};
 use tokio::time::Instant;
 
 use super::error::Error;
 use super::exchange::Exchange;
 use super::{Proxy, retry};
-use crate::auth::{Ticket, Unavailable};
+use crate::auth::{Added, Ticket, Unavailable};
 use crate::message::RequestBody;
 use crate::snapshot::Upstream;
 use crate::{client, deadline};
@@ -21,17 +21,17 @@ impl Proxy {
     pub(super) async fn send(
         &self,
         upstream: &Upstream,
-        mut request: Request<RequestBody>,
+        request: &mut Request<RequestBody>,
         message: Option<&Bytes>,
         exchange: &mut Exchange,
-    ) -> Result<(Response<client::Body>, HeaderMap), Error> {
+    ) -> Result<(Response<client::Body>, Added), Error> {
         let patience = exchange.patience(upstream);
         // One that is sent once more, in a new session, has no more time than it had.
         let begun = || patience.deadline(Instant::now() - exchange.waited);
         let deadline = exchange.deadline.unwrap_or_else(begun);
         exchange.deadline = Some(deadline);
         let Some(auth) = &upstream.auth else {
-            let only = self.deliver(upstream, &mut request, message, None, deadline, exchange);
+            let only = self.deliver(upstream, request, message, None, deadline, exchange);
             return only.await;
         };
         let now = std::time::Instant::now;
@@ -40,7 +40,7 @@ impl Proxy {
         let skew = upstream.clock.skew();
         let first = self.deliver(
             upstream,
-            &mut request,
+            request,
             message,
             Some(&ticket),
             deadline,
@@ -65,7 +65,7 @@ impl Proxy {
         };
         let second = self.deliver(
             upstream,
-            &mut request,
+            request,
             message,
             Some(&ticket),
             deadline,

@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Request};
+use http::{HeaderValue, Request};
 use tokio::sync::Semaphore;
 
 use super::{Credential, Health, Partitions, Snapshot};
-use crate::auth::{Auth, Ticket, Unsigned};
+use crate::auth::{Added, Auth, Ticket, Unsigned};
 use crate::client::{Client, ProxyVariables};
 use crate::config::{self, ClockSource, Config, Route, TargetPath};
 use crate::mcp::params::Catalog;
@@ -275,7 +275,7 @@ impl Upstream {
     /// session header.
     ///
     /// `ticket` is this upstream's own, if it has a credential.
-    pub fn sign<B>(&self, ticket: Option<&Ticket>, request: &mut Request<B>) -> HeaderMap {
+    pub fn sign<B>(&self, ticket: Option<&Ticket>, request: &mut Request<B>) -> Added {
         let mut sent = self.sign_only(ticket, request);
         if let (Some(config), Some(value)) = (&self.config.session, &self.session) {
             sent.insert(config.name.clone(), value.clone());
@@ -283,9 +283,9 @@ impl Upstream {
         sent
     }
 
-    fn sign_only<B>(&self, ticket: Option<&Ticket>, request: &mut Request<B>) -> HeaderMap {
+    fn sign_only<B>(&self, ticket: Option<&Ticket>, request: &mut Request<B>) -> Added {
         let (Some(auth), Some(ticket)) = (&self.auth, ticket) else {
-            return HeaderMap::new();
+            return Added::default();
         };
         let unsigned = Unsigned {
             method: request.method(),
@@ -294,7 +294,7 @@ impl Upstream {
             target: &self.config.target,
         };
         let credential = auth.sign(ticket, &unsigned, self.time(SystemTime::now()));
-        for (name, value) in &credential {
+        for (name, value) in credential.iter() {
             request.headers_mut().insert(name, value.clone());
         }
         credential
@@ -340,14 +340,14 @@ impl Upstream {
         } else {
             raw
         };
-        let path = match (base.as_str(), rest) {
+        let mut path = match (base.as_str(), rest) {
             ("", "") => "/".to_owned(),
-            (base, rest) => format!("{base}{rest}"),
+            (base, rest) => [base, rest].concat(),
         };
-        match query {
-            Some(query) => PathAndQuery::try_from(format!("{path}?{query}")).ok(),
-            None => PathAndQuery::try_from(path).ok(),
+        if let Some(query) = query {
+            path.extend(["?", query]);
         }
+        PathAndQuery::try_from(path).ok()
     }
 }
 

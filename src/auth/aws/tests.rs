@@ -48,7 +48,7 @@ fn authorization(
         target: &Target::endpoint("https://example.amazonaws.com/").unwrap(),
     };
     let now = humantime::parse_rfc3339("2015-08-30T12:36:00Z").unwrap();
-    let empty = hex(digest::digest(&SHA256, b"").as_ref());
+    let empty = hex::text(digest::digest(&SHA256, b"").as_ref());
     let signed = signer.sign_with(&request, HeaderMap::new(), &empty, now);
     assert_eq!(signed[DATE], "20150830T123600Z");
     signed[AUTHORIZATION].to_str().unwrap().to_owned()

@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
 use serde_json::json;
 
-use crate::auth::hex;
+use crate::hex;
 use crate::key::{self, SigningFailed, SigningKey};
 use crate::secret::Secret;
 
@@ -49,7 +49,7 @@ impl Key {
             "iss": client,
             "sub": client,
             "aud": audience,
-            "jti": hex(&key::nonce()?),
+            "jti": hex::text(&key::nonce()?),
             "iat": now.as_secs(),
             "exp": (now + LIFETIME).as_secs(),
         });

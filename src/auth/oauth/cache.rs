@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use http::header::{AUTHORIZATION, HeaderValue};
 
 use super::issuer::Granted;
-use crate::auth::Standing;
+use crate::auth::{Added, Standing};
 
 /// For tokens whose issuer does not say how long they last (RFC 6749, section 5.1).
 const UNTOLD_LIFETIME: Duration = Duration::from_secs(600);
@@ -43,8 +43,8 @@ impl Token {
         }
     }
 
-    pub fn header(&self) -> HeaderMap {
-        HeaderMap::from_iter([(AUTHORIZATION, self.header.clone())])
+    pub fn header(&self) -> Added {
+        Added::from([(AUTHORIZATION, self.header.clone())])
     }
 }
 

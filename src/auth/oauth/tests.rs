@@ -1,6 +1,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use http::HeaderMap;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
@@ -97,7 +98,7 @@ async fn wait_together(requests: usize) {
     }
     issuer.answer.notify_one();
     for waiting in waiting {
-        let header = waiting.await.unwrap().unwrap();
+        let header = HeaderMap::from(waiting.await.unwrap().unwrap());
         assert_eq!(header["authorization"], "Bearer t2");
     }
     assert_eq!(issuer.asked(), 2);
@@ -133,7 +134,7 @@ async fn a_token_without_a_lifetime_worth_the_name_is_fetched_once_and_used() {
     });
     let token = tokio::time::timeout(Duration::from_secs(10), tokens.token()).await;
     answers.abort();
-    let header = token.unwrap().unwrap().header();
+    let header = HeaderMap::from(token.unwrap().unwrap().header());
     assert_eq!(header["authorization"], "Bearer t1");
     assert_eq!(issuer.asked(), 1);
 }

@@ -7,8 +7,9 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
 
-use crate::framing::{Decoder, MAX_HEAD, MAX_LINES, Malformed, put_line};
+use crate::framing::{Decoder, MAX_HEAD, MAX_LINES, Malformed, put_line, put_number};
 use crate::message::{self, RequestBody};
+use crate::scratch;
 
 /// How a request's body is delimited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,7 +36,11 @@ pub fn encode(request: &Request<RequestBody>, out: &mut Vec<u8>) -> Framing {
         Framing::Chunked => put_line(out, "transfer-encoding", b"chunked"),
         // RFC 9110, section 8.6: a method that could have content says that it has none.
         Framing::Length(0) if !has_content(request.method()) => {}
-        Framing::Length(length) => put_line(out, "content-length", length.to_string().as_bytes()),
+        Framing::Length(length) => {
+            out.extend_from_slice(b"content-length: ");
+            put_number(out, length);
+            out.extend_from_slice(b"\r\n");
+        }
     }
     out.extend_from_slice(b"\r\n");
     framing
@@ -116,7 +121,7 @@ fn parse_lines(input: &mut BytesMut) -> Result<Option<Lines>, Malformed> {
         .collect();
     // The values stay where they are, in the bytes that came.
     let bytes = input.split_to(length).freeze();
-    let mut headers = HeaderMap::with_capacity(places.len());
+    let mut headers = scratch::headers(places.len());
     for (name, place) in places {
         let value = HeaderValue::from_maybe_shared(bytes.slice(place));
         headers.append(

@@ -11,6 +11,7 @@ use http::{Method, Request, Uri, Version};
 
 use crate::framing::{Decoder, MAX_HEAD, Malformed};
 use crate::message;
+use crate::scratch;
 
 /// Most header lines of a request; more get a 431.
 const MAX_LINES: usize = 100;
@@ -105,7 +106,7 @@ fn parse_lines(input: &mut BytesMut, length: usize) -> Result<Head, Refused> {
     let target = Uri::from_maybe_shared(target)
         .map_err(|_| Refused::Malformed("its target is malformed"))?;
     let is_http11 = parsed.version == Some(1);
-    let mut headers = HeaderMap::with_capacity(parsed.headers.len());
+    let mut headers = scratch::headers(parsed.headers.len());
     for line in parsed.headers.iter() {
         let name = HeaderName::from_bytes(line.name.as_bytes())
             .map_err(|_| ())

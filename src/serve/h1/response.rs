@@ -7,14 +7,15 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::{Buf, Bytes};
-use http::header::{self, HeaderMap, HeaderValue};
+use http::header::{self, HeaderMap};
 use http::{Method, Response, StatusCode};
 use http_body::Body;
 
 use super::Broken;
 use super::line::Line;
-use crate::framing::put_line;
+use crate::framing::{put_line, put_number};
 use crate::message;
+use crate::scratch;
 
 /// A piece up to this size is copied to leave with what is before it.
 const SMALL: usize = 16 * 1024;
@@ -59,21 +60,28 @@ where
     pub fn new(response: Response<B>, asked: &Asked, may_persist: bool) -> Self {
         let (head, body) = response.into_parts();
         let framing = framing(head.status, &head.headers, &body, asked);
-        let persists = may_persist
-            && asked.persists
-            && framing != Framing::UntilClose
-            && message::persists(&head.headers, true);
         let mut small = Vec::with_capacity(1024);
         put_status(&mut small, head.status);
+        let (mut has_date, mut has_connection) = (false, false);
         for (name, value) in &head.headers {
+            has_date |= *name == header::DATE;
+            has_connection |= *name == header::CONNECTION;
             if !is_ours(name) {
                 put_line(&mut small, name.as_str(), value.as_bytes());
             }
         }
+        let persists = may_persist
+            && asked.persists
+            && framing != Framing::UntilClose
+            && (!has_connection || message::persists(&head.headers, true));
         let announced = announced(head.status, &head.headers, &body, framing);
         match (framing, announced) {
             (Framing::Chunked, _) => small.extend_from_slice(b"transfer-encoding: chunked\r\n"),
-            (_, Some(length)) => put_number(&mut small, "content-length", length),
+            (_, Some(length)) => {
+                small.extend_from_slice(b"content-length: ");
+                put_number(&mut small, length);
+                small.extend_from_slice(b"\r\n");
+            }
             (_, None) => {}
         }
         if !persists {
@@ -81,10 +89,11 @@ where
         } else if !asked.is_http11 {
             small.extend_from_slice(b"connection: keep-alive\r\n");
         }
-        if !head.headers.contains_key(header::DATE) {
+        if !has_date {
             put_date(&mut small, SystemTime::now());
         }
         small.extend_from_slice(b"\r\n");
+        scratch::keep(head.headers);
         Self {
             is_over: body.is_end_stream() || matches!(framing, Framing::Absent),
             body,
@@ -286,10 +295,6 @@ fn put_status(out: &mut Vec<u8>, status: StatusCode) {
     out.extend_from_slice(b"\r\n");
 }
 
-fn put_number(out: &mut Vec<u8>, name: &str, number: u64) {
-    put_line(out, name, HeaderValue::from(number).as_bytes());
-}
-
 /// RFC 9110, section 6.6.1: whoever passes a response on adds the date it came without.
 fn put_date(out: &mut Vec<u8>, now: SystemTime) {
     thread_local! {
@@ -330,6 +335,7 @@ impl Asked {
 
 #[cfg(test)]
 mod tests {
+    use http::header::HeaderValue;
     use http_body_util::{Empty, Full};
 
     use super::*;
