@@ -6,7 +6,7 @@ built := $(or $(CARGO_TARGET_DIR),target)
 program := $(built)/release/mcp-auth-proxy
 
 .DEFAULT_GOAL := help
-.PHONY: help build release profile demo test test-counterparts lint fmt deny fuzz miri soak ci bench test-container install uninstall clean
+.PHONY: help build release profile demo test test-counterparts lint fmt deny fuzz miri sanitize soak ci bench test-container install uninstall clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "  %-18s %s\n", $$1, $$2 }'
@@ -53,6 +53,12 @@ impure := demo:: config:: no_text_makes_it_stumble what_names_and_paths_hold_is_
 miri: ## Interpret the tests of what is pure, to find undefined behaviour (wants a nightly toolchain with miri)
 	MIRIFLAGS=-Zmiri-disable-isolation PROPTEST_CASES=2 \
 	  $(CARGO) +nightly miri test --lib -- $(pure) $(addprefix --skip ,$(impure))
+
+# The Rust of the program and of all that it links, not the C and assembly of aws-lc. Skipped is what asks the C library's
+# allocator for memory back, which the sanitizer's own replaces.
+sanitize: ## Run the unit tests under AddressSanitizer, leaks included (wants a nightly toolchain)
+	RUSTFLAGS=-Zsanitizer=address $(CARGO) +nightly test --target $(host) --target-dir $(built)/sanitize --lib -- \
+	  --skip what_lies_free_between_what_is_in_use_is_given_back
 
 soak: release ## Have 64 agents at work for MINUTES=60, with reloads, rotations and restarts, and see what is lost or left
 	MCP_AUTH_PROXY_BIN=$(abspath $(program)) SOAK_MINUTES=$(or $(MINUTES),60) \

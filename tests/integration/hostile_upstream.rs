@@ -2,6 +2,7 @@
 //!
 //! `hostile_upstream/verdicts.txt` says what the client gets in each case.
 
+mod bombs;
 mod h1;
 mod h2;
 
@@ -141,9 +142,9 @@ async fn what_a_hostile_upstream_sends_is_bounded_and_contained() {
         "{} hostile upstreams: {grown} KiB at the peak above {before} KiB",
         cases.len()
     );
-    // Hundreds of MiB are sent. The most is taken by what an event loop's turn can read of interim
-    // answers (some 16 MiB a connection).
-    assert!(grown < 64 * 1024, "the daemon grew by {grown} KiB");
+    // Gigabytes are offered. The most is taken by what an event loop's turn can read of interim
+    // answers, some 16 MiB a connection: usually 20 MiB in all, on a busy machine once 61 MiB.
+    assert!(grown < 96 * 1024, "the daemon grew by {grown} KiB");
     verdicts::assert_kept("hostile_upstream/verdicts.txt", &rows);
 }
 

@@ -28,6 +28,7 @@ mod observing;
 mod policy;
 mod privileges;
 mod rejected_credential;
+mod renegotiation;
 mod resilience;
 mod routing;
 mod rust_sdk;

@@ -5,13 +5,14 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::{MetadataExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use nix::sys::signal::Signal;
 use nix::unistd::User;
 
 use crate::common::secrets::NEXT_SECRET;
-use crate::common::user::can_be_others;
-use crate::common::{Ask, Daemon, Http, KEY_ID, Setup, Upstream, Way};
+use crate::common::user::{self, can_be_others};
+use crate::common::{Ask, Daemon, Http, KEY_ID, Setup, Upstream, Way, until};
 
 const AS_NOBODY: &str = "[server]\nuser = \"nobody\"";
 
@@ -225,6 +226,23 @@ async fn an_audit_file_is_the_users_and_is_opened_again_by_a_reload() {
     crate::common::until("it is recorded", || fs::metadata(&audit).unwrap().len() > 0).await;
 }
 
+/// A command of the binary's that nobody runs.
+fn by_nobody(setup: &Setup, args: &[&str]) -> Command {
+    let command = setup.command(args);
+    give_to_nobody(setup);
+    // A directory of its own: what is built may be out of that user's reach.
+    let binary = setup.path("mcp-auth-proxy");
+    if fs::hard_link(command.get_program(), &binary).is_err() {
+        fs::copy(command.get_program(), &binary).unwrap();
+    }
+    let mut by_nobody = Command::new(&binary);
+    by_nobody.args(command.get_args()).env_clear();
+    by_nobody.current_dir(setup.dir());
+    by_nobody.uid(nobody().uid.as_raw());
+    by_nobody.gid(nobody().gid.as_raw());
+    by_nobody
+}
+
 /// As nobody, who may not become anybody.
 #[test]
 fn who_is_not_root_becomes_nobody_else_and_is_told_so() {
@@ -232,23 +250,37 @@ fn who_is_not_root_becomes_nobody_else_and_is_told_so() {
         return;
     }
     let setup = Setup::at("http://127.0.0.1:1").more("[server]\nuser = \"1\"\ngroup = \"1\"");
-    give_to_nobody(&setup);
-    let mut command = setup.command(&["serve"]);
-    give_to_nobody(&setup);
-    // A directory of its own: what is built may be out of that user's reach.
-    let binary = setup.path("mcp-auth-proxy");
-    if fs::hard_link(command.get_program(), &binary).is_err() {
-        fs::copy(command.get_program(), &binary).unwrap();
-    }
-    let arguments: Vec<_> = command.get_args().map(ToOwned::to_owned).collect();
-    let mut other = std::process::Command::new(&binary);
-    other.args(arguments).env_clear().current_dir(setup.dir());
-    other.uid(nobody().uid.as_raw()).gid(nobody().gid.as_raw());
-    command = other;
-    let ended = crate::common::process::run(&mut command);
+    let ended = crate::common::process::run(&mut by_nobody(&setup, &["serve"]));
     assert_eq!(ended.code, Some(77), "{}", ended.stderr);
     let expected = "server.user is uid 1 with gid 1, and only root can become that";
     assert!(ended.stderr.contains(expected), "{}", ended.stderr);
+}
+
+#[tokio::test]
+async fn another_process_of_the_same_user_sees_neither_memory_nor_environment() {
+    if !can_be_others() {
+        return;
+    }
+    let setup = Setup::at("http://127.0.0.1:1");
+    let mut daemon = by_nobody(&setup, &["serve"]);
+    let mut daemon = daemon.stderr(Stdio::null()).spawn().unwrap();
+    let (uid, gid) = (nobody().uid.as_raw(), nobody().gid.as_raw());
+    let mut control = Command::new("sleep");
+    let mut control = control.arg("60").uid(uid).gid(gid).spawn().unwrap();
+    until("it listens", || setup.path("proxy.sock").exists()).await;
+    let groups = &[];
+    let other = user::User { uid, gid, groups };
+    let sees = |pid: u32| {
+        other.runs(|| {
+            ["environ", "maps"].map(|file| fs::read(format!("/proc/{pid}/{file}")).is_ok())
+        })
+    };
+    let seen = (sees(control.id()), sees(daemon.id()));
+    for child in [&mut control, &mut daemon] {
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    assert_eq!(seen, ([true, true], [false, false]));
 }
 
 #[tokio::test]
