@@ -1,12 +1,14 @@
 //! What each step of a request costs, by itself.
 
 use std::hint::black_box;
-use std::time::SystemTime;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
 
 use divan::Bencher;
 use divan::counter::BytesCount;
 use futures_util::FutureExt;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
 use mcp_auth_proxy::auth::{Auth, Surroundings, Unsigned};
 use mcp_auth_proxy::client::ProxyVariables;
 use mcp_auth_proxy::config::{
@@ -15,9 +17,10 @@ use mcp_auth_proxy::config::{
 };
 use mcp_auth_proxy::env::Env;
 use mcp_auth_proxy::metrics::Metrics;
+use mcp_auth_proxy::proxy::cache::{Asked, Cache, Found, Question};
 use mcp_auth_proxy::secret::Secret;
-use mcp_auth_proxy::snapshot::Router;
-use mcp_auth_proxy::{mcp, path, proxy};
+use mcp_auth_proxy::snapshot::{Partitions, Router};
+use mcp_auth_proxy::{config, mcp, path, proxy};
 
 fn main() {
     divan::main();
@@ -132,6 +135,34 @@ fn json_rpc_peek(bencher: Bencher, len: usize) {
     bencher
         .counter(BytesCount::of_str(&body))
         .bench(|| mcp::peek(black_box(body.as_bytes())).is_some());
+}
+
+/// From the request's body to the answer with its id.
+#[divan::bench(sample_size = 16)]
+fn cache_hit(bencher: Bencher) {
+    let question = br#"{"jsonrpc":"2.0","id":7,"method":"tools/list","params":{}}"#;
+    let answer = br#"{"jsonrpc":"2.0","id":7,"result":{"tools":[{"name":"echo","inputSchema":{"type":"object"}}]}}"#;
+    let (head, ()) = Request::post("/mcp").body(()).unwrap().into_parts();
+    let target = PathAndQuery::from_static("/mcp");
+    let policy = config::Cache {
+        ttl: Some(Duration::from_secs(3600)),
+        ..config::Cache::default()
+    };
+    let (cache, partitions) = (Arc::new(Cache::new(1 << 20)), Partitions::default());
+    let find = || {
+        let asked = Asked {
+            question: Question::read(&head, &target, black_box(question), false).unwrap(),
+            partitions: partitions.clone(),
+            policy,
+        };
+        let found = cache.find(asked, Duration::ZERO);
+        found.now_or_never().unwrap()
+    };
+    let Found::Miss(mut ticket) = find() else {
+        panic!("nothing was asked yet");
+    };
+    assert!(ticket.saw(answer, Instant::now()));
+    bencher.bench_local(|| assert!(matches!(find(), Found::Answer(_))));
 }
 
 /// Whether a piece of a stream ends between two events.
