@@ -52,6 +52,7 @@ impl From<HeaderMap> for Added {
     }
 }
 
+#[cfg(test)]
 impl From<Added> for HeaderMap {
     fn from(Added(headers): Added) -> Self {
         headers.into_iter().collect()
