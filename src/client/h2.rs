@@ -1,5 +1,7 @@
 //! HTTP/2 towards an upstream: one connection, many streams, a task of its own.
 
+mod turn;
+
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,6 +12,7 @@ use http::{Request, Response};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 
+use self::turn::Turns;
 use super::body::{Body, Carrier};
 use super::error::{Error, Failure};
 use super::io::Io;
@@ -31,7 +34,7 @@ const CONNECTION_WINDOW: u32 = 2 * 1024 * 1024;
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(15);
 
-type Driver = http2::Connection<TokioIo<Io>, RequestBody, TokioExecutor>;
+type Driver = http2::Connection<TokioIo<Turns>, RequestBody, TokioExecutor>;
 
 pub struct Connection {
     sender: http2::SendRequest<RequestBody>,
@@ -112,7 +115,7 @@ pub async fn handshake(io: Io) -> Result<Connection, Error> {
         .initial_max_send_streams(UNTIL_TOLD)
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT)
-        .handshake(TokioIo::new(io))
+        .handshake(TokioIo::new(Turns::of(io)))
         .await?;
     let usage = Arc::new(Usage {
         open: AtomicUsize::new(0),

@@ -121,6 +121,15 @@ fn endless() -> Vec<Case> {
                 &block(&[(b":status", b"103"), (b"link", b"</a>")]),
             )
         }),
+        case("flood of 103 out of the dynamic table", |stream, id| {
+            // RFC 7541, section 6.2.1: both are from then on in the table, the last one first.
+            let remembered = [&b"\x48\x03103"[..], b"\x40\x03x-a\x01b"].concat();
+            let _ = stream.write_all(&frame(HEADERS, END_HEADERS, id, &remembered));
+            flood(
+                stream,
+                &frame(HEADERS, END_HEADERS, id, &[0x80 | 63, 0x80 | 62]),
+            );
+        }),
         case("flood of empty DATA", |stream, id| {
             let _ = stream.write_all(&frame(HEADERS, END_HEADERS, id, &ok()));
             flood(stream, &frame(DATA, 0, id, &[]));

@@ -1,39 +1,13 @@
 //! The same for what clients meet: their tokens, and the private keys of TLS.
 
-use std::time::{Duration, Instant};
-
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
 
-use super::{ROTATIONS, forms, secret};
+use super::{ROTATIONS, all_gone, forms, secret};
 use crate::common::tls::{Identity, Tls, authority};
-use crate::common::{Ask, Client, Daemon, Http, Setup, Upstream, memory, until};
-
-/// Gone are they when the last connection of before is.
-async fn all_gone(daemon: &Daemon, what: &str, needles: &[Vec<u8>]) {
-    let begun = Instant::now();
-    loop {
-        let found = memory::count(daemon.pid(), needles).unwrap();
-        if found.iter().all(|count| *count == 0) {
-            return;
-        }
-        assert!(
-            begun.elapsed() < Duration::from_secs(5),
-            "{what}: {found:?}"
-        );
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-}
-
-fn is_readable(daemon: &Daemon) -> bool {
-    let readable = memory::count(daemon.pid(), &[]).is_ok();
-    if !readable {
-        eprintln!("not permitted to read another's memory here: nothing shown");
-    }
-    readable
-}
+use crate::common::{Ask, Client, Http, Setup, Upstream, memory, until};
 
 #[tokio::test]
 async fn a_replaced_token_of_a_client_is_gone() {
@@ -42,17 +16,20 @@ async fn a_replaced_token_of_a_client_is_gone() {
     let file = setup.file("token", &secret(0));
     let setup = setup.tcp_listener(&format!("tokens = {{ ci = {{ file = {file:?} }} }}\n"));
     let daemon = setup.start().await;
-    if !is_readable(&daemon) {
+    if !memory::is_open(daemon.pid()) {
         return;
     }
-    for number in 0..=ROTATIONS {
-        daemon.setup.file("token", &secret(number));
-        daemon.reload().await;
+    let call = async |number| {
         for _ in 0..3 {
             let token = format!("Bearer {}", secret(number));
             let ask = Ask::get("/").header("authorization", &token);
             assert_eq!(daemon.ask(ask).await.status, 200);
         }
+    };
+    for number in 0..=ROTATIONS {
+        daemon.setup.file("token", &secret(number));
+        daemon.reload().await;
+        call(number).await;
     }
     until("all clients are gone", || {
         daemon.status()["connections"] == 0
@@ -60,7 +37,8 @@ async fn a_replaced_token_of_a_client_is_gone() {
     .await;
     let retired = (0..ROTATIONS).map(secret);
     let needles: Vec<_> = retired.flat_map(|it| forms(&it)).collect();
-    all_gone(&daemon, "as it is, in hex, in Base64, as pads", &needles).await;
+    let what = "as it is, in hex, in Base64, as pads";
+    all_gone(&daemon, what, &needles, || call(ROTATIONS)).await;
 }
 
 /// The key as PEM and in PKCS #8, and its number in either order of bytes.
@@ -103,25 +81,28 @@ async fn replaced_private_keys_of_tls_are_gone() {
     );
     write(&setup, &first);
     let daemon = setup.tcp_listener(&tls).upstream(&client).start().await;
-    if !is_readable(&daemon) {
+    if !memory::is_open(daemon.pid()) {
         return;
     }
     let in_use: Vec<_> = first.iter().flat_map(forms_of_key).collect();
-    let found = memory::count(daemon.pid(), &in_use).unwrap();
+    let found = memory::count(daemon.pid(), &in_use).await;
     // They are in use, so they must be somewhere: the search can find them.
     assert!(
         found.chunks(3).all(|forms| forms.iter().sum::<usize>() > 0),
         "{found:?}"
     );
     let mut retired = in_use;
-    for rotation in 0..ROTATIONS {
-        let next = [issue(), issue()];
-        write(&daemon.setup, &next);
-        daemon.reload().await;
+    let call = async || {
         for http in [Http::One, Http::Two] {
             let mut client = Client::tls(daemon.address(), None, http).await.unwrap();
             assert_eq!(client.ask(Ask::get("/")).await.status, 200);
         }
+    };
+    for rotation in 0..ROTATIONS {
+        let next = [issue(), issue()];
+        write(&daemon.setup, &next);
+        daemon.reload().await;
+        call().await;
         if rotation + 1 < ROTATIONS {
             retired.extend(next.iter().flat_map(forms_of_key));
         }
@@ -131,5 +112,5 @@ async fn replaced_private_keys_of_tls_are_gone() {
     })
     .await;
     let what = "of each listener's and upstream's key a line of PEM, the number, and backwards";
-    all_gone(&daemon, what, &retired).await;
+    all_gone(&daemon, what, &retired, call).await;
 }
