@@ -15,9 +15,7 @@ mod syscalls;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-#[cfg(target_os = "linux")]
-use crate::config::AuditTarget;
-use crate::config::Config;
+use crate::config::{AuditTarget, Config};
 use crate::{privilege, secret};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
