@@ -1,6 +1,5 @@
 //! The commands that are short: one function each, from arguments to exit code.
 
-pub(crate) mod ask;
 mod latency;
 mod page;
 mod sign;
@@ -14,11 +13,11 @@ use std::process::ExitCode;
 use clap::CommandFactory;
 use http::{Method, StatusCode};
 
+use crate::admin_client::{self, Unanswered};
 use crate::cli::{AdminArgs, Cli, CompletionsArgs, StatusArgs};
 use crate::config::{Config, Problems, Sources};
 use crate::{daemon, exit, lifecycle};
 
-use self::ask::Unanswered;
 use self::latency::Latencies;
 
 pub fn serve(sources: Sources) -> ExitCode {
@@ -80,7 +79,7 @@ pub fn check(sources: &Sources) -> ExitCode {
 }
 
 pub fn reload(sources: &Sources, args: AdminArgs) -> ExitCode {
-    let (status, page) = match ask::daemon(sources, args, Method::POST, "/-/reload") {
+    let (status, page) = match admin_client::ask(sources, args, Method::POST, "/-/reload") {
         Ok(answer) => answer,
         Err(unanswered) => return not_answered(&unanswered),
     };
@@ -105,7 +104,7 @@ pub fn status(sources: &Sources, args: StatusArgs) -> ExitCode {
         return watch::status(sources, &args);
     }
     let from = if args.ready { "/readyz" } else { "/status" };
-    let (status, page) = match ask::daemon(sources, args.admin.clone(), Method::GET, from) {
+    let (status, page) = match admin_client::ask(sources, args.admin.clone(), Method::GET, from) {
         Ok(answer) => answer,
         Err(unanswered) => return not_answered(&unanswered),
     };
@@ -130,7 +129,7 @@ pub fn status(sources: &Sources, args: StatusArgs) -> ExitCode {
 
 /// None are shown where the metrics cannot be had.
 fn latencies(sources: &Sources, admin: &AdminArgs) -> Latencies {
-    match ask::daemon(sources, admin.clone(), Method::GET, "/metrics") {
+    match admin_client::ask(sources, admin.clone(), Method::GET, "/metrics") {
         Ok((StatusCode::OK, page)) => Latencies::of(&page),
         _ => Latencies::default(),
     }

@@ -59,7 +59,6 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::file::Print;
 use crate::privilege::RunAs;
-use crate::sandbox;
 use crate::secret::{Command, Secret};
 
 pub use access::Access;
@@ -658,7 +657,16 @@ pub struct Server {
     /// Event-loop threads; a restart changes it.
     pub workers: usize,
     /// Put up at start; a restart changes it.
-    pub sandbox: sandbox::Mode,
+    pub sandbox: SandboxMode,
     /// Whom a daemon becomes that root started, once its sockets are open; a restart changes it.
     pub run_as: Option<RunAs>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SandboxMode {
+    /// As much as the kernel can.
+    Auto,
+    /// All of it, or the daemon does not start.
+    Require,
+    Off,
 }

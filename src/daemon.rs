@@ -20,7 +20,7 @@ use tokio::time::{Instant, timeout};
 use crate::admin::Admin;
 use crate::audit::Sink;
 use crate::client::ProxyVariables;
-use crate::config::{Config, Sources};
+use crate::config::{Config, SandboxMode, Sources};
 use crate::lifecycle::{Lifecycle, Notifier};
 use crate::listen::{Inherited, ListenError};
 use crate::log::{self, LogControl};
@@ -331,7 +331,7 @@ impl Daemon {
         reload::warn_of_descriptors(&self.log, &snapshot.config);
         for (what, outcome) in self.state.sandbox.walls() {
             if let Err(why) = outcome
-                && snapshot.config.server.sandbox != sandbox::Mode::Off
+                && snapshot.config.server.sandbox != SandboxMode::Off
             {
                 warn!(self.log, "not restricted by the daemon itself"; "what" => what, "reason" => why);
             }

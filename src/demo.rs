@@ -27,12 +27,11 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use tokio_rustls::TlsAcceptor;
 
 use crate::cli::DemoArgs;
-use crate::config::{Config, Env, Flags, Sources};
+use crate::config::{Config, Env, Flags, SandboxMode, Sources};
 use crate::daemon::{self, Failure, Handle};
 use crate::digits;
 use crate::exit;
 use crate::lifecycle::State;
-use crate::sandbox;
 
 use self::agent::Agent;
 use self::certificate::Certificate;
@@ -81,7 +80,7 @@ fn perform(once: bool, outcome: &Arc<Outcome>) -> Result<(), Failure> {
     // The log would talk into the story; `play` turns it up afterwards.
     config.log.level = slog::Level::Error;
     // The stage shares this process, and is cleared away at the end.
-    config.server.sandbox = sandbox::Mode::Off;
+    config.server.sandbox = SandboxMode::Off;
     daemon::run(sources, config, |handle| {
         if hurry.load(Ordering::Relaxed) {
             return handle.stop();

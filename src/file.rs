@@ -6,11 +6,9 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use zeroize::Zeroizing;
-
-use crate::sandbox;
 
 /// What a file held and who may look at it.
 pub struct Contents {
@@ -81,6 +79,23 @@ fn note(path: &Path) {
     read.insert(path.to_owned());
 }
 
+/// The directories that this process may still read from, once it is behind walls of its own.
+static CONFINED_TO: OnceLock<Vec<PathBuf>> = OnceLock::new();
+
+/// Takes note of it, so that errors tell what lies elsewhere from what permissions forbid.
+pub fn confined_to(directories: Vec<PathBuf>) {
+    let _ = CONFINED_TO.set(directories);
+}
+
+/// Whether the walls keep us from `path`, whatever its permissions say.
+fn is_hidden(path: &Path) -> bool {
+    let Some(readable) = CONFINED_TO.get() else {
+        return false;
+    };
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    !readable.iter().any(|directory| path.starts_with(directory))
+}
+
 /// Reads at most `limit` bytes of a regular file. Links are followed; a FIFO, a
 /// socket or a device is refused without waiting for its other end.
 pub fn read(path: &Path, limit: usize) -> Result<Contents, ReadError> {
@@ -118,7 +133,7 @@ fn open(path: &Path) -> Result<File, ReadError> {
     let opened = OpenOptions::new().read(true).custom_flags(flags).open(path);
     opened.map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => ReadError::Missing,
-        io::ErrorKind::PermissionDenied if sandbox::hides(path) => ReadError::Hidden,
+        io::ErrorKind::PermissionDenied if is_hidden(path) => ReadError::Hidden,
         io::ErrorKind::PermissionDenied => ReadError::Denied(nix::unistd::geteuid().as_raw()),
         _ if error.raw_os_error() == Some(libc::ENXIO) => ReadError::NotRegular("a socket"),
         _ => ReadError::Io(error),

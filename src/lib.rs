@@ -1,6 +1,7 @@
 //! The ssh-agent of MCP: holds API credentials, signs what local agents send, forwards it over TLS.
 
 pub mod admin;
+pub mod admin_client;
 pub mod audit;
 pub mod auth;
 pub mod backoff;

@@ -15,19 +15,8 @@ mod syscalls;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-#[cfg(target_os = "linux")]
-use crate::config::AuditTarget;
-use crate::config::Config;
+use crate::config::{AuditTarget, Config, SandboxMode};
 use crate::{privilege, secret};
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
-    /// As much as the kernel can.
-    Auto,
-    /// All of it, or the daemon does not start.
-    Require,
-    Off,
-}
 
 /// What is in force; `Err` says why it is not.
 #[derive(Debug, Clone)]
@@ -40,10 +29,7 @@ pub struct Report {
     pub commands_outside: bool,
 }
 
-/// Directories that may be read, once files are restricted.
-static READABLE: OnceLock<Vec<PathBuf>> = OnceLock::new();
-
-/// Directories beneath which sockets may be made, likewise.
+/// Directories beneath which sockets may be made, once files are restricted.
 static SOCKETS: OnceLock<Vec<PathBuf>> = OnceLock::new();
 
 /// The directory beneath which an audit may be written, likewise.
@@ -54,20 +40,20 @@ static AUDIT: OnceLock<Option<PathBuf>> = OnceLock::new();
 /// [`crate::secret::stay_outside`]. `readable`: directories beside those that were read from so far.
 ///
 /// # Errors
-/// With [`Mode::Require`], when something cannot be put in force.
+/// With [`SandboxMode::Require`], when something cannot be put in force.
 pub fn enter(config: &Config, readable: Vec<PathBuf>) -> Result<Report, String> {
     let privileges = privilege::outlook(config.server.run_as.as_ref());
-    let commands_outside = config.server.sandbox != Mode::Off && !config.commands.is_empty();
+    let commands_outside = config.server.sandbox != SandboxMode::Off && !config.commands.is_empty();
     if commands_outside {
         secret::stay_outside()
             .map_err(|error| format!("the system gives no thread to start programs: {error}"))?;
     }
     let mut report = match config.server.sandbox {
-        Mode::Off => Report::of_nothing("switched off by server.sandbox"),
-        Mode::Auto | Mode::Require => walls(config, readable),
+        SandboxMode::Off => Report::of_nothing("switched off by server.sandbox"),
+        SandboxMode::Auto | SandboxMode::Require => walls(config, readable),
     };
     report.privileges = privileges;
-    if config.server.sandbox == Mode::Require {
+    if config.server.sandbox == SandboxMode::Require {
         let missing = |what: &str, why: &String| {
             format!(
                 "server.sandbox is \"require\", and {what} cannot be restricted: {why}; use another kernel, or \"auto\""
@@ -127,7 +113,7 @@ fn walls(config: &Config, more: Vec<PathBuf>) -> Report {
     };
     if files.is_ok() {
         let system = files::SYSTEM.iter().map(PathBuf::from);
-        let _ = READABLE.set(readable.into_iter().chain(system).collect());
+        crate::file::confined_to(readable.into_iter().chain(system).collect());
         let _ = SOCKETS.set(sockets);
         let _ = AUDIT.set(audit_directory(config).map(Path::to_owned));
     }
@@ -156,20 +142,11 @@ fn audit_file(config: &Config) -> Option<&Path> {
     }
 }
 
-/// Whether our own walls keep us from reading `path`, whatever its permissions say.
-pub fn hides(path: &Path) -> bool {
-    let Some(readable) = READABLE.get() else {
-        return false;
-    };
-    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    !readable.iter().any(|directory| path.starts_with(directory))
-}
-
 /// What a new configuration wants and our own walls keep us from, each with what to do.
 pub fn out_of_reach(config: &Config) -> Vec<String> {
     let mut all = sockets_out_of_reach(config);
     all.extend(audit_out_of_reach(config));
-    if READABLE.get().is_some() && config.asks_for_programs() && !can_tell_programs() {
+    if SOCKETS.get().is_some() && config.asks_for_programs() && !can_tell_programs() {
         all.push(
             "a rule names executables, and this daemon has shut itself off from other processes; \
              restart it (server.sandbox)"

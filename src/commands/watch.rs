@@ -7,10 +7,10 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 
 use super::latency::Latencies;
-use super::{ask, page};
+use super::page;
 use crate::cli::StatusArgs;
 use crate::config::Sources;
-use crate::exit;
+use crate::{admin_client, exit};
 
 const INTERVAL: Duration = Duration::from_secs(2);
 /// Home, and what is below it away: no flicker, unlike clearing first.
@@ -22,7 +22,7 @@ pub fn status(sources: &Sources, args: &StatusArgs) -> ExitCode {
     let mut out = std::io::stdout();
     let top = if out.is_terminal() { TOP } else { "" };
     loop {
-        let text = match ask::daemon(sources, args.admin.clone(), Method::GET, "/status") {
+        let text = match admin_client::ask(sources, args.admin.clone(), Method::GET, "/status") {
             Ok((StatusCode::OK, found)) if args.json => found + "\n",
             Ok((StatusCode::OK, found)) => {
                 let now = super::latencies(sources, &args.admin);

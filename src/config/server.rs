@@ -8,9 +8,7 @@ use slog::Level;
 use super::decode::{Field, Section};
 use super::run_as::decode_run_as;
 use super::tree::Value;
-use crate::sandbox::Mode;
-
-use super::{Log, LogFormat, Server};
+use super::{Log, LogFormat, SandboxMode, Server};
 
 /// More event-loop threads than this help nobody on one host.
 const DEFAULT_WORKERS: usize = 8;
@@ -63,7 +61,7 @@ pub fn decode_server(root: &mut Section<'_>) -> Server {
         idle_timeout: Duration::from_secs(120),
         graceful_shutdown: Duration::from_secs(10),
         workers: default_workers(),
-        sandbox: Mode::Auto,
+        sandbox: SandboxMode::Auto,
         run_as: None,
     };
     let Some(mut s) = optional(root, "server") else {
@@ -84,9 +82,9 @@ pub fn decode_server(root: &mut Section<'_>) -> Server {
         server.workers = workers;
     }
     let modes = [
-        ("auto", Mode::Auto),
-        ("require", Mode::Require),
-        ("off", Mode::Off),
+        ("auto", SandboxMode::Auto),
+        ("require", SandboxMode::Require),
+        ("off", SandboxMode::Off),
     ];
     if let Some(mode) = s.field("sandbox").and_then(|field| field.choice(&modes)) {
         server.sandbox = mode;

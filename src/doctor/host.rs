@@ -9,8 +9,8 @@ use nix::unistd::{Uid, User};
 use serde_json::Value;
 
 use super::{Code, Finding, Findings, service};
+use crate::admin_client::{self, Unanswered};
 use crate::cli::AdminArgs;
-use crate::commands::ask::{self, Unanswered};
 use crate::config::{Config, Sources};
 use crate::file::shell_quoted;
 
@@ -82,8 +82,8 @@ pub fn daemon(
     config: Option<&Config>,
     findings: &mut Findings,
 ) -> Option<Value> {
-    let socket = ask::socket(sources, args);
-    let page = match ask::daemon(sources, args.clone(), Method::GET, "/status") {
+    let socket = admin_client::socket(sources, args);
+    let page = match admin_client::ask(sources, args.clone(), Method::GET, "/status") {
         Ok((StatusCode::OK, page)) => match serde_json::from_str::<Value>(&page) {
             Ok(page) => Some(page),
             Err(error) => {

@@ -61,7 +61,11 @@ impl fmt::Display for Unanswered {
     }
 }
 
-pub fn daemon(
+/// What the daemon answers at the socket that is named, or at the first place where one listens.
+///
+/// # Errors
+/// Nobody could be asked, or no answer came.
+pub fn ask(
     sources: &Sources,
     args: AdminArgs,
     method: Method,
@@ -77,7 +81,7 @@ pub fn daemon(
     };
     for socket in &candidates {
         match connect_within(socket, PATIENCE).map(drop) {
-            Ok(()) => return ask(socket, method, page, patience),
+            Ok(()) => return ask_at(socket, method, page, patience),
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
                 return Err(Unanswered::Failed(socket.clone(), error.to_string()));
             }
@@ -118,7 +122,7 @@ fn candidates(sources: &Sources) -> Vec<PathBuf> {
     found
 }
 
-fn ask(
+fn ask_at(
     socket: &Path,
     method: Method,
     page: &str,
