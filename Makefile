@@ -54,11 +54,18 @@ miri: ## Interpret the tests of what is pure, to find undefined behaviour (wants
 	MIRIFLAGS=-Zmiri-disable-isolation PROPTEST_CASES=2 \
 	  $(CARGO) +nightly miri test --lib -- $(pure) $(addprefix --skip ,$(impure))
 
-# The Rust of the program and of all that it links, not the C and assembly of aws-lc. Skipped is what asks the C library's
-# allocator for memory back, which the sanitizer's own replaces.
-sanitize: ## Run the unit tests under AddressSanitizer, leaks included (wants a nightly toolchain)
-	RUSTFLAGS=-Zsanitizer=address $(CARGO) +nightly test --target $(host) --target-dir $(built)/sanitize --lib -- \
-	  --skip what_lies_free_between_what_is_in_use_is_given_back
+# The Rust of the program, of all that it links and of the standard library, not the C and assembly of aws-lc; first the
+# unit tests, with leaks where the sanitizer finds them, then the program in the integration tests. Skipped is what looks
+# at the size of memory or at all of it, as a sanitizer's own is part of it, or at the time an answer takes.
+SANITIZER ?= address
+sanitized = RUSTFLAGS=-Zsanitizer=$(SANITIZER) $(CARGO) +nightly test -Zbuild-std --target $(host) --target-dir $(built)/sanitize
+large := figures:: memory:: chaos::limits a_gigantic_chunked_json_body thousands_of_connections what_a_hostile_upstream_sends \
+  it_stays_small_also_after_a_large_message a_full_outage_is_answered_at_once
+
+sanitize: ## Run the tests under SANITIZER=address or thread (wants a nightly toolchain with rust-src)
+	$(sanitized) --lib -- --skip what_lies_free_between_what_is_in_use_is_given_back
+	ASAN_OPTIONS=detect_leaks=0 TSAN_OPTIONS=halt_on_error=1 \
+	  $(sanitized) --test integration -- $(addprefix --skip ,$(large))
 
 soak: release ## Have 64 agents at work for MINUTES=60, with reloads, rotations and restarts, and see what is lost or left
 	MCP_AUTH_PROXY_BIN=$(abspath $(program)) SOAK_MINUTES=$(or $(MINUTES),60) \

@@ -1,5 +1,6 @@
 //! The binary under test, as a command that runs and ends.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
@@ -35,9 +36,15 @@ pub fn command(home: &Path) -> Command {
         .env("XDG_RUNTIME_DIR", home)
         // Root's default would be the system's own directory.
         .env("RUNTIME_DIRECTORY", home)
+        .envs(sanitizer_options())
         .current_dir(home)
         .stdin(Stdio::null());
     command
+}
+
+/// `TSAN_OPTIONS` and its like: `make sanitize` ends a program at what it finds.
+fn sanitizer_options() -> impl Iterator<Item = (OsString, OsString)> {
+    std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().ends_with(b"SAN_OPTIONS"))
 }
 
 /// How a command ended.
