@@ -16,6 +16,7 @@ mod sessions;
 mod telemetry;
 mod tls;
 
+pub use cache::CacheOutcome;
 pub use credentials::CredentialMetrics;
 pub use gauges::{CredentialGauges, Gauges, UpstreamGauges};
 pub use requests::{RouteMetrics, class_of};

@@ -31,8 +31,8 @@ impl Families {
     }
 
     pub fn of(&self, upstream: &str) -> Answers {
-        UpstreamMetrics::CACHE_OUTCOMES.map(|outcome| {
-            let labels = of_outcome(upstream, outcome);
+        CacheOutcome::ALL.map(|outcome| {
+            let labels = of_outcome(upstream, outcome.as_str());
             self.requests.get_or_create(&labels).clone()
         })
     }
@@ -43,15 +43,35 @@ impl Families {
     }
 }
 
-/// One upstream's, as in [`UpstreamMetrics::CACHE_OUTCOMES`].
-pub type Answers = [Counter; UpstreamMetrics::CACHE_OUTCOMES.len()];
+/// How a request for a cacheable result fared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CacheOutcome {
+    Hit,
+    Miss,
+    /// A hit on what somebody else had asked for at the same time.
+    Collapsed,
+    Stale,
+}
+
+impl CacheOutcome {
+    const ALL: [Self; 4] = [Self::Hit, Self::Miss, Self::Collapsed, Self::Stale];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Hit => "hit",
+            Self::Miss => "miss",
+            Self::Collapsed => "collapsed",
+            Self::Stale => "stale",
+        }
+    }
+}
+
+/// One upstream's, as in [`CacheOutcome::ALL`].
+pub type Answers = [Counter; CacheOutcome::ALL.len()];
 
 impl UpstreamMetrics {
-    /// In the order of the proxy's own enumeration of them.
-    pub const CACHE_OUTCOMES: [&str; 4] = ["hit", "miss", "collapsed", "stale"];
-
     /// A request for a cacheable result is answered.
-    pub fn cache_answered(&self, outcome: usize) {
-        self.cache[outcome].inc();
+    pub fn cache_answered(&self, outcome: CacheOutcome) {
+        self.cache[outcome as usize].inc();
     }
 }
