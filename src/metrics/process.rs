@@ -13,11 +13,22 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
-use prometheus_client::registry::Unit;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::family::since_epoch;
+
+/// Under names of its own, without our prefix.
+pub fn registry() -> Registry {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(Process {
+        started_at: SystemTime::now(),
+    }));
+    registry
+}
 
 #[derive(Debug)]
-pub struct Process {
-    pub started_at: SystemTime,
+struct Process {
+    started_at: SystemTime,
 }
 
 impl Collector for Process {
@@ -55,7 +66,7 @@ impl Collector for Process {
             let limit = ConstGauge::new(i64::try_from(limit).unwrap_or(i64::MAX));
             put("process_max_fds", "Descriptors allowed", None, &limit)?;
         }
-        let start = ConstGauge::new(super::since_epoch(self.started_at));
+        let start = ConstGauge::new(since_epoch(self.started_at));
         put(
             "process_start_time",
             "When the process began",
@@ -105,7 +116,6 @@ fn open_descriptors() -> Option<i64> {
 mod tests {
     use super::*;
     use prometheus_client::encoding::text::encode;
-    use prometheus_client::registry::Registry;
 
     #[test]
     fn this_very_process_has_memory_descriptors_and_a_beginning() {

@@ -20,9 +20,9 @@ use http::header::{HeaderName, HeaderValue};
 
 use crate::config;
 use crate::deadline;
-use crate::metrics::UpstreamMetrics;
 use crate::snapshot::Partitions;
 
+pub use crate::metrics::CacheOutcome as Outcome;
 pub use question::{Question, accepts_json};
 
 use flight::{Boarding, End, Flights, Lead};
@@ -35,22 +35,7 @@ pub const HEADER: HeaderName = HeaderName::from_static("x-mcp-auth-proxy-cache")
 /// For how long nobody waits for another's answer to what was not for keeping last time.
 const PASS: Duration = Duration::from_secs(60);
 
-/// How a request for a cacheable result fared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    Hit,
-    Miss,
-    /// A hit on what somebody else had asked for at the same time.
-    Collapsed,
-    Stale,
-}
-
 impl Outcome {
-    /// For the log and the metrics.
-    pub fn as_str(self) -> &'static str {
-        UpstreamMetrics::CACHE_OUTCOMES[self as usize]
-    }
-
     /// For the client, which does not care who asked.
     pub fn header(self) -> HeaderValue {
         HeaderValue::from_static(match self {

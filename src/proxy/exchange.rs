@@ -344,7 +344,7 @@ impl Drop for Exchange {
                 .finished(self.status, duration, method, name);
             upstream.metrics.moved(received, self.bytes);
             if let Some(outcome) = self.cache {
-                upstream.metrics.cache_answered(outcome as usize);
+                upstream.metrics.cache_answered(outcome);
             }
         }
         if let Some(route) = &self.route {

@@ -9,7 +9,8 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 
-use super::{CLASSES, Labels, status_class};
+use super::{CLASSES, status_class};
+use crate::metrics::family::Labels;
 
 /// Routes counted by path in the life of the process; those that come later count as `other`.
 const MAX_ROUTES: usize = 2_000;

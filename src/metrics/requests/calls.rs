@@ -6,7 +6,8 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 
-use super::{CLASSES, Labels, status_class};
+use super::{CLASSES, status_class};
+use crate::metrics::family::Labels;
 
 /// Every method of every revision that a client sends, sorted; others count as `other`.
 const METHODS: [&str; 24] = [
