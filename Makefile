@@ -48,7 +48,7 @@ fuzz: ## Search for inputs that break what the fuzz targets check, MINUTES=10 fo
 # Those that call no C, start nothing and wait for nothing, but for what loops too long to be interpreted; two cases of each property.
 pure := json::tests auth::redact bridge::message client::h1::decoder mcp:: path::tests proxy::cache::kept \
   proxy::cache::question proxy::policy::listing sse::tests
-impure := demo:: config:: no_text_makes_it_stumble what_names_and_paths_hold_is_bounded a_million_data_lines
+impure := demo:: config:: log:: no_text_makes_it_stumble what_names_and_paths_hold_is_bounded a_million_data_lines
 
 miri: ## Interpret the tests of what is pure, to find undefined behaviour (wants a nightly toolchain with miri)
 	MIRIFLAGS=-Zmiri-disable-isolation PROPTEST_CASES=2 \
