@@ -46,9 +46,10 @@ fuzz: ## Search for inputs that break what the fuzz targets check, MINUTES=10 fo
 	fuzz/run $$(($(or $(MINUTES),10) * 60)) $(TARGETS)
 
 # Those that call no C, start nothing and wait for nothing, but for what loops too long to be interpreted; two cases of each property.
-pure := json::tests auth::redact bridge::message client::h1::decoder mcp:: path::tests proxy::cache::kept \
-  proxy::cache::question proxy::policy::listing sse::tests
-impure := demo:: config:: log:: no_text_makes_it_stumble what_names_and_paths_hold_is_bounded a_million_data_lines
+pure := json::tests digits::tests framing::tests auth::redact bridge::message client::h1::head serve::h1::request mcp:: \
+  path::tests proxy::cache::kept proxy::cache::question proxy::policy::listing sse::tests
+impure := demo:: config:: log:: what_nests_is_passed_however_deep no_text_makes_it_stumble \
+  what_names_and_paths_hold_is_bounded a_million_data_lines
 
 miri: ## Interpret the tests of what is pure, to find undefined behaviour (wants a nightly toolchain with miri)
 	MIRIFLAGS=-Zmiri-disable-isolation PROPTEST_CASES=2 \
