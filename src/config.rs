@@ -20,6 +20,7 @@ mod error;
 mod excerpt;
 mod field;
 mod files;
+mod ids;
 mod limits;
 mod listener;
 mod load;
