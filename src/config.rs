@@ -30,6 +30,7 @@ mod peers;
 mod policy;
 mod report;
 mod retry;
+mod root;
 mod route;
 mod run_as;
 mod scheme;
