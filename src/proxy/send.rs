@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::error::Error;
 use super::exchange::Exchange;
-use super::patience::Patience;
+use super::patience::{Patience, given_up};
 use super::retry::{self, Attempts, Why};
 use super::{Proxy, failover};
 use crate::auth::{Added, Ticket};
@@ -118,7 +118,7 @@ impl Proxy {
     ) -> Tried {
         let patience = exchange.patience(upstream);
         if let Some(asked) = patience.given_up(Instant::now) {
-            return Tried::Over(Error::given_up(upstream, asked));
+            return Tried::Over(given_up(upstream, asked));
         }
         exchange.attempts += 1;
         let limit = exchange.attempt_limit.take();
@@ -299,7 +299,7 @@ impl Tried {
             return Self::Over(error.into());
         }
         match patience.given_up(Instant::now) {
-            Some(asked) => Self::Over(Error::given_up(upstream, asked)),
+            Some(asked) => Self::Over(given_up(upstream, asked)),
             None => Self::Late(Error::timeout(upstream, limit)),
         }
     }
