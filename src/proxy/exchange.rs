@@ -10,8 +10,8 @@ use slog::{Drain, KV, Key, Level, Record, Serializer, debug, info, warn};
 
 use super::cache;
 use super::error::Error;
-use super::failover::Sites;
 use super::patience::Patience;
+use super::sites::Sites;
 use super::source::Source;
 use super::subject::Subject;
 use super::{Finished, Proxy, answer, audit, head, ids};
