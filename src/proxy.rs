@@ -6,7 +6,6 @@
 
 mod access;
 mod answer;
-mod audit;
 mod body;
 pub mod cache;
 mod error;

@@ -11,7 +11,7 @@ use http_body_util::BodyExt;
 use super::error::{Code, Error};
 use super::lens::{self, Lens};
 use super::source::Source;
-use super::{Call, Proxy, answer, cache, stream};
+use super::{Call, Proxy, answer, cache, exchange, stream};
 use crate::auth::{self, Added};
 use crate::client;
 use crate::config::{Route, TargetPath, Upstream401};
@@ -147,7 +147,7 @@ fn remove_forbidden(headers: &mut HeaderMap) {
     let ours = [
         header::ALT_SVC,
         answer::ERROR_HEADER,
-        answer::ATTEMPTS_HEADER,
+        exchange::ATTEMPTS_HEADER,
         cache::HEADER,
     ];
     let is_dropped =
