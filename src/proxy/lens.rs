@@ -13,12 +13,12 @@ use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Response, StatusCode};
 use http_body_util::BodyExt;
 
+use super::Call;
 use super::cache::{Known, Ticket};
 use super::error::Error;
 use super::policy::filter;
 use super::retry;
 use super::source::Source;
-use super::{Call, recall};
 use crate::auth::Added;
 use crate::config::Policy;
 use crate::mcp::cacheable::Change;
@@ -105,7 +105,7 @@ impl Lens {
         let is_good = matches!(sent, Ok((response, _)) if response.status() == StatusCode::OK);
         let mut ticket = self.keep.take_if(|_| !is_good)?;
         ticket.give_up();
-        recall::is_outage(sent)
+        is_outage(sent)
             .then(|| ticket.stand_in(Instant::now()))
             .flatten()
     }
@@ -268,6 +268,22 @@ enum Collected {
     Part(Source),
     /// The same, of what did not come in time.
     Late(Source),
+}
+
+/// Whether an answer that was kept may stand in for this one (RFC 5861, section 4).
+///
+/// A refusal of our credential is none of these: what it once opened is closed now.
+fn is_outage(sent: &Result<(Response<client::Body>, Added), Error>) -> bool {
+    match sent {
+        Ok((response, _)) => matches!(
+            response.status(),
+            StatusCode::INTERNAL_SERVER_ERROR
+                | StatusCode::BAD_GATEWAY
+                | StatusCode::SERVICE_UNAVAILABLE
+                | StatusCode::GATEWAY_TIMEOUT
+        ),
+        Err(error) => error.code.is_outage(),
+    }
 }
 
 fn lists_tools(call: &Call<'_>) -> bool {
