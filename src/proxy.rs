@@ -7,6 +7,7 @@
 mod access;
 mod answer;
 mod body;
+mod broken;
 pub mod cache;
 mod error;
 mod exchange;
@@ -33,6 +34,7 @@ mod source;
 mod stream;
 mod subject;
 mod watches;
+mod whole;
 
 pub use answer::ERROR_HEADER;
 pub use body::Body;

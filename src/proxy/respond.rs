@@ -9,9 +9,9 @@ use http::{Response, StatusCode, Uri, Version};
 use http_body_util::BodyExt;
 
 use super::error::{Code, Error};
-use super::lens::{self, Lens};
+use super::lens::Lens;
 use super::source::Source;
-use super::{Call, Proxy, answer, cache, exchange, stream};
+use super::{Call, Proxy, answer, cache, exchange, stream, whole};
 use crate::auth::{self, Added};
 use crate::client;
 use crate::config::{Route, TargetPath, Upstream401};
@@ -76,7 +76,7 @@ pub async fn incoming(
         ))
     } else {
         match lens {
-            Some(lens) if lens.wants_whole() && lens::is_json(&head.headers) => {
+            Some(lens) if lens.wants_whole() && whole::is_json(&head.headers) => {
                 lens.whole(upstream, &mut head.headers, body).await?
             }
             Some(lens) if lens.must_see_all() && is_event_stream => {

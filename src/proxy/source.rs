@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
+use super::broken::Broken;
 use super::session::Watched;
 use super::stream::Events;
 use crate::client;
@@ -18,25 +19,6 @@ pub enum Source {
     Events(Box<Events>),
     Opening(Box<Watched>),
 }
-
-/// Why an answer ends before its end; the client must see it broken, not short.
-#[derive(Debug)]
-pub enum Broken {
-    Upstream(client::Broken),
-    /// An event that a policy must be applied to is larger than may be kept.
-    Unfiltered,
-}
-
-impl std::fmt::Display for Broken {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Upstream(error) => error.fmt(f),
-            Self::Unfiltered => f.write_str("an event is too large for the policy to be applied"),
-        }
-    }
-}
-
-impl std::error::Error for Broken {}
 
 impl Source {
     pub fn events(events: Events) -> Self {

@@ -23,8 +23,8 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use self::recover::{Gone, Passed, Recovery};
 use super::Call;
+use super::broken::Broken;
 use super::lens::{Lens, Reader};
-use super::source::Broken;
 use crate::client;
 use crate::config::SseFallback;
 use crate::mcp;
