@@ -17,6 +17,7 @@ mod ids;
 mod lens;
 mod limit;
 mod local;
+mod location;
 mod mirror;
 mod patience;
 mod policy;
