@@ -59,7 +59,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, HeaderValue};
 use http::request::Parts;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use slog::Logger;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -324,9 +324,14 @@ impl Proxy {
         if fallback.replaces(response.status()) {
             return Ok(stream::local(&self.draining).map(Source::events));
         }
-        let response =
+        let mut response =
             respond::incoming(self, call, found, upstream, response, &sent, lens).await?;
-        Ok(visit.settle(Reopening::attach(reopening, response)))
+        if let Some(reopening) = reopening
+            && response.status() == StatusCode::OK
+        {
+            response.body_mut().recover(reopening);
+        }
+        Ok(visit.settle(response))
     }
 
     /// Reads what has to be understood or signed, and leaves the rest to be streamed.

@@ -8,7 +8,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use super::broken::Broken;
 use super::session::Watched;
-use super::stream::Events;
+use super::stream::{Events, Reopening};
 use crate::client;
 
 pub enum Source {
@@ -23,6 +23,13 @@ pub enum Source {
 impl Source {
     pub fn events(events: Events) -> Self {
         Self::Events(Box::new(events))
+    }
+
+    /// From now on a stream is opened again when the upstream ends it.
+    pub(super) fn recover(&mut self, reopening: Box<Reopening>) {
+        if let Self::Events(events) = self {
+            events.recover(reopening);
+        }
     }
 
     pub fn text(text: impl Into<Bytes>) -> Self {

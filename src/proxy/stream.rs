@@ -183,8 +183,8 @@ impl Events {
     }
 
     /// From now on the stream is opened again when the upstream ends it.
-    fn recover(&mut self, recovery: Recovery) {
-        self.recovery = Some(Box::new(recovery));
+    pub(super) fn recover(&mut self, reopening: Box<Reopening>) {
+        self.recovery = Some(Box::new(Recovery::new(reopening)));
     }
 
     fn poll_upstream(&mut self, cx: &mut Context<'_>) -> Polled {
