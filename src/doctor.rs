@@ -5,6 +5,7 @@
 //! without a network and without a daemon.
 
 mod ask;
+mod era;
 mod finding;
 mod host;
 mod listener;

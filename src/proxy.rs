@@ -6,8 +6,8 @@
 
 mod access;
 mod answer;
-mod audit;
 mod body;
+mod broken;
 pub mod cache;
 mod error;
 mod exchange;
@@ -17,9 +17,11 @@ mod ids;
 mod lens;
 mod limit;
 mod local;
+mod location;
 mod mirror;
 mod patience;
 mod policy;
+mod reach;
 mod recall;
 mod recent;
 mod requests;
@@ -28,16 +30,19 @@ mod retry;
 mod send;
 mod session;
 mod sign;
+mod sites;
 mod source;
 mod stream;
 mod subject;
 mod watches;
+mod whole;
 
 pub use answer::ERROR_HEADER;
 pub use body::Body;
 pub use error::{Code, Error};
 pub use head::clean;
-pub use local::{probe, readiness};
+pub use local::readiness;
+pub use reach::probe;
 pub use recent::Recent;
 pub use requests::{Finished, Requests};
 pub use session::Sessions;
@@ -54,7 +59,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, HeaderValue};
 use http::request::Parts;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use slog::Logger;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -319,9 +324,14 @@ impl Proxy {
         if fallback.replaces(response.status()) {
             return Ok(stream::local(&self.draining).map(Source::events));
         }
-        let response =
+        let mut response =
             respond::incoming(self, call, found, upstream, response, &sent, lens).await?;
-        Ok(visit.settle(Reopening::attach(reopening, response)))
+        if let Some(reopening) = reopening
+            && response.status() == StatusCode::OK
+        {
+            response.body_mut().recover(reopening);
+        }
+        Ok(visit.settle(response))
     }
 
     /// Reads what has to be understood or signed, and leaves the rest to be streamed.

@@ -8,6 +8,7 @@ mod connection;
 mod crowd;
 pub(crate) mod h1;
 mod holder;
+mod lifetime;
 mod protocol;
 mod registry;
 mod stream;
@@ -92,6 +93,6 @@ pub async fn serve_here<H: Handler>(
     log: &Logger,
 ) -> IoResult<()> {
     let stream = stream::Stream::adopt(stream)?;
-    connection::serve(&protocol::h2(), stream, connection, timeouts, handler, log).await;
+    lifetime::serve(&protocol::h2(), stream, connection, timeouts, handler, log).await;
     Ok(())
 }

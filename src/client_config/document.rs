@@ -3,17 +3,9 @@
 use serde_json::Value;
 
 use super::clients::{Spec, Syntax};
-use super::entry::Entry;
+use super::entry::{Body, Entry};
 use super::text::Fault;
 use super::{json, toml};
-
-/// What an entry is made from.
-#[derive(Debug, Clone, Copy)]
-pub enum Body<'a> {
-    Entry(&'a Entry),
-    /// As it stood in another version of the file.
-    Verbatim(&'a str),
-}
 
 /// A file that could be read.
 pub struct Document<'a> {

@@ -18,6 +18,14 @@ pub enum Field {
     List(Vec<String>),
 }
 
+/// What an entry is made from.
+#[derive(Debug, Clone, Copy)]
+pub enum Body<'a> {
+    Entry(&'a Entry),
+    /// As it stood in another version of the file.
+    Verbatim(&'a str),
+}
+
 /// The keys of an entry with a command, of any client.
 const STDIO_KEYS: [&str; 6] = ["type", "source", "command", "args", "env", "cwd"];
 

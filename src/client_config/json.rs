@@ -7,8 +7,7 @@ use jsonc_parser::common::Ranged;
 use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast};
 use serde_json::{Map, Value};
 
-use super::document::Body;
-use super::entry::{Entry, quoted};
+use super::entry::{Body, Entry, quoted};
 use super::text::{Fault, Splice, indent, newline, spliced};
 
 use self::trivia::{after_line, comma, content_end, is_line_comment};

@@ -6,8 +6,7 @@ use serde_json::{Map, Value, json};
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
-use super::document::Body;
-use super::entry::Entry;
+use super::entry::{Body, Entry};
 use super::text::{Fault, Splice, chomp, line_end, line_start, newline, spliced};
 
 type Item<'f, 'a> = (&'f Spanned<DeString<'a>>, &'f Spanned<DeValue<'a>>);

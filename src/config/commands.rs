@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::files::Document;
-use super::load::decode;
 use super::report::Report;
+use super::root::decode_root;
 use super::tree::Table;
 use crate::env::Env;
 use crate::secret::{Command, Secret, SecretError};
@@ -22,7 +22,7 @@ pub fn named_in(env: &Env, documents: &[Document], tree: &Table) -> Vec<Command>
     let mut report = Report::new(env, documents);
     report.rehearsed = Some(std::cell::RefCell::default());
     // Its problems are those of the rehearsal.
-    let _ = decode(&report, tree);
+    let _ = decode_root(&report, tree);
     report.rehearsed.map(|list| list.take()).unwrap_or_default()
 }
 

@@ -8,7 +8,6 @@ use nix::unistd::Gid;
 use super::access::decode_access;
 use super::browser::{decode_hosts, decode_origins};
 use super::decode::{Field, Section};
-use super::peers::{group_id, id, look_up, user_id};
 use super::route::{Upstreams, decode_set};
 use super::server_tls::decode_server_tls;
 use super::target::listening_path;
@@ -222,8 +221,13 @@ fn loopback_of(ip: IpAddr) -> &'static str {
 fn decode_unix(s: &mut Section<'_>, field: &Field<'_>) -> Option<UnixAddress> {
     let path = field.parse(|text| listening_path(Path::new(text)));
     let mode = s.field("mode").and_then(|f| f.parse(octal));
-    let owner = s.field("owner").and_then(|f| id(&f, "user", user_id));
-    let group = s.field("group").and_then(|f| id(&f, "group", group_id));
+    let ids = &field.report.ids;
+    let owner = s
+        .field("owner")
+        .and_then(|f| f.parse(|name| ids.user(name)));
+    let group = s
+        .field("group")
+        .and_then(|f| f.parse(|name| ids.group(name)));
     let system = paths::runtime_dir_is_system(field.report.env);
     Some(UnixAddress {
         path: path?,
@@ -245,7 +249,7 @@ fn octal(text: &str) -> Result<u32, String> {
 /// The package's group, if it exists and this process may give a file to it: a default
 /// must not make the start fail.
 fn system_group(field: &Field<'_>) -> Option<u32> {
-    let gid = Gid::from_raw(look_up(field.report, "group", SYSTEM_GROUP, group_id).ok()?);
+    let gid = Gid::from_raw(field.report.ids.group(SYSTEM_GROUP).ok()?);
     let member = gid == nix::unistd::getegid() || is_supplementary(gid);
     (field.report.env.euid() == 0 || member).then_some(gid.as_raw())
 }

@@ -1,12 +1,8 @@
 //! Which clients something is for.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use nix::unistd::{Group, User};
-
 use super::decode::{Field, Section};
-use super::report::Report;
 
 /// What is known of a client in some respect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -158,9 +154,10 @@ pub fn decode_peers(s: &mut Section<'_>) -> Option<Peers> {
     let [users, groups, clients] = ["users", "groups", "clients"].map(|key| s.field(key));
     let executables = s.field("executables");
     let names_somebody = users.is_some() || groups.is_some() || clients.is_some();
+    let ids = &s.report.ids;
     Some(Peers {
-        users: each(users, |item| id(item, "user", user_id))?,
-        groups: each(groups, |item| id(item, "group", group_id))?,
+        users: each(users, |item| item.parse(|name| ids.user(name)))?,
+        groups: each(groups, |item| item.parse(|name| ids.group(name)))?,
         clients: each(clients, client)?,
         programs: match executables {
             Some(field) => Some(each(Some(field), program)?),
@@ -187,31 +184,6 @@ fn each<T>(list: Option<Field<'_>>, decode: impl Fn(&Field<'_>) -> Option<T>) ->
     decoded.into_iter().collect()
 }
 
-/// A user's or group's number.
-pub fn id(item: &Field<'_>, kind: &'static str, ask: Ask) -> Option<u32> {
-    let found = look_up(item.report, kind, item.text()?, ask);
-    found.map_err(|message| item.problem(message)).ok()
-}
-
-/// Asks once for each name: a thousand routes name the same few.
-pub fn look_up(
-    report: &Report<'_>,
-    kind: &'static str,
-    name: &str,
-    ask: Ask,
-) -> Result<u32, String> {
-    let key = (kind, name.to_owned());
-    let known = report.ids.borrow().get(&key).cloned();
-    known.unwrap_or_else(|| {
-        let found = ask(name);
-        report.ids.borrow_mut().insert(key, found.clone());
-        found
-    })
-}
-
-/// [`user_id`] or [`group_id`].
-type Ask = fn(&str) -> Result<u32, String>;
-
 /// As `/proc/PID/exe` names it: absolute, links followed.
 fn program(item: &Field<'_>) -> Option<PathBuf> {
     let path = PathBuf::from(item.text()?);
@@ -227,41 +199,6 @@ fn program(item: &Field<'_>) -> Option<PathBuf> {
             ));
             Some(path)
         }
-    }
-}
-
-/// What became of names, by kind and name.
-pub type Ids = HashMap<(&'static str, String), Result<u32, String>>;
-
-/// A user's number, by name or as it is.
-pub fn user_id(text: &str) -> Result<u32, String> {
-    if let Ok(id) = text.parse() {
-        return Ok(id);
-    }
-    match User::from_name(text) {
-        Ok(Some(user)) => Ok(user.uid.as_raw()),
-        Ok(None) => Err(format!(
-            "there is no user {text:?}; create it, or name another"
-        )),
-        Err(error) => Err(format!(
-            "the user {text:?} cannot be looked up ({error}); write its number"
-        )),
-    }
-}
-
-/// A group's number, by name or as it is.
-pub fn group_id(text: &str) -> Result<u32, String> {
-    if let Ok(id) = text.parse() {
-        return Ok(id);
-    }
-    match Group::from_name(text) {
-        Ok(Some(group)) => Ok(group.gid.as_raw()),
-        Ok(None) => Err(format!(
-            "there is no group {text:?}; type: groupadd --system {text}"
-        )),
-        Err(error) => Err(format!(
-            "the group {text:?} cannot be looked up ({error}); write its number"
-        )),
     }
 }
 

@@ -8,7 +8,7 @@ use super::Refreshed;
 use super::error::Problem;
 use super::excerpt::Excerpt;
 use super::files::Document;
-use super::peers::Ids;
+use super::ids::Ids;
 use super::tree::Origin;
 use crate::env::Env;
 use crate::file::Print;
@@ -24,7 +24,7 @@ pub struct Report<'a> {
     /// Environment variables that secrets were read from.
     pub secret_variables: RefCell<BTreeSet<String>>,
     /// Users and groups that were looked up.
-    pub ids: RefCell<Ids>,
+    pub ids: Ids,
     /// What programs printed: each is run once, however many secrets name it.
     pub printed: RefCell<HashMap<Command, Result<Secret, SecretError>>>,
     /// In a rehearsal, the programs that would be run: none is.
@@ -46,7 +46,7 @@ impl<'a> Report<'a> {
             problems: RefCell::default(),
             warnings: RefCell::default(),
             secret_variables: RefCell::default(),
-            ids: RefCell::default(),
+            ids: Ids::default(),
             printed: RefCell::default(),
             rehearsed: None,
             refreshed: RefCell::default(),

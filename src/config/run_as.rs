@@ -3,7 +3,6 @@
 use nix::unistd::{Gid, Uid, User};
 
 use super::decode::Section;
-use super::peers::group_id;
 use crate::privilege::RunAs;
 
 /// The kernel takes this number for "leave it as it is".
@@ -18,7 +17,7 @@ pub fn decode_run_as(s: &mut Section<'_>) -> Option<RunAs> {
         return None;
     };
     let gid = match group {
-        Some(group) => Some(group.parse(|text| valid(group_id(text)?, "group"))?),
+        Some(group) => Some(group.parse(|text| valid(s.report.ids.group(text)?, "group"))?),
         None => None,
     };
     user.parse(|text| run_as(text, gid))

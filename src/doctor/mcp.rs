@@ -1,19 +1,14 @@
 //! The MCP handshake in both eras: `server/discover` (2026-07-28) and `initialize` (before it).
 
 use http::uri::PathAndQuery;
-use http::{HeaderName, Method, StatusCode, header};
-use serde_json::{Value, json};
+use http::{Method, StatusCode, header};
+use serde_json::Value;
 
-use super::ask::{Answer, Header, Peer, Trouble};
+use super::ask::{Answer, Peer, Trouble};
+use super::era::{Session, discover, initialize};
 use super::refusal::{self, Skew};
-use super::{Code, Finding, Findings, stream, upstream};
-use crate::mcp::mirror::VERSION_KEY;
-use crate::mcp::{SESSION_ID, STATELESS_SINCE};
-
-/// The last revision with sessions.
-const LEGACY: &str = "2025-11-25";
-const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
-const METHOD: HeaderName = HeaderName::from_static("mcp-method");
+use super::{Code, Finding, Findings, stream};
+use crate::mcp::SESSION_ID;
 
 /// Where an endpoint may be.
 pub struct Place {
@@ -29,19 +24,6 @@ struct Heard {
     versions: Vec<String>,
     session: Option<Session>,
     is_modern: bool,
-}
-
-pub struct Session {
-    id: Option<String>,
-    version: String,
-}
-
-impl Session {
-    pub fn headers(&self) -> Vec<Header> {
-        let mut headers = vec![(VERSION, self.version.clone())];
-        headers.extend(self.id.clone().map(|id| (SESSION_ID, id)));
-        headers
-    }
 }
 
 /// One answer that is no JSON-RPC: either a finding, or this place is not the one.
@@ -68,7 +50,7 @@ pub async fn speak(
                 false => initialize(peer, &place.upstream).await?,
             };
             if std::mem::take(&mut is_first) {
-                upstream::first_answer(&answer, findings);
+                first_answer(&answer, findings);
             }
             match listen(answer, peer, &mut heard).await {
                 Ok(()) => {}
@@ -92,42 +74,17 @@ pub async fn speak(
     Ok(())
 }
 
-/// What every server of MCP answers, whatever its revision.
-pub async fn discover(peer: &Peer<'_>, path: &PathAndQuery) -> Result<Answer, Trouble> {
-    peer.post(
-        path,
-        &modern_headers("server/discover"),
-        &modern("server/discover", json!({})),
-    )
-    .await
-}
-
-pub fn modern_headers(method: &str) -> [Header; 2] {
-    [
-        (VERSION, STATELESS_SINCE.to_owned()),
-        (METHOD, method.to_owned()),
-    ]
-}
-
-/// A request of 2026-07-28, which says in `_meta` who asks.
-pub fn modern(method: &str, mut params: Value) -> Value {
-    params["_meta"] = json!({
-        VERSION_KEY: STATELESS_SINCE,
-        "io.modelcontextprotocol/clientInfo": client_info(),
-        "io.modelcontextprotocol/clientCapabilities": {},
-    });
-    json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params})
-}
-
-async fn initialize(peer: &Peer<'_>, path: &PathAndQuery) -> Result<Answer, Trouble> {
-    let params =
-        json!({"protocolVersion": LEGACY, "capabilities": {}, "clientInfo": client_info()});
-    let message = json!({"jsonrpc": "2.0", "id": 2, "method": "initialize", "params": params});
-    peer.post(path, &[], &message).await
-}
-
-fn client_info() -> Value {
-    json!({"name": "mcp-auth-proxy-doctor", "version": env!("CARGO_PKG_VERSION")})
+/// Says of the clock and the protocol what the first answer shows.
+fn first_answer(answer: &Answer, findings: &mut Findings) {
+    let message = format!(
+        "{:?} answers in {} ms",
+        answer.version,
+        answer.took.as_millis()
+    );
+    findings.add(Finding::new(Code::HttpOk, message));
+    if let Some(skew) = answer.skew {
+        findings.add(refusal::clock(skew));
+    }
 }
 
 async fn listen(answer: Answer, peer: &Peer<'_>, heard: &mut Heard) -> Result<(), Other> {

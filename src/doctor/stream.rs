@@ -10,7 +10,7 @@ use serde_json::json;
 use tokio::time::timeout;
 
 use super::ask::{Answer, Peer, Trouble};
-use super::mcp::{self, Session};
+use super::era::{self, Session};
 use super::{Code, Finding};
 use crate::sse;
 
@@ -21,11 +21,9 @@ const LISTEN: Duration = Duration::from_secs(1);
 
 /// 2026-07-28: a subscription is acknowledged at once by an event of a stream that goes on.
 pub async fn modern(peer: &Peer<'_>, path: &PathAndQuery) -> Option<Finding> {
-    let method = "subscriptions/listen";
-    let message = mcp::modern(method, json!({"notifications": {"toolsListChanged": true}}));
-    let headers = mcp::modern_headers(method);
+    let params = json!({"notifications": {"toolsListChanged": true}});
     let asked = Instant::now();
-    let opening = peer.post(path, &headers, &message);
+    let opening = era::modern(peer, path, "subscriptions/listen", params);
     let answer = match timeout(PATIENCE, opening).await {
         Ok(Ok(answer)) => answer,
         Ok(Err(Trouble::Failed(_) | Trouble::NoCredential(_))) => return None,

@@ -5,7 +5,7 @@ use http::uri::{PathAndQuery, Scheme};
 
 use super::ask::{Answer, Peer, Trouble};
 use super::mcp::{self, Place};
-use super::{Code, Finding, Findings, network, refusal, tls};
+use super::{Code, Finding, Findings, era, network, tls};
 use crate::client::{Client, Kind, ProxyVariables};
 use crate::config::{HttpVersion, TargetPath};
 use crate::path;
@@ -181,18 +181,5 @@ async fn over_h1(
         upstream,
         client: &client,
     };
-    mcp::discover(&peer, path).await.ok()
-}
-
-/// Says of the clock and the protocol what the first answer shows.
-pub fn first_answer(answer: &Answer, findings: &mut Findings) {
-    let message = format!(
-        "{:?} answers in {} ms",
-        answer.version,
-        answer.took.as_millis()
-    );
-    findings.add(Finding::new(Code::HttpOk, message));
-    if let Some(skew) = answer.skew {
-        findings.add(refusal::clock(skew));
-    }
+    era::discover(&peer, path).await.ok()
 }

@@ -7,7 +7,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 
 use nix::sys::socket::Backlog;
 
-use super::{Owner, Peer, tcp};
+use super::{Owner, Peer};
 
 /// Connections that wait to be accepted while a worker is busy. The kernel may allow fewer.
 const BACKLOG: i32 = 1024;
@@ -67,7 +67,15 @@ impl Socket {
                 stream.set_nonblocking(true)?;
                 Ok(Stream::Unix(stream))
             }
-            Self::Tcp(listener) => tcp::accept(listener),
+            Self::Tcp(listener) => {
+                let (stream, peer) = listener.accept()?;
+                stream.set_nonblocking(true)?;
+                // An event of a stream must not wait for the acknowledgement of the one before.
+                stream.set_nodelay(true)?;
+                // A dual-stack socket shows 127.0.0.1 as ::ffff:127.0.0.1.
+                let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+                Ok(Stream::Tcp(stream, peer))
+            }
         }
     }
 

@@ -13,8 +13,6 @@ use super::source::Source;
 use crate::mcp::Waiting;
 
 pub const ERROR_HEADER: HeaderName = HeaderName::from_static("x-mcp-auth-proxy-error");
-/// How often a request was sent, where that was more than once.
-pub const ATTEMPTS_HEADER: HeaderName = HeaderName::from_static("x-mcp-auth-proxy-attempts");
 
 pub fn refusal(error: &Error, waiting: &Waiting, id: &HeaderValue) -> Response<Source> {
     let request_id = id.to_str().unwrap_or_default();

@@ -7,8 +7,9 @@ use bytes::Bytes;
 use http::Response;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
+use super::broken::Broken;
 use super::exchange::{Exchange, Outcome};
-use super::source::{Broken, Source};
+use super::source::Source;
 
 /// A response body with the record of its request.
 pub struct Body {

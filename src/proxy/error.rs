@@ -5,7 +5,6 @@ use std::time::Duration;
 use http::StatusCode;
 use http::request::Parts;
 
-use super::patience;
 use crate::client::{self, Failure, Kind};
 use crate::guard;
 use crate::mcp::agreement;
@@ -295,19 +294,6 @@ impl Error {
             Code::UpstreamTimeout,
             format!(
                 "upstream {name} did not answer within {limit}; a slow tool wants a longer request_timeout"
-            ),
-        )
-    }
-
-    /// The client would not wait any longer.
-    pub fn given_up(upstream: &Upstream, asked: Duration) -> Self {
-        let name = &upstream.config.name;
-        let asked = humantime::format_duration(asked);
-        Self::new(
-            Code::UpstreamTimeout,
-            format!(
-                "upstream {name} did not answer within {asked}, the time that the request's {} gave it",
-                patience::HEADER
             ),
         )
     }

@@ -1,20 +1,21 @@
 //! One request's record: kept from its head to the end of its answer, then logged and counted, once.
 
+mod audit;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use http::header::{self, HeaderValue};
+use http::header::{self, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{Method, Response, StatusCode};
 use slog::{Drain, KV, Key, Level, Record, Serializer, debug, info, warn};
 
 use super::cache;
 use super::error::Error;
-use super::failover::Sites;
 use super::patience::Patience;
-use super::source::Source;
+use super::sites::Sites;
 use super::subject::Subject;
-use super::{Finished, Proxy, answer, audit, head, ids};
+use super::{Finished, Proxy, head, ids};
 use crate::auth::{self, Added};
 use crate::listen::Peer;
 use crate::log::{InOrder, focused};
@@ -25,15 +26,18 @@ use crate::serve::Connection;
 use crate::snapshot::{Snapshot, Upstream};
 use crate::telemetry::{End, Trace};
 
+/// How often a request was sent, where that was more than once.
+pub const ATTEMPTS_HEADER: HeaderName = HeaderName::from_static("x-mcp-auth-proxy-attempts");
+
 pub struct Exchange {
     proxy: Arc<Proxy>,
-    pub(super) snapshot: Arc<Snapshot>,
+    snapshot: Arc<Snapshot>,
     pub(super) connection: Arc<Connection>,
     started: Instant,
-    pub(super) id: HeaderValue,
-    pub(super) method: Method,
-    pub(super) subject: Subject,
-    pub(super) upstream: Option<Arc<Upstream>>,
+    id: HeaderValue,
+    method: Method,
+    subject: Subject,
+    upstream: Option<Arc<Upstream>>,
     /// Where it may go, if its upstream has several URLs.
     pub sites: Option<Box<Sites>>,
     route: Option<Arc<RouteMetrics>>,
@@ -52,7 +56,7 @@ pub struct Exchange {
     pub attempt_limit: Option<Duration>,
     /// It was sent once more, in a session that the upstream had forgotten.
     pub session_recovered: bool,
-    pub(super) status: u16,
+    status: u16,
     first_byte: Option<Duration>,
     /// Logged at `debug` because somebody has it in view.
     pub is_watched: bool,
@@ -63,9 +67,9 @@ pub struct Exchange {
     /// Of the request's body, where it was read whole.
     pub received: u64,
     upload: Option<Progress>,
-    pub(super) code: Option<&'static str>,
-    pub(super) cause: Option<String>,
-    pub(super) outcome: Outcome,
+    code: Option<&'static str>,
+    cause: Option<String>,
+    outcome: Outcome,
 }
 
 /// How the answer ended.
@@ -168,7 +172,7 @@ impl Exchange {
     }
 
     /// Notes what is answered, and gives it the request's id.
-    pub fn answer(&mut self, mut response: Response<Source>) -> Response<Source> {
+    pub fn answer<B>(&mut self, mut response: Response<B>) -> Response<B> {
         self.status = response.status().as_u16();
         let after = self.started.elapsed();
         self.first_byte = Some(after);
@@ -177,7 +181,7 @@ impl Exchange {
         }
         let headers = response.headers_mut();
         if self.attempts > 1 {
-            headers.insert(answer::ATTEMPTS_HEADER, self.attempts.into());
+            headers.insert(ATTEMPTS_HEADER, self.attempts.into());
         }
         headers
             .entry(head::REQUEST_ID)
@@ -190,7 +194,7 @@ impl Exchange {
         response
     }
 
-    pub fn refuse(&mut self, error: &Error, mut response: Response<Source>) -> Response<Source> {
+    pub fn refuse<B>(&mut self, error: &Error, mut response: Response<B>) -> Response<B> {
         // What the client reads now is ours.
         self.quote = None;
         self.code = Some(error.code.as_str());

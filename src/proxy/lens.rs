@@ -4,30 +4,25 @@
 //! to be seen, a JSON body is collected up to a limit, and an event stream is
 //! passed on event by event.
 
-use std::pin::pin;
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Response, StatusCode};
-use http_body_util::BodyExt;
 
+use super::Call;
 use super::cache::{Known, Ticket};
 use super::error::Error;
 use super::policy::filter;
 use super::retry;
-use super::source::Source;
-use super::{Call, recall};
 use crate::auth::Added;
+use crate::client;
 use crate::config::Policy;
 use crate::mcp::cacheable::Change;
 use crate::mcp::{mirror, strict};
-use crate::message::is_media_type;
 use crate::resilience::annotations::Annotations;
 use crate::snapshot::{Partitions, Snapshot, Upstream};
 use crate::sse::{self, Splitter};
-use crate::{client, deadline};
 
 /// Everything that wants to see, or change, what passes.
 pub struct Lens {
@@ -44,7 +39,7 @@ pub struct Lens {
     /// Whether the upstream is asked not to compress.
     wants_plain: bool,
     /// Messages larger than this are not looked at.
-    limit: usize,
+    pub(super) limit: usize,
     /// A whole answer is not waited for beyond this: it could begin to be passed on instead.
     pub until: Option<tokio::time::Instant>,
 }
@@ -105,7 +100,7 @@ impl Lens {
         let is_good = matches!(sent, Ok((response, _)) if response.status() == StatusCode::OK);
         let mut ticket = self.keep.take_if(|_| !is_good)?;
         ticket.give_up();
-        recall::is_outage(sent)
+        is_outage(sent)
             .then(|| ticket.stand_in(Instant::now()))
             .flatten()
     }
@@ -143,7 +138,7 @@ impl Lens {
     }
 
     /// One message or batch; the one to pass on in its place, if it is another.
-    fn look(&mut self, message: &[u8]) -> Option<Vec<u8>> {
+    pub(super) fn look(&mut self, message: &[u8]) -> Option<Vec<u8>> {
         if let Some(partitions) = &self.watch {
             for change in Change::read(message) {
                 partitions.void(&change);
@@ -156,78 +151,6 @@ impl Lens {
         }
         self.learn(message);
         self.filtered(message)
-    }
-
-    /// Looks at a whole answer of JSON.
-    ///
-    /// # Errors
-    /// It must be seen and cannot: it is too large, encoded, or does not come in time.
-    pub async fn whole(
-        mut self: Box<Self>,
-        upstream: &Upstream,
-        headers: &mut HeaderMap,
-        body: client::Body,
-    ) -> Result<Source, Error> {
-        if is_encoded(headers) {
-            return self.unseen(upstream, "is compressed", Source::Upstream(body));
-        }
-        let announced = http_body::Body::size_hint(&body).lower();
-        if announced > self.limit as u64 {
-            return self.unseen(
-                upstream,
-                "is larger than limits.replay_buffer",
-                Source::Upstream(body),
-            );
-        }
-        match self.collect(upstream, body).await? {
-            Collected::Whole(bytes) => {
-                let bytes = self.look(&bytes).map_or(bytes, Bytes::from);
-                self.sees_nothing();
-                if headers.contains_key(header::CONTENT_LENGTH) {
-                    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(bytes.len()));
-                }
-                Ok(Source::text(bytes))
-            }
-            Collected::Part(source) => {
-                self.unseen(upstream, "is larger than limits.replay_buffer", source)
-            }
-            Collected::Late(_) if self.must_see_all() => {
-                Err(Error::timeout(upstream, upstream.config.request_timeout))
-            }
-            Collected::Late(source) => self.unseen(upstream, "does not come in time", source),
-        }
-    }
-
-    fn unseen(mut self, upstream: &Upstream, why: &str, source: Source) -> Result<Source, Error> {
-        self.sees_nothing();
-        if self.must_see_all() {
-            return Err(Error::unfiltered(upstream, why));
-        }
-        Ok(source)
-    }
-
-    async fn collect(
-        &self,
-        upstream: &Upstream,
-        mut body: client::Body,
-    ) -> Result<Collected, Error> {
-        let mut bytes = BytesMut::new();
-        let at_most = || tokio::time::Instant::now() + upstream.config.request_timeout;
-        let until = self.until.unwrap_or_else(at_most);
-        loop {
-            let frame = match deadline::before(until, pin!(body.frame())).await {
-                Err(deadline::Passed) => {
-                    return Ok(Collected::Late(Source::Rest(Some(bytes.freeze()), body)));
-                }
-                Ok(None) => return Ok(Collected::Whole(bytes.freeze())),
-                Ok(Some(Err(error))) => return Err(Error::cut(upstream, &error)),
-                Ok(Some(Ok(frame))) => frame,
-            };
-            bytes.extend_from_slice(frame.data_ref().unwrap_or(&Bytes::new()));
-            if bytes.len() > self.limit {
-                return Ok(Collected::Part(Source::Rest(Some(bytes.freeze()), body)));
-            }
-        }
     }
 }
 
@@ -262,12 +185,20 @@ impl Watching {
     }
 }
 
-enum Collected {
-    Whole(Bytes),
-    /// More than may be kept: what came, and the rest.
-    Part(Source),
-    /// The same, of what did not come in time.
-    Late(Source),
+/// Whether an answer that was kept may stand in for this one (RFC 5861, section 4).
+///
+/// A refusal of our credential is none of these: what it once opened is closed now.
+fn is_outage(sent: &Result<(Response<client::Body>, Added), Error>) -> bool {
+    match sent {
+        Ok((response, _)) => matches!(
+            response.status(),
+            StatusCode::INTERNAL_SERVER_ERROR
+                | StatusCode::BAD_GATEWAY
+                | StatusCode::SERVICE_UNAVAILABLE
+                | StatusCode::GATEWAY_TIMEOUT
+        ),
+        Err(error) => error.code.is_outage(),
+    }
 }
 
 fn lists_tools(call: &Call<'_>) -> bool {
@@ -278,17 +209,6 @@ fn lists_tools(call: &Call<'_>) -> bool {
             methods.any(|method| method == Some("tools/list"))
         })
     })
-}
-
-/// Whether an answer's messages can be found at all.
-pub fn is_json(headers: &HeaderMap) -> bool {
-    is_media_type(headers.get(header::CONTENT_TYPE), "application/json")
-}
-
-fn is_encoded(headers: &HeaderMap) -> bool {
-    headers
-        .get(header::CONTENT_ENCODING)
-        .is_some_and(|encoding| encoding != "identity")
 }
 
 /// Looks at the events of a stream as they pass.

@@ -11,7 +11,7 @@ use slog::Logger;
 use super::Call;
 use super::answer;
 use super::error::Error;
-use super::failover;
+use super::reach;
 use super::source::Source;
 use crate::snapshot::{Site, Snapshot, Upstream};
 
@@ -123,7 +123,7 @@ async fn upstream_entry(upstream: &Arc<Upstream>, log: &Logger) -> (bool, Value)
 }
 
 async fn site_entry(upstream: &Upstream, log: &Logger) -> (bool, Value) {
-    probe(upstream, log).await;
+    reach::probe(upstream, log).await;
     let now = Instant::now();
     let Some(verdict) = upstream.health.verdict() else {
         return (false, json!({ "ok": false }));
@@ -151,41 +151,6 @@ async fn site_entry(upstream: &Upstream, log: &Logger) -> (bool, Value) {
         entry["credential"] = json!({ "ok": is_usable, "error": error });
     }
     (ok, entry)
-}
-
-/// Looks at the upstream, unless something fresh is known of it.
-pub async fn probe(upstream: &Upstream, log: &Logger) {
-    let is_fresh = || {
-        upstream
-            .health
-            .verdict()
-            .is_some_and(|verdict| verdict.is_fresh(Instant::now()))
-    };
-    if is_fresh() {
-        return;
-    }
-    // Several may ask at once, on several workers: the others take the first one's verdict.
-    let Ok(_turn) = upstream.health.probing.acquire().await else {
-        return;
-    };
-    if is_fresh() {
-        return;
-    }
-    look(upstream, log).await;
-}
-
-/// Opens a connection, and notes what comes of it.
-pub async fn look(upstream: &Upstream, log: &Logger) {
-    match upstream.client.probe().await {
-        Ok(()) => {
-            upstream.health.reached(Instant::now());
-            failover::reached(upstream, log);
-        }
-        Err(failure) => {
-            failover::lost(upstream, &failure.cause, Instant::now(), log);
-            upstream.health.failed(failure.cause, Instant::now());
-        }
-    }
 }
 
 #[cfg(test)]

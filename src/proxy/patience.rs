@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::error::{Code, Error};
 use crate::config;
+use crate::snapshot::Upstream;
 
 /// The most time a client gives its request, such as `5s` or `250ms`.
 pub const HEADER: HeaderName = HeaderName::from_static("x-mcp-auth-proxy-timeout");
@@ -68,6 +69,18 @@ impl Patience {
     }
 }
 
+/// The client would not wait any longer.
+pub fn given_up(upstream: &Upstream, asked: Duration) -> Error {
+    let name = &upstream.config.name;
+    let asked = humantime::format_duration(asked);
+    Error::new(
+        Code::UpstreamTimeout,
+        format!(
+            "upstream {name} did not answer within {asked}, the time that the request's {HEADER} gave it"
+        ),
+    )
+}
+
 fn duration(value: &HeaderValue) -> Option<Duration> {
     let duration = humantime::parse_duration(value.to_str().ok()?.trim()).ok()?;
     (!duration.is_zero()).then_some(duration)
@@ -83,7 +96,7 @@ fn no_time() -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Route, Target, TargetPath, Upstream};
+    use crate::config::{Route, Target, TargetPath};
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -94,7 +107,7 @@ mod tests {
             unix: None,
             path: TargetPath::Base(String::new()),
         };
-        let upstream = Upstream::unsigned("acme", target);
+        let upstream = config::Upstream::unsigned("acme", target);
         let route = Route {
             path: String::new(),
             strip_prefix: false,

@@ -6,13 +6,10 @@ use http::{Response, StatusCode};
 use tokio::time::Instant;
 
 use super::cache::{self, Asked, Found, Known, Outcome, Question, Ticket};
-use super::error::Error;
 use super::exchange::Exchange;
 use super::lens::Lens;
 use super::source::Source;
 use super::{Call, Proxy, answer};
-use crate::auth::Added;
-use crate::client;
 use crate::mcp::cacheable::Kind;
 use crate::snapshot::Upstream;
 
@@ -93,20 +90,4 @@ pub fn answer(known: Known, lens: Option<Box<Lens>>, exchange: &mut Exchange) ->
     let filtered = lens.and_then(|lens| lens.filtered(&body));
     let body = filtered.unwrap_or(body);
     answer::of_type(StatusCode::OK, "application/json", body)
-}
-
-/// Whether an answer that was kept may stand in for this one (RFC 5861, section 4).
-///
-/// A refusal of our credential is none of these: what it once opened is closed now.
-pub fn is_outage(sent: &Result<(Response<client::Body>, Added), Error>) -> bool {
-    match sent {
-        Ok((response, _)) => matches!(
-            response.status(),
-            StatusCode::INTERNAL_SERVER_ERROR
-                | StatusCode::BAD_GATEWAY
-                | StatusCode::SERVICE_UNAVAILABLE
-                | StatusCode::GATEWAY_TIMEOUT
-        ),
-        Err(error) => error.code.is_outage(),
-    }
 }

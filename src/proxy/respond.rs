@@ -5,16 +5,17 @@ use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http::{Response, StatusCode, Uri, Version};
+use http::{Response, StatusCode, Version};
 use http_body_util::BodyExt;
 
 use super::error::{Code, Error};
-use super::lens::{self, Lens};
+use super::lens::Lens;
+use super::location::through_proxy;
 use super::source::Source;
-use super::{Call, Proxy, answer, cache, stream};
+use super::{Call, Proxy, answer, cache, exchange, stream, whole};
 use crate::auth::{self, Added};
 use crate::client;
-use crate::config::{Route, TargetPath, Upstream401};
+use crate::config::{Route, Upstream401};
 use crate::message;
 use crate::snapshot::Upstream;
 
@@ -76,7 +77,7 @@ pub async fn incoming(
         ))
     } else {
         match lens {
-            Some(lens) if lens.wants_whole() && lens::is_json(&head.headers) => {
+            Some(lens) if lens.wants_whole() && whole::is_json(&head.headers) => {
                 lens.whole(upstream, &mut head.headers, body).await?
             }
             Some(lens) if lens.must_see_all() && is_event_stream => {
@@ -147,7 +148,7 @@ fn remove_forbidden(headers: &mut HeaderMap) {
     let ours = [
         header::ALT_SVC,
         answer::ERROR_HEADER,
-        answer::ATTEMPTS_HEADER,
+        exchange::ATTEMPTS_HEADER,
         cache::HEADER,
     ];
     let is_dropped =
@@ -185,63 +186,6 @@ fn rewrite_location(headers: &mut HeaderMap, route: &Route, upstream: &Upstream)
     if let Some(location) = rewritten {
         headers.insert(header::LOCATION, location);
     }
-}
-
-/// The path that leads through the proxy to a place at the upstream's own origin.
-///
-/// `None` for other origins, and for places that no path of this route leads to.
-pub fn through_proxy(location: &str, route: &Route, upstream: &Upstream) -> Option<String> {
-    let target = &upstream.config.target;
-    let uri: Uri = location.parse().ok()?;
-    let path = own_path(&uri, location, upstream)?;
-    let fragment = location.find('#').map_or("", |at| &location[at..]);
-    match &target.path {
-        TargetPath::Endpoint(endpoint) => {
-            (endpoint.path() == uri.path()).then(|| format!("{}{fragment}", route.path))
-        }
-        TargetPath::Base(base) => {
-            let rest = path
-                .strip_prefix(base.as_str())
-                .filter(|rest| rest.starts_with('/'))?;
-            let prefix = if route.strip_prefix {
-                route.path.as_str()
-            } else {
-                ""
-            };
-            Some(format!("{prefix}{rest}{fragment}"))
-        }
-    }
-}
-
-/// Path and query of `location`, if that is at the upstream's own origin.
-pub fn own_path<'a>(uri: &'a Uri, location: &str, upstream: &Upstream) -> Option<&'a str> {
-    let target = &upstream.config.target;
-    let is_own = match (uri.scheme(), uri.authority()) {
-        (Some(scheme), Some(authority)) => {
-            *scheme == target.scheme
-                && same_authority(
-                    authority.as_str(),
-                    target.authority.as_str(),
-                    scheme.as_str(),
-                )
-        }
-        (None, None) => location.starts_with('/') && !location.starts_with("//"),
-        _ => false,
-    };
-    uri.path_and_query()
-        .filter(|_| is_own)
-        .map(|path| path.as_str())
-}
-
-fn same_authority(one: &str, other: &str, scheme: &str) -> bool {
-    let default = if scheme == "https" { ":443" } else { ":80" };
-    let bare = |authority: &str| {
-        authority
-            .strip_suffix(default)
-            .unwrap_or(authority)
-            .to_ascii_lowercase()
-    };
-    bare(one) == bare(other)
 }
 
 #[cfg(test)]

@@ -10,9 +10,9 @@ use tokio::time::Instant;
 
 use super::error::Error;
 use super::exchange::Exchange;
-use super::patience::Patience;
+use super::patience::{Patience, given_up};
 use super::retry::{self, Attempts, Why};
-use super::{Proxy, failover};
+use super::{Proxy, reach};
 use crate::auth::{Added, Ticket};
 use crate::client::{self, Failure};
 use crate::deadline;
@@ -118,7 +118,7 @@ impl Proxy {
     ) -> Tried {
         let patience = exchange.patience(upstream);
         if let Some(asked) = patience.given_up(Instant::now) {
-            return Tried::Over(Error::given_up(upstream, asked));
+            return Tried::Over(given_up(upstream, asked));
         }
         exchange.attempts += 1;
         let limit = exchange.attempt_limit.take();
@@ -172,14 +172,14 @@ impl Proxy {
         let is_well = match tried {
             Tried::Answered(response, _) => {
                 upstream.health.reached(now);
-                failover::reached(upstream, &self.log);
+                reach::reached(upstream, &self.log);
                 self.compare_clocks(upstream, response.headers());
                 !retry::is_outage(response.status())
             }
             Tried::Failed(failure) => {
                 upstream.health.failed(failure.cause.clone(), now);
                 if failure.unsent {
-                    failover::lost(upstream, &failure.cause, now, &self.log);
+                    reach::lost(upstream, &failure.cause, now, &self.log);
                 }
                 false
             }
@@ -202,7 +202,7 @@ impl Proxy {
         } else {
             return;
         }
-        failover::show(upstream);
+        reach::show(upstream);
     }
 
     fn compare_clocks(&self, upstream: &Upstream, headers: &HeaderMap) {
@@ -299,7 +299,7 @@ impl Tried {
             return Self::Over(error.into());
         }
         match patience.given_up(Instant::now) {
-            Some(asked) => Self::Over(Error::given_up(upstream, asked)),
+            Some(asked) => Self::Over(given_up(upstream, asked)),
             None => Self::Late(Error::timeout(upstream, limit)),
         }
     }

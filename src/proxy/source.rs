@@ -6,8 +6,9 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
+use super::broken::Broken;
 use super::session::Watched;
-use super::stream::Events;
+use super::stream::{Events, Reopening};
 use crate::client;
 
 pub enum Source {
@@ -19,28 +20,16 @@ pub enum Source {
     Opening(Box<Watched>),
 }
 
-/// Why an answer ends before its end; the client must see it broken, not short.
-#[derive(Debug)]
-pub enum Broken {
-    Upstream(client::Broken),
-    /// An event that a policy must be applied to is larger than may be kept.
-    Unfiltered,
-}
-
-impl std::fmt::Display for Broken {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Upstream(error) => error.fmt(f),
-            Self::Unfiltered => f.write_str("an event is too large for the policy to be applied"),
-        }
-    }
-}
-
-impl std::error::Error for Broken {}
-
 impl Source {
     pub fn events(events: Events) -> Self {
         Self::Events(Box::new(events))
+    }
+
+    /// From now on a stream is opened again when the upstream ends it.
+    pub(super) fn recover(&mut self, reopening: Box<Reopening>) {
+        if let Self::Events(events) = self {
+            events.recover(reopening);
+        }
     }
 
     pub fn text(text: impl Into<Bytes>) -> Self {

@@ -23,8 +23,8 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use self::recover::{Gone, Passed, Recovery};
 use super::Call;
+use super::broken::Broken;
 use super::lens::{Lens, Reader};
-use super::source::Broken;
 use crate::client;
 use crate::config::SseFallback;
 use crate::mcp;
@@ -183,8 +183,8 @@ impl Events {
     }
 
     /// From now on the stream is opened again when the upstream ends it.
-    fn recover(&mut self, recovery: Recovery) {
-        self.recovery = Some(Box::new(recovery));
+    pub(super) fn recover(&mut self, reopening: Box<Reopening>) {
+        self.recovery = Some(Box::new(Recovery::new(reopening)));
     }
 
     fn poll_upstream(&mut self, cx: &mut Context<'_>) -> Polled {

@@ -7,11 +7,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use slog::{Logger, debug};
 use tokio::sync::{mpsc, oneshot};
 
-use super::connection::{self, Handler};
 use super::protocol;
 use super::registry::Registration;
 use super::stream::Stream;
-use super::{Connection, Counted, Crowd, Registry, Timeouts};
+use super::{Connection, Counted, Crowd, Handler, Registry, Timeouts, lifetime};
 use crate::config::ServerTls;
 use crate::listen;
 use crate::worker;
@@ -151,8 +150,7 @@ async fn run<H: Handler>(mut queue: mpsc::UnboundedReceiver<Job>, handler: Arc<H
                     };
                     match stream.await {
                         Ok(stream) => {
-                            connection::serve(&h2, stream, connection, timeouts, handler, &log)
-                                .await;
+                            lifetime::serve(&h2, stream, connection, timeouts, handler, &log).await;
                         }
                         Err(error) => {
                             debug!(log, "connection lost before it was served"; "peer" => %connection.peer, "reason" => %error)

@@ -12,7 +12,8 @@ use serde_json::Value;
 use super::Pending;
 use crate::json::{self, Object};
 use crate::message::is_media_type;
-use crate::proxy::source::{Broken, Source};
+use crate::proxy::broken::Broken;
+use crate::proxy::source::Source;
 use crate::sse::{self, Splitter};
 
 /// A longer answer to `initialize` is not understood; most have a few hundred bytes.

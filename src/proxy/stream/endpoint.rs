@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use http::Uri;
 
-use crate::proxy::respond::{self, through_proxy};
+use crate::proxy::location::{own_path, through_proxy};
 use crate::snapshot::{Snapshot, Upstream};
 use crate::sse::{self, Splitter};
 
@@ -134,7 +134,7 @@ fn endpoint(event: &[u8]) -> Option<&[u8]> {
 /// here, and told so, rather than led around us.
 fn through_nowhere(target: &str, upstream: &Upstream) -> Option<String> {
     let uri: Uri = target.parse().ok()?;
-    respond::own_path(&uri, target, upstream).map(str::to_owned)
+    own_path(&uri, target, upstream).map(str::to_owned)
 }
 
 #[cfg(test)]

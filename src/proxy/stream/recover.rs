@@ -15,7 +15,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http::header::{self, HeaderMap, HeaderName};
 use http::uri::PathAndQuery;
-use http::{Method, Request, Response, StatusCode, Uri};
+use http::{Method, Request, StatusCode, Uri};
 use slog::{debug, info};
 use tokio::time::Instant;
 
@@ -26,9 +26,8 @@ use crate::client;
 use crate::config::Target;
 use crate::mcp::SESSION_ID;
 use crate::message::RequestBody;
-use crate::proxy::failover::Sites;
 use crate::proxy::session::Known;
-use crate::proxy::source::Source;
+use crate::proxy::sites::Sites;
 use crate::proxy::{Proxy, head};
 use crate::snapshot::Upstream;
 use crate::sse::{self, Splitter};
@@ -101,20 +100,6 @@ impl Reopening {
         let path = self.paths.get(index).cloned();
         let uri = path.map_or_else(|| self.uri.clone(), Uri::from);
         (index, first.site(index), uri)
-    }
-
-    /// Makes the answer's stream one that is opened again.
-    pub fn attach(
-        reopening: Option<Box<Self>>,
-        mut response: Response<Source>,
-    ) -> Response<Source> {
-        let is_stream = response.status() == StatusCode::OK;
-        if let (Some(reopening), Source::Events(events), true) =
-            (reopening, response.body_mut(), is_stream)
-        {
-            events.recover(Recovery::new(reopening));
-        }
-        response
     }
 
     /// Tries until the stream is open, or there is no sense in trying on.
@@ -237,7 +222,7 @@ pub enum Passed {
 }
 
 impl Recovery {
-    fn new(reopening: Box<Reopening>) -> Self {
+    pub(super) fn new(reopening: Box<Reopening>) -> Self {
         let resumed = reopening.headers.get(LAST_EVENT_ID).cloned();
         Self {
             reopening: reopening.into(),

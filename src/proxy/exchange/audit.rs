@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use slog::{KV, Key, Record, Serializer};
 
-use super::exchange::{Exchange, Outcome};
+use super::{Exchange, Outcome};
 use crate::listen::Peer;
 
 /// What a client may choose is cut at so many bytes: a record has to fit where it goes.
