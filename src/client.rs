@@ -35,10 +35,6 @@ use self::dial::{Dialer, EnvProxy, Protocol};
 use self::error::Error;
 use self::pool::{Pool, Spoken};
 
-/// Connections kept for reuse are closed after this long without a request: below
-/// the 60 to 75 s after which common servers and load balancers close them.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(50);
-
 /// Everything that makes two upstreams' connections interchangeable.
 #[derive(PartialEq)]
 struct Settings {

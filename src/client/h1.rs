@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 use self::head::Head;
 use self::outgoing::Outgoing;
 use super::body::{Body, Carrier};
-use super::error::{Broken, Failure};
+use super::error::{Broken, Failure, Kind, chain};
 use super::io::Io;
 use super::pool::Pool;
 use crate::framing::{Decoded, Decoder, Malformed};
@@ -39,11 +39,31 @@ pub struct Connection {
 }
 
 /// Why there is no response.
-#[derive(Debug)]
-pub enum Error {
+enum Error {
     Closed,
     Io(io::Error),
     Malformed(Malformed),
+}
+
+impl Error {
+    fn into_failure(self, unsent: bool) -> Failure {
+        let (kind, cause) = match self {
+            Self::Closed => (
+                Kind::Reset,
+                "the connection was closed before an answer came".to_owned(),
+            ),
+            Self::Io(error) => (Kind::Reset, chain(&error)),
+            Self::Malformed(fault) => (
+                Kind::BadResponse,
+                format!("the answer is not valid HTTP: {fault}"),
+            ),
+        };
+        Failure {
+            kind,
+            cause,
+            unsent,
+        }
+    }
 }
 
 impl Connection {
@@ -154,7 +174,7 @@ pub async fn exchange(
         Ok(head) => head,
         Err(error) => {
             let unsent = outgoing.give_back(request);
-            return Err(Box::new(Failure::of_h1(error, unsent)));
+            return Err(Box::new(error.into_failure(unsent)));
         }
     };
     let body = if outgoing.is_over() {
