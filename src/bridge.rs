@@ -5,6 +5,8 @@
 
 mod answers;
 mod body;
+mod dispatch;
+mod endpoint;
 mod events;
 mod exchange;
 mod follow;
@@ -38,10 +40,11 @@ use crate::client::ProxyVariables;
 use crate::config::{Config, Log, LogFormat, Sources};
 use crate::{exit, harden, log, paths};
 
+use self::dispatch::Dispatcher;
 use self::input::{Input, Line};
 use self::link::Link;
 use self::output::Output;
-use self::relay::{Order, Relay};
+use self::relay::Relay;
 
 /// The largest message either way, in bytes: the daemon's default `max_body`.
 pub const MAX_MESSAGE: usize = 64 * 1024 * 1024;
@@ -135,8 +138,9 @@ fn relay(link: Link, args: &StdioArgs, log: Logger) -> io::Result<()> {
         let output = Output::to_stdout()?;
         let signals = signal_hook_tokio::Signals::new([SIGTERM, SIGINT])?;
         let relay = Arc::new(Relay::new(link, output, user_agent(args), log));
-        until_the_end(&relay, lines, signals).await;
-        relay.finish(DRAIN, GOODBYE).await;
+        let mut dispatcher = Dispatcher::new(Arc::clone(&relay));
+        until_the_end(&relay, &mut dispatcher, lines, signals).await;
+        dispatcher.finish(DRAIN, GOODBYE).await;
         Ok(())
     });
     // A name that resolves slowly must not hold the exit up.
@@ -145,16 +149,16 @@ fn relay(link: Link, args: &StdioArgs, log: Logger) -> io::Result<()> {
 }
 
 async fn until_the_end(
-    relay: &Arc<Relay>,
+    relay: &Relay,
+    dispatcher: &mut Dispatcher,
     mut lines: Input,
     mut signals: signal_hook_tokio::Signals,
 ) {
-    let mut order = Order::default();
     let relaying = async {
         while let Some(line) = lines.next().await {
             match line {
-                Line::Whole(line) => relay.accept(line, &mut order).await,
-                Line::TooLong { head, tail } => relay.refuse_long_line(&head, &tail).await,
+                Line::Whole(line) => dispatcher.accept(line).await,
+                Line::TooLong { head, tail } => dispatcher.refuse_long_line(&head, &tail).await,
             }
         }
     };

@@ -35,10 +35,6 @@ use self::dial::{Dialer, EnvProxy, Protocol};
 use self::error::Error;
 use self::pool::{Pool, Spoken};
 
-/// Connections kept for reuse are closed after this long without a request: below
-/// the 60 to 75 s after which common servers and load balancers close them.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(50);
-
 /// Everything that makes two upstreams' connections interchangeable.
 #[derive(PartialEq)]
 struct Settings {
@@ -119,10 +115,11 @@ impl Client {
                     let reused = connection.reused;
                     sign(request);
                     self.for_h1(request);
-                    match h1::exchange(connection, request, pool).await {
+                    match h1::exchange(connection, request).await {
+                        Ok(response) => return Ok(response.map(|body| Body::of_h1(body, pool))),
                         // It died in the pool: another will do, and nothing was lost.
                         Err(failure) if reused && failure.unsent => {}
-                        result => return result,
+                        Err(failure) => return Err(failure),
                     }
                 }
                 Ok(Ready::H2(stream)) => {
@@ -130,8 +127,9 @@ impl Client {
                     sign(request);
                     self.for_h2(request);
                     match h2::exchange(stream, request).await {
+                        Ok(response) => return Ok(response.map(Body::of_h2)),
                         Err(failure) if reused && failure.unsent => {}
-                        result => return result,
+                        Err(failure) => return Err(failure),
                     }
                 }
             }

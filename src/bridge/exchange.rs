@@ -10,12 +10,12 @@ use slog::warn;
 
 use super::answers::Call;
 use super::follow::{self, Followed};
-use super::message::{Kind, Message, Request};
+use super::message::{Kind, Message};
 use super::problem::Problem;
 use super::refusal::Refusal;
-use super::relay::{self, Relay};
+use super::relay::Relay;
 use super::session::Sight;
-use super::{body, head, old, recover};
+use super::{body, head, old, recover, stream};
 use crate::client::Body;
 use crate::message::is_media_type;
 
@@ -26,20 +26,16 @@ const CANCELLED_PATIENCE: Duration = Duration::from_secs(5);
 const MAX_ATTEMPTS: u32 = 3;
 
 pub struct Exchange {
-    pub relay: Arc<Relay>,
-    pub message: Message,
+    relay: Arc<Relay>,
+    message: Message,
     /// `None` for what nobody waits for.
-    pub call: Option<Call>,
+    call: Option<Call>,
 }
 
 /// What became of an attempt.
 enum Step {
     Done,
     Again,
-}
-
-pub fn is_initialize(request: &Request) -> bool {
-    &*request.method == "initialize" && request.version.is_none()
 }
 
 /// Sends the message. Its requests have their answers when this returns.
@@ -82,7 +78,7 @@ impl Exchange {
     }
 
     /// Whether the message is written in 2026-07-28 or later.
-    pub fn is_modern(&self) -> bool {
+    fn is_modern(&self) -> bool {
         matches!(&self.message.kind, Kind::Request(request) if request.version.is_some())
     }
 
@@ -170,13 +166,13 @@ impl Exchange {
 
     async fn accepted(&self, response: Response<Body>, sight: &Sight) -> Result<(), Problem> {
         let relay = &self.relay;
-        if matches!(&self.message.kind, Kind::Request(request) if is_initialize(request)) {
+        if self.message.kind.is_initialize() {
             relay
                 .session
                 .named(response.headers().get(head::SESSION_ID).cloned());
         }
-        if relay::is_initialized(&self.message.kind) {
-            relay.listen();
+        if self.message.kind.is_initialized() {
+            stream::start(relay);
         }
         let Some(call) = &self.call else {
             body::discard(response.into_body()).await;
@@ -209,7 +205,7 @@ impl Exchange {
 
     async fn refused(&self, refusal: Refusal, sight: &Sight) -> Result<Step, Problem> {
         let relay = &self.relay;
-        let opens = matches!(&self.message.kind, Kind::Request(request) if is_initialize(request));
+        let opens = self.message.kind.is_initialize();
         if opens && sight.old.is_none() && refusal.may_be_old_transport()
             // What the server said first is the answer if it is not of the old kind either.
             && let Ok(endpoint) = old::open(relay).await
@@ -218,7 +214,7 @@ impl Exchange {
             return Ok(Step::Again);
         }
         if self.is_modern() {
-            if refusal.is_header_mismatch() && recover::listing(self).await {
+            if refusal.is_header_mismatch() && recover::listing(relay, &self.message).await {
                 return Ok(Step::Again);
             }
         } else if !opens && sight.is_session() && refusal.says_session_is_gone() {
@@ -232,8 +228,8 @@ impl Exchange {
     fn after_recovery(&self) -> Step {
         match &self.message.kind {
             // It was sent when the session was opened.
-            kind if relay::is_initialized(kind) => {
-                self.relay.listen();
+            kind if kind.is_initialized() => {
+                stream::start(&self.relay);
                 Step::Done
             }
             // It concerns a request of the old session.

@@ -122,6 +122,17 @@ impl Message {
     }
 }
 
+impl Kind {
+    /// The request that opens a session, which there is up to 2025-11-25.
+    pub fn is_initialize(&self) -> bool {
+        matches!(self, Self::Request(request) if &*request.method == "initialize" && request.version.is_none())
+    }
+
+    pub fn is_initialized(&self) -> bool {
+        matches!(self, Self::Notification { method, .. } if &**method == "notifications/initialized")
+    }
+}
+
 fn parse_one(bytes: &[u8]) -> Result<Kind, Unreadable> {
     let envelope: Envelope<'_> = json::object(bytes).map_err(|error| {
         if error.is_data() {

@@ -11,8 +11,8 @@ use serde_json::value::RawValue;
 use slog::warn;
 
 use super::answers;
+use super::endpoint::OldEndpoint;
 use super::events::{self, Events};
-use super::exchange::Exchange;
 use super::message::{self, Incoming, Kind, Message};
 use super::problem::Problem;
 use super::relay::Relay;
@@ -100,7 +100,7 @@ async fn in_time<T>(asking: impl Future<Output = Result<T, Problem>>) -> Result<
 async fn restore(relay: &Relay, wish: Bytes, sight: &Sight) {
     let asking = async {
         if let Some(old) = &sight.old {
-            return old::ask(relay, old, wish, sight).await;
+            return ask_old(relay, old, wish, sight).await;
         }
         answer_in(post(relay, wish, sight).await?).await
     };
@@ -119,15 +119,29 @@ async fn restore(relay: &Relay, wish: Bytes, sight: &Sight) {
 /// Sends the client's own `initialize` again and keeps the answer, which the client has had.
 async fn replay(relay: &Relay, initialize: Bytes, sight: &mut Sight) -> Result<Bytes, Problem> {
     if let Some(old) = sight.old.clone() {
-        return old::ask(relay, &old, initialize, sight).await;
+        return ask_old(relay, &old, initialize, sight).await;
     }
     let response = post(relay, initialize, sight).await?;
     sight.id = response.headers().get(head::SESSION_ID).cloned();
     answer_in(response).await
 }
 
+/// Asks a server of the 2024-11-05 transport, and waits for the answer on its stream.
+async fn ask_old(
+    relay: &Relay,
+    endpoint: &OldEndpoint,
+    request: Bytes,
+    sight: &Sight,
+) -> Result<Bytes, Problem> {
+    let reply = endpoint.replies.expect();
+    let response = post(relay, request, sight).await?;
+    body::discard(response.into_body()).await;
+    let reply = tokio::time::timeout(PATIENCE, reply).await;
+    reply.ok().and_then(Result::ok).ok_or_else(old::no_endpoint)
+}
+
 /// Sends a message of the client's once more.
-pub async fn post(relay: &Relay, bytes: Bytes, sight: &Sight) -> Result<Response<Body>, Problem> {
+async fn post(relay: &Relay, bytes: Bytes, sight: &Sight) -> Result<Response<Body>, Problem> {
     let message = Message::parse(bytes).map_err(|unreadable| lost(unreadable.1))?;
     let headers = head::for_message(relay, &message, sight);
     let path = sight
@@ -170,19 +184,19 @@ fn lost(why: &str) -> Problem {
 
 /// Learns which arguments of a tool are mirrored, for a call that was refused for want of them.
 /// Whether it is worth another attempt.
-pub async fn listing(exchange: &Exchange) -> bool {
-    let Kind::Request(request) = &exchange.message.kind else {
+pub async fn listing(relay: &Relay, message: &Message) -> bool {
+    let Kind::Request(request) = &message.kind else {
         return false;
     };
     let (Some(name), "tools/call") = (&request.name, &*request.method) else {
         return false;
     };
-    let arguments = exchange.message.arguments().unwrap_or("{}");
-    let headers = || exchange.relay.catalog().headers(name, arguments);
+    let arguments = message.arguments().unwrap_or("{}");
+    let headers = || relay.catalog().headers(name, arguments);
     let before = headers();
     let mut cursor = None;
     for _ in 0..MAX_PAGES {
-        cursor = match in_time(page(exchange, cursor.as_deref())).await {
+        cursor = match in_time(page(relay, message, cursor.as_deref())).await {
             Ok(next) => next,
             Err(_) => return false,
         };
@@ -193,9 +207,12 @@ pub async fn listing(exchange: &Exchange) -> bool {
     headers() != before
 }
 
-async fn page(exchange: &Exchange, cursor: Option<&str>) -> Result<Option<String>, Problem> {
-    let meta = exchange
-        .message
+async fn page(
+    relay: &Relay,
+    message: &Message,
+    cursor: Option<&str>,
+) -> Result<Option<String>, Problem> {
+    let meta = message
         .meta()
         .and_then(|meta| serde_json::from_str::<Box<RawValue>>(meta).ok());
     let request = serde_json::json!({
@@ -210,7 +227,6 @@ async fn page(exchange: &Exchange, cursor: Option<&str>) -> Result<Option<String
     {
         params.remove("cursor");
     }
-    let relay = &exchange.relay;
     let response = post(relay, request.to_string().into(), &Sight::default()).await?;
     let answer = answer_in(response).await?;
     let learned = relay.catalog().learn(&answer);

@@ -1,13 +1,12 @@
 //! The session of the revisions before 2026-07-28: its id, its version, and what it takes to open it again.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use http::HeaderValue;
-use http::uri::PathAndQuery;
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 
+use super::endpoint::OldEndpoint;
 use super::problem::Problem;
 use super::wishes::Wishes;
 
@@ -42,15 +41,6 @@ pub struct Sight {
     pub version: Option<HeaderValue>,
     /// Set for servers of the 2024-11-05 transport.
     pub old: Option<OldEndpoint>,
-}
-
-/// Where a server of the 2024-11-05 transport takes messages; its answers come on one stream.
-#[derive(Clone)]
-pub struct OldEndpoint {
-    pub path: PathAndQuery,
-    /// Cancelled when that stream is gone.
-    pub lost: CancellationToken,
-    pub replies: Arc<super::old::Replies>,
 }
 
 impl Sight {

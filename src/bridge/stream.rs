@@ -1,6 +1,7 @@
 //! The stream of the server's own messages (GET, up to 2025-11-25), held open as long as there is a session.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -26,7 +27,14 @@ enum End {
     Failed,
 }
 
-pub async fn hold(relay: Arc<Relay>) {
+/// Holds it open from now on, however often it is asked for.
+pub fn start(relay: &Arc<Relay>) {
+    if !relay.is_listening.swap(true, Ordering::AcqRel) {
+        tokio::spawn(hold(Arc::clone(relay)));
+    }
+}
+
+async fn hold(relay: Arc<Relay>) {
     let mut place = Place::default();
     let mut generation = 0;
     loop {

@@ -1,17 +1,17 @@
 //! The body of an upstream's response, whichever protocol brings it.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
-
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use super::error::Broken;
+use super::pool::Pool;
 use super::{h1, h2};
 use crate::deadline::{Lent, Passed};
 
@@ -34,19 +34,20 @@ struct Waiting {
     timer: Lent,
 }
 
-pub enum Carrier {
-    H1(Box<h1::Bound>),
-    H2 {
-        body: Incoming,
-        _slot: h2::Slot,
+enum Carrier {
+    H1 {
+        bound: Box<h1::Bound>,
+        /// Gets the connection at the body's end.
+        pool: Arc<Pool>,
     },
+    H2(h2::Body),
     /// Driven by a task of its own.
     Detached(h1::Detached),
     /// Its beginning has been looked at.
     Seen(Box<Seen>),
 }
 
-pub struct Seen {
+struct Seen {
     read: Bytes,
     /// Why there was no more.
     error: Option<Broken>,
@@ -54,6 +55,22 @@ pub struct Seen {
 }
 
 impl Body {
+    pub(super) fn of_h1(body: h1::Body, pool: &Arc<Pool>) -> Self {
+        let carrier = match body {
+            h1::Body::Bound(mut bound) => {
+                give_back(&mut bound, pool);
+                let pool = Arc::clone(pool);
+                Carrier::H1 { bound, pool }
+            }
+            h1::Body::Detached(detached) => Carrier::Detached(detached),
+        };
+        carrier.into()
+    }
+
+    pub(super) fn of_h2(body: h2::Body) -> Self {
+        Carrier::H2(body).into()
+    }
+
     /// Its beginning: `most` bytes or a little more, unless it ends before or the time is over.
     /// All of it is still to be read.
     pub async fn peek(mut self, most: usize, patience: Duration) -> (Bytes, Self) {
@@ -129,8 +146,14 @@ impl From<Carrier> for Body {
 impl Carrier {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         match self {
-            Self::H1(bound) => bound.poll_frame(cx),
-            Self::H2 { body, .. } => Pin::new(body).poll_frame(cx).map_err(Broken::Http2),
+            Self::H1 { bound, pool } => {
+                let frame = ready!(bound.poll_frame(cx));
+                give_back(bound, pool);
+                Poll::Ready(frame)
+            }
+            Self::H2(body) => Pin::new(&mut body.incoming)
+                .poll_frame(cx)
+                .map_err(Broken::Http2),
             Self::Detached(detached) => detached.poll_frame(cx),
             Self::Seen(seen) if !seen.read.is_empty() => {
                 Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut seen.read)))))
@@ -146,8 +169,8 @@ impl Carrier {
 impl Carrier {
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::H1(bound) => bound.decoder().is_done(),
-            Self::H2 { body, .. } => body.is_end_stream(),
+            Self::H1 { bound, .. } => bound.decoder().is_done(),
+            Self::H2(body) => body.incoming.is_end_stream(),
             Self::Detached(detached) => detached.is_over(),
             Self::Seen(seen) => {
                 seen.read.is_empty() && seen.error.is_none() && seen.rest.is_end_stream()
@@ -157,13 +180,19 @@ impl Carrier {
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::H1(bound) => bound
+            Self::H1 { bound, .. } => bound
                 .decoder()
                 .remaining()
                 .map_or_else(SizeHint::default, SizeHint::with_exact),
-            Self::H2 { body, .. } => body.size_hint(),
+            Self::H2(body) => body.incoming.size_hint(),
             Self::Detached(_) | Self::Seen(_) => SizeHint::default(),
         }
+    }
+}
+
+fn give_back(bound: &mut h1::Bound, pool: &Pool) {
+    if let Some(connection) = bound.release() {
+        pool.put_h1(connection);
     }
 }
 

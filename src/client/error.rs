@@ -5,8 +5,6 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use super::h1;
-
 /// What went wrong, as far as an operator can act upon it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -60,25 +58,6 @@ impl Failure {
             kind: error.kind,
             cause: error.cause,
             unsent: true,
-        }
-    }
-
-    pub(super) fn of_h1(error: h1::Error, unsent: bool) -> Self {
-        let (kind, cause) = match error {
-            h1::Error::Closed => (
-                Kind::Reset,
-                "the connection was closed before an answer came".to_owned(),
-            ),
-            h1::Error::Io(error) => (Kind::Reset, chain(&error)),
-            h1::Error::Malformed(fault) => (
-                Kind::BadResponse,
-                format!("the answer is not valid HTTP: {fault}"),
-            ),
-        };
-        Self {
-            kind,
-            cause,
-            unsent,
         }
     }
 
@@ -192,7 +171,7 @@ fn next<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + '
 }
 
 /// All causes in one line, each said once.
-fn chain(error: &(dyn StdError + 'static)) -> String {
+pub(super) fn chain(error: &(dyn StdError + 'static)) -> String {
     let mut text = error.to_string();
     let mut current = next(error);
     while let Some(cause) = current {

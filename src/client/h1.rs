@@ -8,7 +8,6 @@ mod outgoing;
 
 use std::io;
 use std::pin::pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
@@ -19,10 +18,8 @@ use tokio::sync::mpsc;
 
 use self::head::Head;
 use self::outgoing::Outgoing;
-use super::body::{Body, Carrier};
-use super::error::{Broken, Failure};
+use super::error::{Broken, Failure, Kind, chain};
 use super::io::Io;
-use super::pool::Pool;
 use crate::framing::{Decoded, Decoder, Malformed};
 use crate::message::RequestBody;
 use crate::scratch::poll_read;
@@ -39,11 +36,31 @@ pub struct Connection {
 }
 
 /// Why there is no response.
-#[derive(Debug)]
-pub enum Error {
+enum Error {
     Closed,
     Io(io::Error),
     Malformed(Malformed),
+}
+
+impl Error {
+    fn into_failure(self, unsent: bool) -> Failure {
+        let (kind, cause) = match self {
+            Self::Closed => (
+                Kind::Reset,
+                "the connection was closed before an answer came".to_owned(),
+            ),
+            Self::Io(error) => (Kind::Reset, chain(&error)),
+            Self::Malformed(fault) => (
+                Kind::BadResponse,
+                format!("the answer is not valid HTTP: {fault}"),
+            ),
+        };
+        Failure {
+            kind,
+            cause,
+            unsent,
+        }
+    }
 }
 
 impl Connection {
@@ -145,7 +162,6 @@ impl Connection {
 pub async fn exchange(
     mut connection: Box<Connection>,
     request: &mut Request<RequestBody>,
-    pool: &Arc<Pool>,
 ) -> Result<Response<Body>, Box<Failure>> {
     let mut outgoing = Outgoing::new(request);
     let mut interim = 0;
@@ -154,47 +170,40 @@ pub async fn exchange(
         Ok(head) => head,
         Err(error) => {
             let unsent = outgoing.give_back(request);
-            return Err(Box::new(Failure::of_h1(error, unsent)));
+            return Err(Box::new(error.into_failure(unsent)));
         }
     };
     let body = if outgoing.is_over() {
-        Carrier::H1(Box::new(Bound::new(
-            connection,
-            &head,
-            outgoing.is_done(),
-            pool,
-        )))
+        Body::Bound(Box::new(Bound {
+            connection: Some(connection),
+            decoder: head.decoder,
+            keeps_alive: head.keeps_alive && outgoing.is_done(),
+        }))
     } else {
         // The upstream answers while it still reads: both directions must move by
         // themselves, or a client that waits for neither would stop both.
-        Carrier::Detached(Detached::spawn(connection, outgoing, head.decoder))
+        Body::Detached(Detached::spawn(connection, outgoing, head.decoder))
     };
-    Ok(head.response.map(|()| body.into()))
+    Ok(head.response.map(|()| body))
+}
+
+/// The body of a response.
+pub enum Body {
+    Bound(Box<Bound>),
+    Detached(Detached),
 }
 
 /// A response body and the connection it comes from.
 ///
-/// At its end the connection goes back to the pool; dropped before, it is
+/// At its end the connection can be taken from it; dropped before, it is
 /// closed, which is how HTTP/1.1 tells an upstream that nobody listens.
 pub struct Bound {
     connection: Option<Box<Connection>>,
     decoder: Decoder,
     keeps_alive: bool,
-    pool: Arc<Pool>,
 }
 
 impl Bound {
-    fn new(connection: Box<Connection>, head: &Head, was_sent: bool, pool: &Arc<Pool>) -> Self {
-        let mut bound = Self {
-            connection: Some(connection),
-            decoder: head.decoder.clone(),
-            keeps_alive: head.keeps_alive && was_sent,
-            pool: Arc::clone(pool),
-        };
-        bound.release_at_end();
-        bound
-    }
-
     pub fn poll_frame(
         &mut self,
         cx: &mut Context<'_>,
@@ -203,9 +212,8 @@ impl Bound {
             return Poll::Ready(None);
         };
         let polled = ready!(connection.poll_body(&mut self.decoder, cx));
-        match &polled {
-            Some(Ok(_)) | None => self.release_at_end(),
-            Some(Err(_)) => self.connection = None,
+        if let Some(Err(_)) = &polled {
+            self.connection = None;
         }
         Poll::Ready(polled)
     }
@@ -214,17 +222,13 @@ impl Bound {
         &self.decoder
     }
 
-    /// Gives the connection back if the body is over and another request can follow.
-    fn release_at_end(&mut self) {
+    /// The connection, once the body is over, if another request can follow; if none can, it is closed then.
+    pub fn release(&mut self) -> Option<Box<Connection>> {
         if !self.decoder.is_done() {
-            return;
+            return None;
         }
         let connection = self.connection.take();
-        if let Some(connection) =
-            connection.filter(|connection| self.keeps_alive && connection.input.is_empty())
-        {
-            self.pool.put_h1(connection);
-        }
+        connection.filter(|connection| self.keeps_alive && connection.input.is_empty())
     }
 }
 

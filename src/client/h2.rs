@@ -9,11 +9,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use http::{Request, Response};
+use hyper::body::Incoming;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 
 use self::turn::Turns;
-use super::body::{Body, Carrier};
 use super::error::{Error, Failure};
 use super::io::Io;
 use crate::message::RequestBody;
@@ -56,7 +56,13 @@ pub struct Stream {
     pub reused: bool,
 }
 
-pub struct Slot(Arc<Usage>);
+/// The body of a response. Its stream is open until it is dropped.
+pub struct Body {
+    pub incoming: Incoming,
+    _slot: Slot,
+}
+
+struct Slot(Arc<Usage>);
 
 impl Drop for Slot {
     fn drop(&mut self) {
@@ -154,7 +160,10 @@ pub async fn exchange(
     match stream.sender.try_send_request(to_send(request)).await {
         Ok(response) => {
             let Stream { slot, .. } = stream;
-            Ok(response.map(|body| Carrier::H2 { body, _slot: slot }.into()))
+            Ok(response.map(|incoming| Body {
+                incoming,
+                _slot: slot,
+            }))
         }
         Err(mut error) => {
             let unsent = error.take_message();

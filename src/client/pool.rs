@@ -7,8 +7,12 @@ use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 
 use super::dial::Protocol;
-use super::{IDLE_TIMEOUT, h1, h2};
+use super::{h1, h2};
 use crate::config::HttpVersion;
+
+/// Connections kept for reuse are closed after this long without a request: below
+/// the 60 to 75 s after which common servers and load balancers close them.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(50);
 
 pub struct Pool {
     /// Last in, first out: the warmest is used, the others age and go.
