@@ -11,6 +11,8 @@ const SAMPLE_EVERY: Duration = Duration::from_secs(5);
 /// rises and falls does not count: streams keep the clients and pools of configurations before alive.
 const PARTS: usize = 6;
 const WARM: usize = 1;
+/// A shorter soak is over before it is warm, and says nothing of growth.
+const WARMING_UP: Duration = Duration::from_secs(10 * 60);
 /// By how much memory may grow after that.
 const GROWTH: f64 = 1.05;
 /// Idle connections to upstreams are closed before that, and threads end.
@@ -125,6 +127,9 @@ impl Health {
         let failed = daemon.metric("mcp_auth_proxy_reloads_total{outcome=\"failure\"}");
         if failed != 0.0 {
             stage.ledger.problem(format!("{failed} reloads failed"));
+        }
+        if stage.length < WARMING_UP * PARTS as u32 {
+            return println!("growth of memory is not judged within less than an hour");
         }
         let parts = self.parts();
         let Some(first) = parts.get(WARM) else { return };
