@@ -58,12 +58,12 @@ miri: ## Interpret the tests of what is pure, to find undefined behaviour (wants
 # The Rust of the program, of all that it links and of the standard library, not the C and assembly of aws-lc; first the
 # unit tests, with leaks where the sanitizer finds them, then the program in the integration tests. Skipped is what looks
 # at the size of memory or at all of it, as a sanitizer's own is part of it, or at the time an answer takes, or loads a
-# library before the sanitizer's.
+# library before the sanitizer's, or sends signals one upon the other, which ThreadSanitizer puts off.
 SANITIZER ?= address
 sanitized = RUSTFLAGS=-Zsanitizer=$(SANITIZER) $(CARGO) +nightly test -Zbuild-std --target $(host) --target-dir $(built)/sanitize
 unfit := figures:: memory:: chaos::limits chaos::clock a_gigantic_chunked_json_body a_reader_that_stops \
   thousands_of_connections what_a_hostile_upstream_sends a_compressed_bomb \
-  it_stays_small_also_after_a_large_message a_full_outage_is_answered_at_once
+  it_stays_small_also_after_a_large_message a_full_outage_is_answered_at_once stopping_is_said_with_the_time
 
 sanitize: ## Run the tests under SANITIZER=address or thread (wants a nightly toolchain with rust-src)
 	$(sanitized) --lib -- --skip what_lies_free_between_what_is_in_use_is_given_back
