@@ -58,7 +58,7 @@ miri: ## Interpret the tests of what is pure, to find undefined behaviour (wants
 # The Rust of the program, of all that it links and of the standard library, not the C and assembly of aws-lc; first the
 # unit tests, with leaks where the sanitizer finds them, then the program in the integration tests. Skipped is what looks
 # at the size of memory or at all of it, as a sanitizer's own is part of it, or at the time an answer takes, or loads a
-# library before the sanitizer's, or sends signals one upon the other, which ThreadSanitizer puts off.
+# library before the sanitizer's, or failed under ThreadSanitizer alone without a race: two signals at once.
 SANITIZER ?= address
 sanitized = RUSTFLAGS=-Zsanitizer=$(SANITIZER) $(CARGO) +nightly test -Zbuild-std --target $(host) --target-dir $(built)/sanitize
 unfit := figures:: memory:: chaos::limits chaos::clock a_gigantic_chunked_json_body a_reader_that_stops \
